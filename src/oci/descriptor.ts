@@ -1,0 +1,19 @@
+import type { Digest } from '../base/digest.ts';
+import type { Platform } from './platform.ts';
+
+/** OCI content descriptor (image-spec descriptor.md). `size` in bytes. */
+export interface Descriptor {
+  readonly mediaType: string;
+  readonly digest: Digest;
+  readonly size: number;
+  readonly urls?: readonly string[];
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly platform?: Platform;
+  readonly artifactType?: string;
+}
+
+/** Annotations that travel with layer descriptors inside the daemon (FEATURES J31). */
+export const annotationUncompressed = 'containerd.io/uncompressed';
+export const annotationCreatedAt = 'buildkit/createdat';
+export const annotationDescription = 'buildkit/description';
+export const annotationDistributionSource = 'containerd.io/distribution.source';

@@ -1,0 +1,149 @@
+import type { Digest } from '../base/digest.ts';
+
+/** One content-addressed step of the graph. `Spec` is what `resolveOp` needs to make it run. */
+export interface Vertex<Spec> {
+  readonly digest: Digest;
+  /** Shown to users. */
+  readonly name: string;
+  readonly inputs: readonly EdgeRef<Spec>[];
+  readonly options: VertexOptions;
+  readonly spec: Spec;
+}
+
+/** Output `index` of a vertex. */
+export interface EdgeRef<Spec> {
+  readonly vertex: Vertex<Spec>;
+  readonly index: number;
+}
+
+export interface VertexOptions {
+  readonly ignoreCache: boolean;
+  readonly description: Readonly<Record<string, string>>;
+  readonly exportCache?: boolean;
+  readonly progressGroup?: ProgressGroup;
+}
+
+export interface ProgressGroup {
+  readonly id: string;
+  readonly name: string;
+  readonly weak: boolean;
+}
+
+/** A result the solver can hold: counted by clone and release. Releasing twice is a bug. */
+export interface Result {
+  clone(): Result;
+  release(): Promise<void>;
+}
+
+/** How a step is identified (FEATURES E2). */
+export interface CacheMap<R> {
+  readonly digest: Digest;
+  /** One per input, in order. */
+  readonly deps: readonly CacheDep<R>[];
+}
+
+export interface CacheDep<R> {
+  /** Narrows the input that matters; part of the link in the cache graph. '' when absent. */
+  readonly selector?: string;
+  /** Digest of the input's content, when the step depends on content rather than on its history. */
+  readonly contentKey?: (input: R, context: OpContext) => Promise<Digest>;
+  /** Runs on the input's result before contentKey or exec (makes a lazy snapshot local). */
+  readonly preprocess?: (input: R, context: OpContext) => Promise<void>;
+}
+
+/** A runnable step. Shared by every job that contains its vertex. */
+export interface Op<R> {
+  /** The `index`-th cache map; only vertices without inputs may have more than one (`done` false). */
+  cacheMap(index: number, context: OpContext): Promise<{ map: CacheMap<R>; done: boolean }>;
+  /** Runs it. One entry per output; null is the empty (scratch) result. Inputs stay the caller's. */
+  exec(inputs: readonly (R | null)[], context: OpContext): Promise<readonly (R | null)[]>;
+  /** Takes a permit for `exec` (max-parallelism). */
+  acquire?(signal: AbortSignal): Promise<Disposable>;
+}
+
+/** What a running op may use. */
+export interface OpContext {
+  /** Aborts when no job wants the step any more. */
+  readonly signal: AbortSignal;
+  readonly progress: VertexProgress;
+  /** Ids of the sessions of all jobs that want this step now; grows as jobs join. */
+  readonly sessions: () => readonly string[];
+  /** The vertex that runs. */
+  readonly vertex: Digest;
+}
+
+/** Where a running step reports. All times are taken when called. */
+export interface VertexProgress {
+  log(stream: 1 | 2, data: Uint8Array): void;
+  /** Opens or updates sub-status `id`; sizes in bytes unless the id says otherwise. */
+  status(id: string, update: StatusUpdate): void;
+  warn(warning: VertexWarning): void;
+}
+
+export interface StatusUpdate {
+  readonly name?: string;
+  readonly current?: number;
+  readonly total?: number;
+  /** True once: the sub-status is complete. */
+  readonly done?: boolean;
+}
+
+export interface VertexWarning {
+  readonly vertex: Digest;
+  readonly level: number;
+  readonly short: Uint8Array;
+  readonly detail: readonly Uint8Array[];
+  readonly url: string;
+  readonly sourceInfo?: SourceInfo;
+  readonly ranges: readonly SourceRange[];
+}
+
+/** A file that a step came from, for error snippets and warnings (FEATURES D5). */
+export interface SourceInfo {
+  readonly filename: string;
+  readonly data: Uint8Array;
+  readonly language: string;
+}
+
+/** Lines count from 1. */
+export interface SourceRange {
+  readonly start: { readonly line: number; readonly character: number };
+  readonly end: { readonly line: number; readonly character: number };
+}
+
+/** One message of a job's progress stream (FEATURES B23). Times are Unix nanoseconds. */
+export interface SolveStatus {
+  readonly vertexes: readonly VertexState[];
+  readonly statuses: readonly VertexStatusState[];
+  readonly logs: readonly VertexLog[];
+  readonly warnings: readonly VertexWarning[];
+}
+
+export interface VertexState {
+  readonly digest: Digest;
+  readonly inputs: readonly Digest[];
+  readonly name: string;
+  readonly cached: boolean;
+  readonly started?: bigint;
+  readonly completed?: bigint;
+  readonly error: string;
+  readonly progressGroup?: ProgressGroup;
+}
+
+export interface VertexStatusState {
+  readonly id: string;
+  readonly vertex: Digest;
+  readonly name: string;
+  readonly current: number;
+  readonly total: number;
+  readonly timestamp: bigint;
+  readonly started?: bigint;
+  readonly completed?: bigint;
+}
+
+export interface VertexLog {
+  readonly vertex: Digest;
+  readonly stream: 1 | 2;
+  readonly timestamp: bigint;
+  readonly data: Uint8Array;
+}
