@@ -18,6 +18,7 @@ want npm npm
 want crun crun
 want runc runc
 want busybox busybox-static
+[ "${1:-}" = --quickstart ] && want umoci umoci
 if [ "${1:-}" = --tests ]; then
   want docker-registry docker-registry
   want skopeo skopeo
