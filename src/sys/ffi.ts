@@ -1,0 +1,101 @@
+import { createRequire } from 'node:module';
+import { SystemError } from './errno.ts';
+
+/** The part of koffi that the rest of `sys/` needs. */
+interface Koffi {
+  load(path: string | null): { func(name: string, result: string, args: readonly string[]): NativeFunction };
+  errno(): number;
+}
+
+interface NativeFunction {
+  (...args: unknown[]): unknown;
+  async(...args: unknown[]): void;
+}
+
+let loadModule = (): unknown =>
+  typeof require === 'function' ? require('koffi') : createRequire(import.meta.url)('koffi');
+let koffi: Koffi | undefined;
+let libc: ReturnType<Koffi['load']> | undefined;
+
+/**
+ * Replaces the way koffi is found, for executables that carry it as an asset. To be called before the
+ * first system call, once per thread.
+ */
+export function setFfiLoader(load: () => unknown): void {
+  loadModule = load;
+}
+
+function library(): ReturnType<Koffi['load']> {
+  if (libc) return libc;
+  koffi = loadModule() as Koffi;
+  libc = koffi.load(null);
+  return libc;
+}
+
+type CType =
+  | 'int'
+  | 'uint'
+  | 'long'
+  | 'ulong'
+  | 'size_t'
+  | 'int64_t'
+  | 'uint64_t'
+  | 'const char *'
+  | 'void *'
+  | 'const char **';
+
+/** A libc function, bound when first called: start-up pays for nothing that is not used. */
+export function cfunc<A extends readonly unknown[]>(
+  name: string,
+  result: CType,
+  args: readonly CType[],
+): (...args: A) => number {
+  let bound: NativeFunction | undefined;
+  return (...values) => {
+    bound ??= library().func(name, result, args);
+    return bound(...values) as number;
+  };
+}
+
+/** The same function, called on a thread of libuv's pool. The errno is read in the same turn as the result. */
+export function cfuncAsync<A extends readonly unknown[]>(
+  name: string,
+  result: CType,
+  args: readonly CType[],
+): (...args: A) => Promise<{ readonly value: number; readonly errno: number }> {
+  let bound: NativeFunction | undefined;
+  return (...values) => {
+    bound ??= library().func(name, result, args);
+    const call = bound;
+    return new Promise((resolve, reject) => {
+      call.async(...values, (error: unknown, value: number) => {
+        const number = koffi?.errno() ?? 0;
+        if (error) reject(error);
+        else resolve({ value, errno: number });
+      });
+    });
+  };
+}
+
+/** errno of the last call. Must be read before anything else runs. */
+export function lastErrno(): number {
+  return koffi?.errno() ?? 0;
+}
+
+/** `value`, or a SystemError for the errno just set when it is negative. */
+export function check(value: number, syscall: string, path?: string, dest?: string): number {
+  if (value < 0) throw new SystemError(lastErrno(), syscall, path, dest);
+  return value;
+}
+
+/** System call numbers that are the same on every architecture. */
+export const SYS = {
+  pidfd_send_signal: 424,
+  move_mount: 429,
+  fsopen: 430,
+  fsconfig: 431,
+  fsmount: 432,
+  pidfd_open: 434,
+  openat2: 437,
+  fchmodat2: 452,
+} as const;
