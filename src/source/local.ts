@@ -1,0 +1,181 @@
+import { digestOf } from '../base/digest.ts';
+import { BuildError, invalidArgument } from '../base/errors.ts';
+import type { ImmutableRef, MutableRef, RefManager, RefMounts } from '../cache/ref.ts';
+import type { OpContext } from '../solver/types.ts';
+import type { SourceInstance, SourceKey } from './source.ts';
+
+/** Metadata key by which the tree of an earlier transfer is found, so that only differences are sent. */
+export const localSharedKey = 'local-shared-key';
+const PROGRESS_INTERVAL_MS = 100;
+
+export interface LocalSourceSpec {
+  readonly name: string;
+  /** '' = any session of the build. */
+  readonly sessionId: string;
+  readonly includePatterns: readonly string[] | null;
+  readonly excludePatterns: readonly string[] | null;
+  readonly followPaths: readonly string[] | null;
+  readonly sharedKeyHint: string;
+  readonly differ: 'none' | 'metadata';
+}
+
+/** A client's folder, reached through one of its sessions. */
+export interface LocalCaller {
+  readonly sharedKey: string;
+  /** Makes `dest` equal to the filtered folder. `onProgress` counts bytes received. */
+  receive(request: LocalTransfer): Promise<void>;
+}
+
+export interface LocalTransfer {
+  readonly name: string;
+  readonly includePatterns: readonly string[];
+  readonly excludePatterns: readonly string[];
+  readonly followPaths: readonly string[];
+  readonly differ: 'none' | 'metadata';
+  readonly dest: string;
+  readonly signal: AbortSignal;
+  readonly onProgress: (bytes: number) => void;
+}
+
+export interface LocalSourceServices {
+  readonly refs: RefManager;
+  /** Runs `work` with the named session, or (not there, or '') with the first of the build's that succeeds. */
+  readonly withSession: <T>(
+    sessionId: string,
+    context: OpContext,
+    work: (caller: LocalCaller) => Promise<T>,
+  ) => Promise<T>;
+  readonly mountLocally: (view: RefMounts) => Promise<{ readonly path: string; release(): Promise<void> }>;
+  /** Drops what is known of the content of a tree that is about to change. */
+  readonly forgetContent: (recordId: string) => void;
+}
+
+/** Attributes of `local://NAME` (FEATURES D31). */
+export function parseLocalSource(name: string, attrs: Readonly<Record<string, string>>): LocalSourceSpec {
+  if (attrs['local.metadatatransfer'] === 'true') {
+    throw new BuildError('local.metadatatransfer is not supported yet', { code: 12 });
+  }
+  const differ = attrs['local.differ'] ?? '';
+  if (differ !== '' && differ !== 'none' && differ !== 'metadata') {
+    throw invalidArgument(`invalid local.differ: ${JSON.stringify(differ)}`);
+  }
+  return {
+    name,
+    sessionId: attrs['local.session'] ?? '',
+    includePatterns: patterns(attrs, 'local.includepattern'),
+    excludePatterns: patterns(attrs, 'local.excludepatterns'),
+    followPaths: patterns(attrs, 'local.followpaths'),
+    sharedKeyHint: attrs['local.sharedkeyhint'] ?? '',
+    differ: differ === 'none' ? 'none' : 'metadata',
+  };
+}
+
+function patterns(attrs: Readonly<Record<string, string>>, key: string): readonly string[] | null {
+  const text = attrs[key];
+  if (text === undefined) return null;
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw invalidArgument(`invalid ${key}: not JSON`, cause);
+  }
+  if (value === null) return null;
+  if (!Array.isArray(value) || !value.every((v) => typeof v === 'string')) {
+    throw invalidArgument(`invalid ${key}: not a list of strings`);
+  }
+  return value;
+}
+
+/** A folder of the client (FEATURES D40), kept between builds so that only differences travel. */
+export class LocalSource implements SourceInstance {
+  readonly #spec: LocalSourceSpec;
+  readonly #services: LocalSourceServices;
+
+  constructor(spec: LocalSourceSpec, services: LocalSourceServices) {
+    this.#spec = spec;
+    this.#services = services;
+  }
+
+  async cacheKey(_index: number, context: OpContext): Promise<SourceKey> {
+    const spec = this.#spec;
+    const sessionId = spec.sessionId || context.sessions()[0];
+    if (!sessionId) throw new BuildError('could not access local files without session');
+    const digest = digestOf(
+      JSON.stringify({
+        SessionID: sessionId,
+        IncludePatterns: spec.includePatterns,
+        ExcludePatterns: spec.excludePatterns,
+        FollowPaths: spec.followPaths,
+      }),
+    );
+    return { key: `session:${spec.name}:${digest}`, pin: digest, done: true };
+  }
+
+  snapshot(context: OpContext): Promise<ImmutableRef> {
+    return this.#services.withSession(this.#spec.sessionId, context, (caller) =>
+      this.#transfer(caller, context),
+    );
+  }
+
+  async #transfer(caller: LocalCaller, context: OpContext): Promise<ImmutableRef> {
+    const key = `${this.#spec.name}:${this.#spec.sharedKeyHint}:${caller.sharedKey}`;
+    const mutable = await this.#tree(key, context);
+    try {
+      await this.#receive(caller, mutable, context);
+      if (mutable.record.get(localSharedKey) !== key) mutable.record.set(localSharedKey, key);
+    } catch (error) {
+      // Half a transfer: nobody may start from this tree again.
+      mutable.record.retain = false;
+      mutable.record.set(localSharedKey, undefined);
+      await mutable.release();
+      throw error;
+    }
+    return mutable.commit();
+  }
+
+  async #tree(key: string, context: OpContext): Promise<MutableRef> {
+    for (const record of this.#services.refs.search(localSharedKey, key)) {
+      try {
+        return await this.#services.refs.getMutable(record.id);
+      } catch {
+        // Held by a build that runs now, or damaged: a new tree will do.
+      }
+    }
+    const options = {
+      type: 'source.local' as const,
+      description: `local source for ${this.#spec.name}`,
+      retain: true,
+    };
+    return this.#services.refs.newMutable(undefined, options, { signal: context.signal });
+  }
+
+  async #receive(caller: LocalCaller, mutable: MutableRef, context: OpContext): Promise<void> {
+    this.#services.forgetContent(mutable.id);
+    const id = `transferring ${this.#spec.name}:`;
+    let shown = 0;
+    let bytes = 0;
+    context.progress.status(id, { name: 'transferring', current: 0 });
+    const tree = await this.#services.mountLocally(await mutable.mount(false, { signal: context.signal }));
+    try {
+      await caller.receive({
+        name: this.#spec.name,
+        includePatterns: this.#spec.includePatterns ?? [],
+        excludePatterns: this.#spec.excludePatterns ?? [],
+        followPaths: this.#spec.followPaths ?? [],
+        differ: this.#spec.differ,
+        dest: tree.path,
+        signal: context.signal,
+        onProgress: (total) => {
+          bytes = total;
+          const now = Date.now();
+          if (now - shown < PROGRESS_INTERVAL_MS) return;
+          shown = now;
+          context.progress.status(id, { name: 'transferring', current: total });
+        },
+      });
+    } finally {
+      await tree.release();
+    }
+    context.progress.status(id, { name: 'transferring', current: bytes, done: true });
+  }
+}
