@@ -96,6 +96,7 @@ export const SYS = {
   fsconfig: 431,
   fsmount: 432,
   pidfd_open: 434,
+  close_range: 436,
   openat2: 437,
   fchmodat2: 452,
 } as const;
