@@ -1,0 +1,115 @@
+import { BuildError } from '../base/errors.ts';
+import { type Location, lines } from './errors.ts';
+import { cut, trimStart } from './text.ts';
+
+export type DirectiveName = 'syntax' | 'escape' | 'check';
+
+export interface Directive {
+  readonly name: DirectiveName;
+  readonly value: string;
+  readonly line: number;
+}
+
+const KNOWN: ReadonlySet<string> = new Set<DirectiveName>(['syntax', 'escape', 'check']);
+const FORM = /^([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*([^\n]+?)[\t\n\f\r ]*$/;
+const BOM = '\ufeff';
+
+/** Takes lines from the top of a file; the first one that is no directive ends it (FEATURES H21). */
+export class DirectiveReader {
+  readonly #comment: string;
+  readonly #seen = new Set<string>();
+  #line: number;
+  #done = false;
+
+  constructor(comment = '#', linesBefore = 0) {
+    this.#comment = comment;
+    this.#line = linesBefore;
+  }
+
+  get done(): boolean {
+    return this.#done;
+  }
+
+  /** @throws {BuildError} when a directive occurs twice. */
+  read(line: string): Directive | undefined {
+    this.#line++;
+    if (this.#done) return undefined;
+    const match = line.startsWith(this.#comment)
+      ? FORM.exec(trimStart(line.slice(this.#comment.length)))
+      : null;
+    const name = match?.[1]?.toLowerCase() ?? '';
+    if (!match || !KNOWN.has(name)) {
+      this.#done = true;
+      return undefined;
+    }
+    if (this.#seen.has(name)) throw new BuildError(`only one ${name} parser directive can be used`);
+    this.#seen.add(name);
+    return { name: name as DirectiveName, value: match[2] ?? '', line: this.#line };
+  }
+}
+
+export interface FoundDirective {
+  /** The value up to its first space. */
+  readonly value: string;
+  readonly whole: string;
+  readonly location: Location;
+}
+
+export function stripBom(text: string): string {
+  return text.startsWith(BOM) ? text.slice(1) : text;
+}
+
+/** The directive `name` in `#` comments at the top of the file. */
+export function findDirective(text: string, name: DirectiveName): FoundDirective | undefined {
+  const { body, skipped } = withoutShebang(stripBom(text));
+  return findWith(body, name, '#', skipped);
+}
+
+/** The syntax directive in any of its forms: `#` comment, `//` comment, or key of a JSON object. */
+export function findSyntax(text: string): FoundDirective | undefined {
+  const { body, skipped } = withoutShebang(stripBom(text));
+  return (
+    findWith(body, 'syntax', '#', skipped) ??
+    findWith(body, 'syntax', '//', skipped) ??
+    findInJson(body, skipped)
+  );
+}
+
+function withoutShebang(text: string): { body: string; skipped: number } {
+  if (!text.startsWith('#!')) return { body: text, skipped: 0 };
+  return { body: cut(text, '\n')[1] ?? '', skipped: 1 };
+}
+
+function findWith(text: string, name: string, comment: string, skipped: number): FoundDirective | undefined {
+  const reader = new DirectiveReader(comment, skipped);
+  for (let rest: string | undefined = text; rest; ) {
+    const [line, next] = cut(rest, '\n');
+    rest = next;
+    let directive: Directive | undefined;
+    try {
+      directive = reader.read(line.replace(/\r$/, ''));
+    } catch {
+      return undefined; // the parser itself reports a directive that occurs twice
+    }
+    if (reader.done) return undefined;
+    if (directive?.name === name)
+      return {
+        value: cut(directive.value, ' ')[0],
+        whole: directive.value,
+        location: lines(directive.line, directive.line),
+      };
+  }
+  return undefined;
+}
+
+function findInJson(text: string, skipped: number): FoundDirective | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
+    const syntax = (value as Record<string, unknown>)['syntax'];
+    if (typeof syntax !== 'string') return undefined;
+    return { value: syntax, whole: syntax, location: lines(skipped, skipped) };
+  } catch {
+    return undefined; // not JSON: no directive
+  }
+}

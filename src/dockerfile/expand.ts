@@ -1,0 +1,319 @@
+import { BuildError } from '../base/errors.ts';
+import { replacePattern, trimPrefix, trimSuffix } from './pattern.ts';
+import { isSpace, quote } from './text.ts';
+
+/** Where values come from. `keys` is for suggestions. */
+export interface Variables {
+  get(name: string): string | undefined;
+  keys(): readonly string[];
+}
+
+export interface ExpandOptions {
+  /** The file's escape character: backslash or backtick. */
+  readonly escape: string;
+  /** Quotes stay in the result. */
+  readonly rawQuotes?: boolean;
+  /** Escape characters stay in the result. */
+  readonly rawEscapes?: boolean;
+  /** Quotes have no meaning. */
+  readonly ignoreQuotes?: boolean;
+  /** References to unset variables stay as written. */
+  readonly keepUnset?: boolean;
+}
+
+export interface Expansion {
+  readonly text: string;
+  /** The text split at blanks outside quotes, after substitution. */
+  readonly words: readonly string[];
+  readonly used: ReadonlySet<string>;
+  readonly missing: ReadonlySet<string>;
+}
+
+/** `${a:-${b:-…}}` deeper than this is refused. */
+const MAX_NESTING = 500;
+const SPECIAL_PARAMETERS = '@*#?-$!0';
+
+export const noVariables: Variables = { get: () => undefined, keys: () => [] };
+
+/** `K=V` list; of two entries with the same name the later one wins. */
+export function variablesOf(env: readonly string[]): Variables {
+  const values = new Map<string, string>();
+  for (const entry of env) {
+    const at = entry.indexOf('=');
+    values.set(at < 0 ? entry : entry.slice(0, at), at < 0 ? '' : entry.slice(at + 1));
+  }
+  return { get: (name) => values.get(name), keys: () => [...values.keys()] };
+}
+
+/**
+ * Shell-like expansion of one piece of an instruction (FEATURES H27).
+ * @throws {BuildError} `failed to process "…": …`
+ */
+export function expand(source: string, variables: Variables, options: ExpandOptions): Expansion {
+  const run = new Expander(source, variables, options);
+  try {
+    const { text, words } = run.scan(undefined, options.rawEscapes ?? false);
+    return { text, words, used: run.used, missing: run.missing };
+  } catch (error) {
+    throw BuildError.wrap(error, `failed to process ${quote(source)}`);
+  }
+}
+
+/** Collects words while the text is built. The buffer is shared with nested scans, which empty it. */
+class WordCollector {
+  readonly #shared: { buffer: string };
+  readonly #words: string[] = [];
+  #inWord = false;
+
+  constructor(shared: { buffer: string }) {
+    this.#shared = shared;
+    shared.buffer = '';
+  }
+
+  add(text: string): void {
+    for (const character of text) {
+      if (!isSpace(character)) this.addRaw(character);
+      else if (this.#inWord) this.#flush();
+    }
+  }
+
+  addRaw(text: string): void {
+    this.#shared.buffer += text;
+    this.#inWord = true;
+  }
+
+  finish(): string[] {
+    this.#flush();
+    return this.#words;
+  }
+
+  #flush(): void {
+    if (this.#shared.buffer === '') return;
+    this.#words.push(this.#shared.buffer);
+    this.#shared.buffer = '';
+    this.#inWord = false;
+  }
+}
+
+class Expander {
+  readonly used = new Set<string>();
+  readonly missing = new Set<string>();
+  readonly #characters: readonly string[];
+  readonly #variables: Variables;
+  readonly #options: ExpandOptions;
+  readonly #shared = { buffer: '' };
+  #at = 0;
+  #depth = 0;
+  #rawEscapes = false;
+
+  constructor(source: string, variables: Variables, options: ExpandOptions) {
+    this.#characters = [...source];
+    this.#variables = variables;
+    this.#options = options;
+  }
+
+  /** Reads up to `stop` (consumed), or to the end when `stop` is undefined. */
+  scan(stop: string | undefined, rawEscapes: boolean): { text: string; words: string[] } {
+    if (++this.#depth > MAX_NESTING) throw new BuildError('substitutions are nested too deeply');
+    const outerRawEscapes = this.#rawEscapes;
+    this.#rawEscapes = rawEscapes;
+    const words = new WordCollector(this.#shared);
+    let text = '';
+    for (let next = this.#peek(); ; next = this.#peek()) {
+      if (next === undefined) {
+        if (stop === undefined) break;
+        throw new BuildError(`unexpected end of statement while looking for matching ${stop}`);
+      }
+      if (next === stop) {
+        this.#at++;
+        break;
+      }
+      const special = this.#special(next);
+      if (special !== undefined) {
+        text += special;
+        if (next === '$') words.add(special);
+        else words.addRaw(special);
+      } else text += this.#plain(words);
+    }
+    this.#rawEscapes = outerRawEscapes;
+    this.#depth--;
+    return { text, words: words.finish() };
+  }
+
+  #peek(): string | undefined {
+    return this.#characters[this.#at];
+  }
+
+  #take(): string | undefined {
+    return this.#characters[this.#at++];
+  }
+
+  #special(next: string): string | undefined {
+    if (next === '$') return this.#dollar();
+    if (next === '<') return this.#lessThan();
+    if (this.#options.ignoreQuotes) return undefined;
+    if (next === "'") return this.#singleQuoted();
+    return next === '"' ? this.#doubleQuoted() : undefined;
+  }
+
+  #plain(words: WordCollector): string {
+    const character = this.#take()!;
+    if (character !== this.#options.escape) {
+      words.add(character);
+      return character;
+    }
+    const kept = this.#rawEscapes ? character : '';
+    words.addRaw(kept);
+    const escaped = this.#take();
+    if (escaped === undefined) return kept;
+    words.addRaw(escaped);
+    return kept + escaped;
+  }
+
+  /** `<<` keeps the blanks behind it, so that `<< EOF` is one word. */
+  #lessThan(): string {
+    this.#at++;
+    if (this.#peek() !== '<') return '<';
+    this.#at++;
+    let out = '<<';
+    for (let next = this.#peek(); next === '\t' || next === '\r' || next === ' '; next = this.#peek()) {
+      out += next;
+      this.#at++;
+    }
+    return out;
+  }
+
+  #singleQuoted(): string {
+    const start = ++this.#at;
+    const end = this.#characters.indexOf("'", start);
+    if (end < 0) throw new BuildError('unexpected end of statement while looking for matching single-quote');
+    this.#at = end + 1;
+    const inner = this.#characters.slice(start, end).join('');
+    return this.#options.rawQuotes ? `'${inner}'` : inner;
+  }
+
+  #doubleQuoted(): string {
+    this.#at++;
+    let inner = '';
+    for (let next = this.#peek(); next !== '"'; next = this.#peek()) {
+      if (next === undefined)
+        throw new BuildError('unexpected end of statement while looking for matching double-quote');
+      inner += next === '$' ? this.#dollar() : this.#quotedCharacter();
+    }
+    this.#at++;
+    return this.#options.rawQuotes ? `"${inner}"` : inner;
+  }
+
+  /** Inside double quotes only `"`, `$` and the escape character itself can be escaped. */
+  #quotedCharacter(): string {
+    const character = this.#take()!;
+    if (character !== this.#options.escape) return character;
+    const kept = this.#rawEscapes ? character : '';
+    const next = this.#peek();
+    if (next === undefined) return kept;
+    if (next !== '"' && next !== '$' && next !== this.#options.escape) return kept + character;
+    this.#at++;
+    return kept + next;
+  }
+
+  #dollar(): string {
+    this.#at++;
+    if (this.#peek() === '{') {
+      this.#at++;
+      return this.#braced();
+    }
+    const name = this.#name();
+    if (name === '') return '$';
+    return this.#lookup(name) ?? (this.#options.keepUnset ? `$${name}` : '');
+  }
+
+  #braced(): string {
+    const first = this.#peek();
+    if (first === undefined) throw new BuildError("syntax error: missing '}'");
+    if ('{}:'.includes(first)) throw new BuildError('syntax error: bad substitution');
+    const name = this.#name();
+    const operator = this.#take() ?? '\ufffd';
+    if (operator === '}') return this.#lookup(name) ?? (this.#options.keepUnset ? `\${${name}}` : '');
+    if (operator === '/') return this.#replace(name);
+    if (operator === ':') return this.#modify(name, this.#take() ?? '\ufffd', true);
+    if ('+-?#%'.includes(operator)) return this.#modify(name, operator, false);
+    throw new BuildError(`unsupported modifier (${operator}) in substitution`);
+  }
+
+  #modify(name: string, operator: string, emptyIsUnset: boolean): string {
+    const written = emptyIsUnset ? `:${operator}` : operator;
+    const isTrim = operator === '#' || operator === '%';
+    if (emptyIsUnset && isTrim) throw new BuildError(`unsupported modifier (${written}) in substitution`);
+    const word = this.#operand('}', isTrim, "syntax error: missing '}'");
+    const value = this.#lookup(name);
+    if (value === undefined && this.#options.keepUnset) return `\${${name}${written}${word}}`;
+    const absent = value === undefined || (emptyIsUnset && value === '');
+    if (operator === '-') return absent ? word : value;
+    if (operator === '+') return absent ? '' : word;
+    if (operator === '?') {
+      if (!absent) return value;
+      const state = value === undefined ? 'unset' : 'empty';
+      throw new BuildError(`${name}: ${word || `is not allowed to be ${state}`}`);
+    }
+    if (!isTrim) throw new BuildError(`unsupported modifier (${written}) in substitution`);
+    return this.#trim(operator, word, value ?? '');
+  }
+
+  /** The operator twice asks for the longest match. */
+  #trim(operator: string, word: string, value: string): string {
+    const greedy = word.startsWith(operator);
+    const pattern = greedy ? word.slice(1) : word;
+    const trim = operator === '#' ? trimPrefix : trimSuffix;
+    return withPattern(pattern, () => trim(value, pattern, greedy));
+  }
+
+  #replace(name: string): string {
+    const all = this.#peek() === '/';
+    if (all) this.#at++;
+    const pattern = this.#operand('/', true, "syntax error: missing '/' in ${}");
+    const replacement = this.#operand('}', true, "syntax error: missing '}'");
+    const value = this.#lookup(name);
+    if (value === undefined && this.#options.keepUnset) return `\${${name}/${pattern}/${replacement}}`;
+    return withPattern(pattern, () => replacePattern(value ?? '', pattern, replacement, all));
+  }
+
+  /** Reaching the end of the text hides whatever else was wrong. */
+  #operand(stop: string, rawEscapes: boolean, atEnd: string): string {
+    try {
+      return this.scan(stop, rawEscapes).text;
+    } catch (error) {
+      throw this.#peek() === undefined ? new BuildError(atEnd) : error;
+    }
+  }
+
+  #name(): string {
+    const first = this.#peek();
+    if (first === undefined) return '';
+    if (/^\p{Nd}$/u.test(first)) return this.#takeWhile(/^\p{Nd}$/u);
+    if (SPECIAL_PARAMETERS.includes(first)) {
+      this.#at++;
+      return first;
+    }
+    return this.#takeWhile(/^[\p{L}\p{Nd}_]$/u);
+  }
+
+  #takeWhile(pattern: RegExp): string {
+    const start = this.#at;
+    for (let next = this.#peek(); next !== undefined && pattern.test(next); next = this.#peek()) this.#at++;
+    return this.#characters.slice(start, this.#at).join('');
+  }
+
+  #lookup(name: string): string | undefined {
+    const value = this.#variables.get(name);
+    (value === undefined ? this.missing : this.used).add(name);
+    return value;
+  }
+}
+
+function withPattern(pattern: string, run: () => string): string {
+  try {
+    return run();
+  } catch (error) {
+    throw BuildError.wrap(error, `invalid pattern (${pattern}) in substitution`);
+  }
+}

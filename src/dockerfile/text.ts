@@ -1,0 +1,92 @@
+/**
+ * Text rules that Dockerfiles inherited from Go's standard library. They differ from JavaScript's in
+ * small ways (which characters are blank, how a string is quoted), and files depend on them.
+ */
+
+/** Characters that count as blank (Unicode White_Space). */
+const SPACE = /[\t-\r\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
+const LEADING = new RegExp(`^${SPACE.source}+`);
+const PRINTABLE = /[\p{L}\p{M}\p{N}\p{P}\p{S} ]/u;
+const NAMED_ESCAPES: Readonly<Record<string, string>> = {
+  '\x07': '\\a',
+  '\b': '\\b',
+  '\f': '\\f',
+  '\n': '\\n',
+  '\r': '\\r',
+  '\t': '\\t',
+  '\v': '\\v',
+  '\\': '\\\\',
+  '"': '\\"',
+};
+
+export function isSpace(character: string): boolean {
+  return SPACE.test(character);
+}
+
+export function trimStart(text: string): string {
+  return text.replace(LEADING, '');
+}
+
+export function trim(text: string): string {
+  const start = trimStart(text);
+  // Not a regular expression: one that is anchored at the end only is quadratic on long inner blanks.
+  let end = start.length;
+  while (end > 0 && SPACE.test(start[end - 1]!)) end--;
+  return start.slice(0, end);
+}
+
+/** Splits at runs of ASCII blanks; like Go's regexp split it keeps an empty first or last part. */
+export function splitBlanks(text: string, limit?: 2): string[] {
+  if (limit === undefined) return text.split(/[\t\v\f\r ]+/);
+  const match = /[\t\v\f\r ]+/.exec(text);
+  if (!match) return [text];
+  return [text.slice(0, match.index), text.slice(match.index + match[0].length)];
+}
+
+/** First index of `separator` splits; the second part is undefined when it does not occur. */
+export function cut(text: string, separator: string): [string, string | undefined] {
+  const at = text.indexOf(separator);
+  return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + separator.length)];
+}
+
+/** Double-quoted form as used in error and history texts. */
+export function quote(text: string): string {
+  let out = '"';
+  for (const character of text) out += NAMED_ESCAPES[character] ?? escapeUnprintable(character);
+  return `${out}"`;
+}
+
+function escapeUnprintable(character: string): string {
+  if (PRINTABLE.test(character)) return character;
+  const code = character.codePointAt(0) ?? 0;
+  if (code < 0x20 || code === 0x7f) return `\\x${code.toString(16).padStart(2, '0')}`;
+  return code < 0x10000
+    ? `\\u${code.toString(16).padStart(4, '0')}`
+    : `\\U${code.toString(16).padStart(8, '0')}`;
+}
+
+/** `["a" "b"]` */
+export function quoteList(list: readonly string[]): string {
+  return `[${list.map(quote).join(' ')}]`;
+}
+
+/** The spellings of a truth value that flags and options accept; undefined for anything else. */
+export function parseBool(text: string): boolean | undefined {
+  if (['1', 't', 'T', 'TRUE', 'true', 'True'].includes(text)) return true;
+  if (['0', 'f', 'F', 'FALSE', 'false', 'False'].includes(text)) return false;
+  return undefined;
+}
+
+/** An unsigned number of at most `bits` bits, digits only; undefined for anything else. */
+export function parseUint(text: string, base: 8 | 10, bits: 32 | 64 = 32): bigint | undefined {
+  if (!(base === 8 ? /^[0-7]+$/ : /^[0-9]+$/).test(text)) return undefined;
+  const value = base === 8 ? BigInt(`0o${text}`) : BigInt(text);
+  return value < 1n << BigInt(bits) ? value : undefined;
+}
+
+/** A plain signed decimal of at most 64 bits; undefined for anything else. */
+export function parseInt64(text: string): bigint | undefined {
+  if (!/^[+-]?[0-9]+$/.test(text)) return undefined;
+  const value = BigInt(text.replace(/^\+/, ''));
+  return value >= -(1n << 63n) && value < 1n << 63n ? value : undefined;
+}
