@@ -1,0 +1,20 @@
+import type { Timestamp } from '../pb/google/protobuf/timestamp.ts';
+
+const NANOS = 1_000_000_000n;
+
+/** Unix nanoseconds to the wire's timestamp. */
+export function timestampOfNanos(nanos: bigint): Timestamp {
+  const seconds = nanos / NANOS;
+  const rest = nanos % NANOS;
+  return rest < 0n
+    ? { seconds: seconds - 1n, nanos: Number(rest + NANOS) }
+    : { seconds, nanos: Number(rest) };
+}
+
+export function timestampOfDate(date: Date): Timestamp {
+  return timestampOfNanos(BigInt(date.getTime()) * 1_000_000n);
+}
+
+export function nanosOfTimestamp(timestamp: Timestamp): bigint {
+  return timestamp.seconds * NANOS + BigInt(timestamp.nanos);
+}
