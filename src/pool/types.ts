@@ -9,6 +9,8 @@ export interface JobContext {
   throwIfAborted(): void;
   /** Sends a progress value to the caller's `onProgress` (plain data). */
   report(value: unknown): void;
+  /** Buffers of the result to hand over rather than copy; the job must not touch them afterwards. */
+  transfer?(...buffers: readonly ArrayBuffer[]): void;
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: a table of jobs of any input and output type
@@ -21,7 +23,11 @@ export interface RunOptions {
   readonly onProgress?: (value: unknown) => void;
 }
 
-/** Runs named jobs of the table `J`, in worker threads or inline. Errors arrive as BuildError. */
+/**
+ * Runs named jobs of the table `J`, in worker threads or inline. Errors arrive as BuildError; a system error
+ * is its cause, with `code` (`ENOENT`, …), `syscall` and `path`. Aborting stops the work: the promise rejects
+ * with the signal's reason once the job has stopped, so that what it wrote can be removed.
+ */
 export interface JobRunner<J extends Jobs> {
   run<K extends keyof J & string>(
     name: K,
