@@ -1,5 +1,5 @@
 import { BuildError } from '../base/errors.ts';
-import { replacePattern, trimPrefix, trimSuffix } from './pattern.ts';
+import { replacePattern, reverse, reversePattern, trimPrefix } from './pattern.ts';
 import { isSpace, quote } from './text.ts';
 
 /** Where values come from. `keys` is for suggestions. */
@@ -186,8 +186,8 @@ class Expander {
   #singleQuoted(): string {
     const start = ++this.#at;
     const end = this.#characters.indexOf("'", start);
+    this.#at = end < 0 ? this.#characters.length : end + 1;
     if (end < 0) throw new BuildError('unexpected end of statement while looking for matching single-quote');
-    this.#at = end + 1;
     const inner = this.#characters.slice(start, end).join('');
     return this.#options.rawQuotes ? `'${inner}'` : inner;
   }
@@ -263,8 +263,11 @@ class Expander {
   #trim(operator: string, word: string, value: string): string {
     const greedy = word.startsWith(operator);
     const pattern = greedy ? word.slice(1) : word;
-    const trim = operator === '#' ? trimPrefix : trimSuffix;
-    return withPattern(pattern, () => trim(value, pattern, greedy));
+    if (operator === '#') return withPattern(pattern, () => trimPrefix(value, pattern, greedy));
+    // The shortest match at the end must start last, so both are read from behind.
+    const reversed = reversePattern(pattern);
+    const rest = withPattern(reversed, () => trimPrefix(reverse(value), reversed, greedy));
+    return reverse(rest);
   }
 
   #replace(name: string): string {

@@ -71,12 +71,19 @@ export function trimPrefix(value: string, pattern: string, greedy: boolean): str
   return end === NONE ? value : text.slice(end).join('');
 }
 
-/** `${value%pattern}`: the same from behind, since the shortest match at the end must start last. */
-export function trimSuffix(value: string, pattern: string, greedy: boolean): string {
-  const { elements } = compilePattern(pattern, greedy);
-  const text = [...value].reverse();
-  const end = matchEnds({ elements: elements.toReversed(), greedy }, text)[0]!;
-  return end === NONE ? value : text.slice(end).reverse().join('');
+export function reverse(text: string): string {
+  return [...text].reverse().join('');
+}
+
+/** The pattern from behind; a backslash stays in front of what it escapes. */
+export function reversePattern(pattern: string): string {
+  const parts: string[] = [];
+  const characters = [...pattern];
+  for (let i = 0; i < characters.length; i++) {
+    const pair = characters[i] === '\\' && i + 1 < characters.length;
+    parts.push(pair ? `\\${characters[++i]}` : characters[i]!);
+  }
+  return parts.reverse().join('');
 }
 
 /** `${value/pattern/replacement}`, or of every match with `all`. */

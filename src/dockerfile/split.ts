@@ -36,7 +36,7 @@ export function parseLine(original: string, escapeChar: string): ParsedLine {
   const [name = '', afterName] = splitBlanks(trim(original), 2);
   const { flags, rest } =
     afterName === undefined ? { flags: [], rest: '' } : takeFlags(afterName, escapeChar);
-  const parse = Object.hasOwn(ARGS, name.toLowerCase()) ? ARGS[name.toLowerCase()]! : () => words();
+  const parse = Object.hasOwn(ARGS, name.toLowerCase()) ? ARGS[name.toLowerCase()]! : () => words('');
   return { name, flags, args: parse(trim(rest), escapeChar), original };
 }
 

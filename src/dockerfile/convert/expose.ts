@@ -1,0 +1,67 @@
+import { isIP } from 'node:net';
+import { BuildError } from '../../base/errors.ts';
+import { cut, parseInt64, quote } from '../text.ts';
+
+const PROTOCOLS: readonly string[] = ['tcp', 'udp', 'sctp'];
+const MAX_PORT = 65535n;
+
+/** `[ip:][hostPort:]port[-port][/proto]` as `port/proto` of every port in it (FEATURES H49). */
+export function exposedPorts(written: string): string[] {
+  const parts = written.split(':');
+  const container = parts.at(-1) ?? '';
+  const hostPort = parts.length > 1 ? parts.at(-2)! : '';
+  const address = parts.slice(0, -2).join(':');
+  const [ports, protocol] = withPrefix(`invalid port: ${quote(written)}`, () => splitProtocol(container));
+  checkAddress(address);
+  const range = portRange(ports);
+  if (range === undefined) throw new BuildError(`invalid containerPort: ${ports}`);
+  if (hostPort !== '') checkHostPort(hostPort, ports, range);
+  const count = range.end - range.start + 1;
+  return Array.from({ length: count }, (_, i) => `${range.start + i}/${protocol.toLowerCase()}`);
+}
+
+function splitProtocol(text: string): [string, string] {
+  const [port, protocol = ''] = cut(text, '/');
+  if (port === '') throw new BuildError('no port specified');
+  if (protocol === '') return [port, 'tcp'];
+  if (!PROTOCOLS.includes(protocol.toLowerCase())) throw new BuildError(`invalid proto: ${protocol}`);
+  return [port, protocol];
+}
+
+function checkAddress(address: string): void {
+  if (address === '') return;
+  const inner = address.startsWith('[') && address.endsWith(']') ? address.slice(1, -1) : address;
+  if (address.startsWith('[') && inner === address)
+    throw new BuildError(`invalid IP address ${address}: address ${address}:: missing ']' in address`);
+  if (isIP(inner) === 0) throw new BuildError(`invalid IP address: ${inner}`);
+}
+
+function checkHostPort(hostPort: string, ports: string, range: { start: number; end: number }): void {
+  const host = portRange(hostPort);
+  if (host === undefined) throw new BuildError(`invalid hostPort: ${hostPort}`);
+  // A range of host ports may serve one container port.
+  if (range.end - range.start !== host.end - host.start && range.end !== range.start)
+    throw new BuildError(`invalid ranges specified for container and host Ports: ${ports} and ${hostPort}`);
+}
+
+function portRange(text: string): { start: number; end: number } | undefined {
+  const [first, last] = cut(text, '-');
+  const start = portNumber(first);
+  if (start === undefined) return undefined;
+  if (last === undefined || last === first) return { start, end: start };
+  const end = portNumber(last);
+  return end === undefined || end < start ? undefined : { start, end };
+}
+
+function portNumber(text: string): number | undefined {
+  const port = parseInt64(text);
+  return port === undefined || port < 0n || port > MAX_PORT ? undefined : Number(port);
+}
+
+function withPrefix<T>(prefix: string, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    throw BuildError.wrap(error, prefix);
+  }
+}

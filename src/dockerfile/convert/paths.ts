@@ -1,0 +1,75 @@
+import { posix } from 'node:path';
+import { BuildError } from '../../base/errors.ts';
+
+/** Slashes as separators; on Windows images backslashes count too. */
+export function toSlash(path: string, os: string): string {
+  return os === 'windows' ? path.replaceAll('\\', '/') : path;
+}
+
+export function isAbsolute(path: string, os: string): boolean {
+  try {
+    return toSlash(withoutDrive(path, os, false), os).startsWith('/');
+  } catch {
+    return false; // a path on another drive
+  }
+}
+
+/**
+ * `path` below `parent`, absolute, with slashes and without a drive letter. With `keepSlash` a
+ * trailing `/` or `/.` stays, since it decides what a copy means.
+ */
+export function normalizePath(parent: string, path: string, os: string, keepSlash: boolean): string {
+  const written = toSlash(path, os);
+  let base = withoutDrive(toSlash(parent, os) || '/', os, keepSlash);
+  if (!isAbsolute(base, os)) base = cleanJoin('/', base);
+  let result = withoutDrive(written === '' ? base : written, os, keepSlash);
+  if (!isAbsolute(result, os)) result = cleanJoin(base, result);
+  if (!keepSlash) return toSlash(result, os);
+  if (written.endsWith('/') && !result.endsWith('/')) result += '/';
+  else if (written.endsWith('/.')) result = `${result === '/' ? result : `${result}/`}.`;
+  return toSlash(result, os);
+}
+
+/** The directory a WORKDIR leads to, with the separators of the image's system. */
+export function normalizeWorkdir(current: string, path: string, os: string): string {
+  try {
+    const result = normalizePath(current, path, os, false);
+    return os === 'windows' ? result.replaceAll('/', '\\') : result;
+  } catch (error) {
+    throw BuildError.wrap(error, 'normalizing workdir: normalizing working directory');
+  }
+}
+
+/** On Windows only the system drive exists. */
+export function withoutDrive(path: string, os: string, keepSlash: boolean): string {
+  if (os !== 'windows') return path;
+  if (path.length === 2 && path[1] === ':')
+    throw new BuildError(`No relative path specified in ${JSON.stringify(path)}`);
+  if (toSlash(path.slice(0, 2), os) === '//') throw new BuildError('UNC paths are not supported');
+  const colon = path.indexOf(':');
+  if (colon >= 0 && path.slice(0, colon).toLowerCase() !== 'c')
+    throw new BuildError('The specified path is not on the system drive (C:)');
+  const rest = toSlash(path.slice(colon + 1), os);
+  const clean = cleanPath(rest);
+  return keepSlash && clean.length > 1 && rest.endsWith('/') ? `${clean}/` : clean;
+}
+
+/** The shortest form of a path, without a trailing slash. */
+export function cleanPath(path: string): string {
+  const normal = posix.normalize(path).replace(/\/+$/, '');
+  if (normal !== '') return normal;
+  return path.startsWith('/') ? '/' : '.';
+}
+
+/** Joined and cleaned; '' when all parts are empty. */
+export function cleanJoin(...parts: readonly string[]): string {
+  const joined = parts.filter((part) => part !== '').join('/');
+  return joined === '' ? '' : cleanPath(joined);
+}
+
+/** Last element of a path, as the file name it stands for. */
+export function baseName(path: string): string {
+  if (path === '') return '.';
+  const clean = path.replace(/\/+$/, '');
+  return clean === '' ? '/' : clean.slice(clean.lastIndexOf('/') + 1);
+}
