@@ -1,0 +1,272 @@
+import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
+import type { Duplex } from 'node:stream';
+import { BuildError, Code, canceled } from '../base/errors.ts';
+import { Metadata, rawHeader } from './metadata.ts';
+import { statusHeaders, statusOf } from './status.ts';
+import { CallStream } from './stream.ts';
+import { CONNECTION_WINDOW_BYTES, http2, sessionOptions } from './transport.ts';
+import type { MethodDefinition, Peer, ServerCall, ServiceDefinition, ServiceHandlers } from './types.ts';
+
+/** A service with its handlers, made by `service()`. */
+export interface RegisteredService {
+  readonly definition: ServiceDefinition;
+  readonly handlers: Readonly<Record<string, unknown>>;
+}
+
+/** Pairs a generated definition with its handlers, type-checked. */
+export function service<S extends ServiceDefinition>(
+  definition: S,
+  handlers: ServiceHandlers<S>,
+): RegisteredService {
+  return { definition, handlers: handlers as Readonly<Record<string, unknown>> };
+}
+
+export interface GrpcServerOptions {
+  readonly services: readonly RegisteredService[];
+  /** Told of every call that ended in an error, for the log. */
+  readonly onCallError?: (path: string, error: BuildError, peer: Peer) => void;
+}
+
+export interface GrpcServer {
+  /** Speaks gRPC on an established byte stream, which then belongs to the connection. */
+  serve(stream: Duplex, peer?: Peer): ServerConnection;
+  /** Names of all services, in order of registration. */
+  readonly serviceNames: readonly string[];
+  /** No new calls; waits up to `graceMs` for running ones, then cuts all connections. */
+  close(options?: { readonly graceMs?: number }): Promise<void>;
+}
+
+export interface ServerConnection {
+  readonly closed: Promise<void>;
+  destroy(): void;
+}
+
+interface Route {
+  readonly path: string;
+  readonly method: MethodDefinition;
+  readonly handler: AnyHandler | undefined;
+}
+type AnyHandler = (input: unknown, call: ServerCall) => unknown;
+
+const LOCAL_PEER: Peer = { kind: 'stream', address: '' };
+const DEFAULT_GRACE_MS = 5_000;
+
+export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
+  return new Server(options);
+}
+
+class Server implements GrpcServer {
+  readonly #routes = new Map<string, Route>();
+  readonly #services = new Map<string, ServiceDefinition>();
+  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #onCallError: GrpcServerOptions['onCallError'];
+  #closing = false;
+
+  constructor(options: GrpcServerOptions) {
+    this.#onCallError = options.onCallError;
+    for (const { definition, handlers } of options.services) {
+      this.#services.set(definition.fullName, definition);
+      for (const [key, method] of Object.entries(definition.methods)) {
+        const path = `/${definition.fullName}/${method.name}`;
+        this.#routes.set(path, { path, method, handler: handlers[key] as AnyHandler | undefined });
+      }
+    }
+  }
+
+  get serviceNames(): readonly string[] {
+    return [...this.#services.keys()];
+  }
+
+  serve(stream: Duplex, peer: Peer = LOCAL_PEER): ServerConnection {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    stream.on('error', () => {});
+    const session = http2().performServerHandshake(stream, sessionOptions());
+    this.#sessions.add(session);
+    session.setMaxListeners(0);
+    session.on('error', () => {}); // 'close' follows; the calls of the connection see their own end
+    session.on('frameError', () => {});
+    session.on('close', () => {
+      this.#sessions.delete(session);
+      stream.destroy();
+      resolve();
+    });
+    session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
+    session.on('stream', (call, _headers, _flags, raw?: string[]) => {
+      call.on('error', () => {});
+      this.#dispatch(call, raw ?? [], peer);
+    });
+    return { closed: promise, destroy: () => session.destroy() };
+  }
+
+  async close({ graceMs = DEFAULT_GRACE_MS }: { readonly graceMs?: number } = {}): Promise<void> {
+    this.#closing = true;
+    const open = [...this.#sessions];
+    const gone = open.map((s) => new Promise<void>((done) => (s.destroyed ? done() : s.once('close', done))));
+    for (const session of open) session.close();
+    const timer = setTimeout(() => {
+      for (const session of open) session.destroy();
+    }, graceMs);
+    await Promise.all(gone);
+    clearTimeout(timer);
+  }
+
+  #dispatch(stream: ServerHttp2Stream, raw: readonly string[], peer: Peer): void {
+    const path = rawHeader(raw, ':path') ?? '';
+    const refused =
+      rawHeader(raw, ':method') !== 'POST'
+        ? 405
+        : rawHeader(raw, 'content-type')?.startsWith('application/grpc')
+          ? undefined
+          : 415;
+    if (refused !== undefined) {
+      stream.respond({ ':status': refused }, { endStream: true });
+      return;
+    }
+    const call = new Call(stream, path, raw, peer, this.#routes.get(path)?.method);
+    const run = async (): Promise<void> => {
+      if (this.#closing) throw new BuildError('the server is shutting down', { code: Code.unavailable });
+      const route = this.#routes.get(path);
+      if (!route?.handler) throw this.#unknown(path, route);
+      await invoke(route.method, route.handler, call);
+    };
+    run().then(
+      () => call.finish(undefined),
+      (error: unknown) => {
+        const own = BuildError.from(error);
+        this.#onCallError?.(path, own, peer);
+        call.finish(own);
+      },
+    );
+  }
+
+  #unknown(path: string, route: Route | undefined): BuildError {
+    const [, name = '', method = ''] = path.split('/');
+    const text = route
+      ? `method ${route.method.name} not implemented`
+      : this.#services.has(name)
+        ? `unknown method ${method} for service ${name}`
+        : `unknown service ${name}`;
+    return new BuildError(text, { code: Code.unimplemented });
+  }
+}
+
+async function invoke(method: MethodDefinition, handler: AnyHandler, call: Call): Promise<void> {
+  if (method.requestStream && method.responseStream) {
+    await handler(call, call);
+    return;
+  }
+  const input = method.requestStream ? call : await onlyRequest(call);
+  const answer = handler(input, call);
+  if (method.responseStream) {
+    for await (const message of answer as AsyncIterable<unknown>) await call.send(message);
+  } else await call.send(await answer);
+}
+
+async function onlyRequest(call: Call): Promise<unknown> {
+  const request = await call.receive();
+  if (request === undefined)
+    throw new BuildError('cardinality violation: no request message', { code: Code.internal });
+  if ((await call.receive()) !== undefined)
+    throw new BuildError('cardinality violation: more than one request message', { code: Code.internal });
+  return request;
+}
+
+const NOTHING = { encode: () => ({ finish: () => new Uint8Array(0) }), decode: () => undefined };
+
+/** A call as its server sees it. */
+class Call extends CallStream<unknown, unknown> implements ServerCall {
+  readonly path: string;
+  readonly metadata: Metadata;
+  readonly peer: Peer;
+  readonly #stream: ServerHttp2Stream;
+  readonly #headers: Record<string, string | string[]> = {
+    ':status': '200',
+    'content-type': 'application/grpc',
+  };
+  readonly #trailers: Record<string, string> = {};
+  #headersSent = false;
+  #finished = false;
+  #deadline: NodeJS.Timeout | undefined;
+
+  constructor(
+    stream: ServerHttp2Stream,
+    path: string,
+    raw: readonly string[],
+    peer: Peer,
+    method?: MethodDefinition,
+  ) {
+    super(stream, method?.requestType ?? NOTHING, method?.responseType ?? NOTHING);
+    this.#stream = stream;
+    this.path = path;
+    this.metadata = Metadata.fromRaw(raw);
+    this.peer = peer;
+    const timeout = parseTimeout(rawHeader(raw, 'grpc-timeout'));
+    if (timeout !== undefined) {
+      const late = new BuildError('context deadline exceeded', { code: Code.deadlineExceeded });
+      this.#deadline = setTimeout(() => this.fail(late), Math.min(timeout, 0x7fffffff));
+    }
+    stream.on('aborted', () => this.fail(canceled()));
+    stream.on('close', () => {
+      clearTimeout(this.#deadline);
+      if (!this.#finished) this.fail(canceled());
+    });
+  }
+
+  setHeader(key: string, value: string): void {
+    new Metadata().append(key, value).writeTo(this.#headers);
+  }
+
+  setTrailer(key: string, value: string): void {
+    this.#trailers[key.toLowerCase()] = value;
+  }
+
+  sendHeaders(): void {
+    if (this.#headersSent || this.#stream.destroyed || this.#stream.closed) return;
+    this.#headersSent = true;
+    this.#stream.respond(this.#headers, { waitForTrailers: true });
+  }
+
+  override send(message: unknown): Promise<void> {
+    this.sendHeaders();
+    return super.send(message);
+  }
+
+  /** The handler returns to end the call. */
+  override end(): void {}
+
+  finish(error: BuildError | undefined): void {
+    clearTimeout(this.#deadline);
+    this.#finished = true;
+    const stream = this.#stream;
+    if (stream.destroyed || stream.closed) return;
+    const status = error ? statusHeaders(statusOf(error)) : { 'grpc-status': '0' };
+    const trailers = { ...this.#trailers, ...status };
+    if (!this.#headersSent) {
+      stream.respond({ ...this.#headers, ...trailers }, { endStream: true });
+      this.#release();
+      return;
+    }
+    stream.once('wantTrailers', () => {
+      if (!stream.destroyed) stream.sendTrailers(trailers);
+    });
+    stream.end();
+    this.#release();
+  }
+
+  /** Once everything is written: the rest of what the caller may still send is not wanted. */
+  #release(): void {
+    const stream = this.#stream;
+    const drop = (): void => {
+      if (!stream.destroyed && !stream.closed && !stream.readableEnded) stream.close(0);
+    };
+    if (stream.writableFinished) setImmediate(drop);
+    else stream.once('finish', () => setImmediate(drop));
+  }
+}
+
+const UNITS: Record<string, number> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
+
+function parseTimeout(text: string | undefined): number | undefined {
+  const match = text === undefined ? null : /^(\d{1,8})([HMSmun])$/.exec(text);
+  return match ? Number(match[1]) * (UNITS[match[2] as string] as number) : undefined;
+}

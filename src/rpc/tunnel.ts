@@ -1,0 +1,84 @@
+import { Duplex } from 'node:stream';
+import { BuildError } from '../base/errors.ts';
+import type { MessageStream } from './types.ts';
+
+/** Bytes per message that the tunnel writes; upstream packs about as much. */
+const TUNNEL_MESSAGE_BYTES = 256 << 10;
+
+interface Bytes {
+  readonly data: Uint8Array;
+}
+
+/**
+ * A byte stream over a call of BytesMessage messages, on either side of it: `Control.Session` and
+ * ssh forwarding. Ending it half-closes the call; destroying it cancels the call. Nothing is read
+ * from the call before the stream is read.
+ */
+export function duplexOf(call: MessageStream<Bytes, { data: Uint8Array }>): Duplex {
+  let ended = false;
+  const duplex = new Duplex({
+    allowHalfOpen: true,
+    readableHighWaterMark: TUNNEL_MESSAGE_BYTES,
+    writableHighWaterMark: TUNNEL_MESSAGE_BYTES,
+    read() {
+      pull(call).then(
+        (data) => {
+          if (data === null) ended = true;
+          this.push(data);
+        },
+        (error: unknown) => this.destroy(BuildError.from(error)),
+      );
+    },
+    write(chunk: Buffer, _encoding, done) {
+      sendAll(call, [chunk]).then(() => done(), done);
+    },
+    writev(chunks, done) {
+      sendAll(
+        call,
+        chunks.map((c) => c.chunk as Buffer),
+      ).then(() => done(), done);
+    },
+    final(done) {
+      call.end();
+      done();
+    },
+    destroy(error, done) {
+      if (!ended || error) call.cancel(error ?? undefined);
+      done(error);
+    },
+  });
+  return duplex;
+}
+
+async function pull(call: MessageStream<Bytes, unknown>): Promise<Uint8Array | null> {
+  for (;;) {
+    const message = await call.receive();
+    if (message === undefined) return null;
+    if (message.data.byteLength > 0) return message.data;
+  }
+}
+
+/** Packs small chunks together and splits large ones. */
+async function sendAll(
+  call: MessageStream<unknown, { data: Uint8Array }>,
+  chunks: readonly Buffer[],
+): Promise<void> {
+  let batch: Buffer[] = [];
+  let size = 0;
+  const flush = async (): Promise<void> => {
+    if (size === 0) return;
+    const data = batch.length === 1 ? (batch[0] as Buffer) : Buffer.concat(batch, size);
+    batch = [];
+    size = 0;
+    await call.send({ data });
+  };
+  for (const chunk of chunks) {
+    for (let at = 0; at < chunk.byteLength; at += TUNNEL_MESSAGE_BYTES) {
+      const part = chunk.subarray(at, at + TUNNEL_MESSAGE_BYTES);
+      if (size + part.byteLength > TUNNEL_MESSAGE_BYTES) await flush();
+      batch.push(part);
+      size += part.byteLength;
+    }
+  }
+  await flush();
+}
