@@ -1,0 +1,251 @@
+import type { Digest } from '../base/digest.ts';
+import type {
+  ProgressGroup,
+  SolveStatus,
+  StatusUpdate,
+  VertexLog,
+  VertexProgress,
+  VertexState,
+  VertexStatusState,
+  VertexWarning,
+} from './types.ts';
+
+/** Log text kept for readers that come late, bytes per job; the oldest goes first. */
+const MAX_KEPT_LOG_BYTES = 4 << 20;
+/** Log text waiting for one slow reader, bytes; the oldest goes first. */
+const MAX_QUEUED_LOG_BYTES = 16 << 20;
+
+const EPOCH_NANOS = BigInt(Date.now()) * 1_000_000n - process.hrtime.bigint();
+
+/** Unix nanoseconds from a clock that never goes back. */
+export function nowNanos(): bigint {
+  return EPOCH_NANOS + process.hrtime.bigint();
+}
+
+/** Everything one job's readers should see, and the readers. */
+export class JobProgress {
+  readonly #vertexes = new Map<Digest, VertexState>();
+  readonly #statuses = new Map<string, VertexStatusState>();
+  readonly #warnings: VertexWarning[] = [];
+  readonly #logs = new BoundedLogs(MAX_KEPT_LOG_BYTES);
+  readonly #readers = new Set<Reader>();
+  #closed = false;
+
+  vertex(state: VertexState): void {
+    this.#vertexes.set(state.digest, state);
+    for (const reader of this.#readers) reader.vertex(state);
+  }
+
+  status(state: VertexStatusState): void {
+    this.#statuses.set(`${state.vertex}\0${state.id}`, state);
+    for (const reader of this.#readers) reader.status(state);
+  }
+
+  log(log: VertexLog): void {
+    this.#logs.push(log);
+    for (const reader of this.#readers) reader.log(log);
+  }
+
+  warn(warning: VertexWarning): void {
+    this.#warnings.push(warning);
+    for (const reader of this.#readers) reader.warn(warning);
+  }
+
+  /** No more events; readers end after what they have not seen yet. */
+  close(): void {
+    this.#closed = true;
+    for (const reader of this.#readers) reader.wake();
+  }
+
+  /** All events from the start, then live ones until the job closes. Aborting ends the iteration. */
+  async *read(signal: AbortSignal): AsyncGenerator<SolveStatus> {
+    const reader = new Reader();
+    for (const state of this.#vertexes.values()) reader.vertex(state);
+    for (const state of this.#statuses.values()) reader.status(state);
+    for (const log of this.#logs.all()) reader.log(log);
+    for (const warning of this.#warnings) reader.warn(warning);
+    this.#readers.add(reader);
+    const onAbort = (): void => reader.wake();
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      while (!signal.aborted) {
+        const status = reader.take();
+        if (status) yield status;
+        else if (this.#closed) return;
+        else await reader.wait();
+      }
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+      this.#readers.delete(reader);
+    }
+  }
+}
+
+/** What one reader has not seen yet. Vertex and status updates of the same thing replace each other. */
+class Reader {
+  #vertexes = new Map<string, VertexState>();
+  #statuses = new Map<string, VertexStatusState>();
+  #logs = new BoundedLogs(MAX_QUEUED_LOG_BYTES);
+  #warnings: VertexWarning[] = [];
+  #empty = true;
+  #wake: (() => void) | undefined;
+
+  vertex(state: VertexState): void {
+    this.#vertexes.delete(state.digest);
+    this.#vertexes.set(state.digest, state);
+    this.#changed();
+  }
+
+  status(state: VertexStatusState): void {
+    this.#statuses.set(`${state.vertex}\0${state.id}`, state);
+    this.#changed();
+  }
+
+  log(log: VertexLog): void {
+    this.#logs.push(log);
+    this.#changed();
+  }
+
+  warn(warning: VertexWarning): void {
+    this.#warnings.push(warning);
+    this.#changed();
+  }
+
+  take(): SolveStatus | undefined {
+    if (this.#empty) return undefined;
+    const status: SolveStatus = {
+      vertexes: [...this.#vertexes.values()],
+      statuses: [...this.#statuses.values()],
+      logs: this.#logs.all(),
+      warnings: this.#warnings,
+    };
+    this.#vertexes = new Map();
+    this.#statuses = new Map();
+    this.#logs = new BoundedLogs(MAX_QUEUED_LOG_BYTES);
+    this.#warnings = [];
+    this.#empty = true;
+    return status;
+  }
+
+  /** Until something is new, or somebody calls `wake`. */
+  wait(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  wake(): void {
+    this.#wake?.();
+    this.#wake = undefined;
+  }
+
+  #changed(): void {
+    this.#empty = false;
+    this.wake();
+  }
+}
+
+class BoundedLogs {
+  readonly #limit: number;
+  #logs: VertexLog[] = [];
+  #first = 0;
+  #bytes = 0;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  push(log: VertexLog): void {
+    this.#logs.push(log);
+    this.#bytes += log.data.length;
+    while (this.#bytes > this.#limit && this.#first < this.#logs.length - 1) {
+      this.#bytes -= this.#logs[this.#first]!.data.length;
+      this.#first++;
+    }
+    if (this.#first > 1024 && this.#first * 2 > this.#logs.length) {
+      this.#logs = this.#logs.slice(this.#first);
+      this.#first = 0;
+    }
+  }
+
+  all(): VertexLog[] {
+    return this.#first === 0 ? [...this.#logs] : this.#logs.slice(this.#first);
+  }
+}
+
+/**
+ * Progress of one vertex, shown to every job that contains it. Jobs that join later are told what happened
+ * so far, but for the log.
+ */
+export class VertexReporter implements VertexProgress {
+  readonly #jobs = new Set<JobProgress>();
+  readonly #statuses = new Map<string, VertexStatusState>();
+  #state: VertexState;
+
+  constructor(digest: Digest, name: string, inputs: readonly Digest[], progressGroup?: ProgressGroup) {
+    const base = { digest, inputs, name, cached: false, error: '' };
+    this.#state = progressGroup ? { ...base, progressGroup } : base;
+  }
+
+  get state(): VertexState {
+    return this.#state;
+  }
+
+  join(job: JobProgress): void {
+    if (this.#jobs.has(job)) return;
+    this.#jobs.add(job);
+    job.vertex(this.#state);
+    for (const status of this.#statuses.values()) job.status(status);
+  }
+
+  leave(job: JobProgress): void {
+    this.#jobs.delete(job);
+  }
+
+  /** Shows the vertex as running from now on; a finished one starts again. */
+  start(cached = false, at = nowNanos()): void {
+    const { completed: _completed, ...rest } = this.#state;
+    this.#update({ ...rest, started: at, cached, error: '' });
+  }
+
+  complete(error = '', at = nowNanos()): void {
+    this.#update({ ...this.#state, started: this.#state.started ?? at, completed: at, error });
+  }
+
+  /** Shows a vertex that was never asked for as cached. */
+  skip(at: bigint): void {
+    if (this.#state.completed !== undefined || this.#state.started !== undefined) return;
+    this.#update({ ...this.#state, started: at, completed: at, cached: true });
+  }
+
+  log(stream: 1 | 2, data: Uint8Array): void {
+    const log = { vertex: this.#state.digest, stream, timestamp: nowNanos(), data };
+    for (const job of this.#jobs) job.log(log);
+  }
+
+  status(id: string, update: StatusUpdate): void {
+    const at = nowNanos();
+    const before = this.#statuses.get(id);
+    const next: VertexStatusState = {
+      id,
+      vertex: this.#state.digest,
+      name: update.name ?? before?.name ?? '',
+      current: update.current ?? before?.current ?? 0,
+      total: update.total ?? before?.total ?? 0,
+      timestamp: at,
+      started: before?.started ?? at,
+      ...(update.done ? { completed: at } : {}),
+    };
+    this.#statuses.set(id, next);
+    for (const job of this.#jobs) job.status(next);
+  }
+
+  warn(warning: VertexWarning): void {
+    for (const job of this.#jobs) job.warn(warning);
+  }
+
+  #update(state: VertexState): void {
+    this.#state = state;
+    for (const job of this.#jobs) job.vertex(state);
+  }
+}

@@ -1,0 +1,390 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { digestOf } from '../base/digest.ts';
+import { BuildError } from '../base/errors.ts';
+import { MemoryKeyStore } from './keystore.ts';
+import { Solver } from './solver.ts';
+import type { CacheMap, Op, OpContext, Result, SolveStatus, Vertex } from './types.ts';
+
+/** Results alive; every test ends with none. */
+let alive = 0;
+
+class Value implements Result {
+  readonly value: string;
+  #released = false;
+  constructor(value: string) {
+    this.value = value;
+    alive++;
+  }
+  clone(): Value {
+    assert.ok(!this.#released, 'clone of a released result');
+    return new Value(this.value);
+  }
+  async release(): Promise<void> {
+    assert.ok(!this.#released, 'released twice');
+    this.#released = true;
+    alive--;
+  }
+}
+
+interface Step {
+  readonly name: string;
+  readonly seed: string;
+  readonly inputs: readonly Step[];
+  readonly value?: string;
+  readonly content?: readonly boolean[];
+  readonly selectors?: readonly string[];
+  readonly ignoreCache?: boolean;
+  readonly beforeMap?: (context: OpContext) => Promise<void>;
+  readonly beforeExec?: (context: OpContext) => Promise<void>;
+  readonly combine?: (inputs: readonly string[]) => string;
+  readonly counts: { map: number; exec: number };
+}
+
+let serial = 0;
+function step(options: Partial<Omit<Step, 'counts'>> = {}): Step {
+  const name = options.name ?? `step${serial++}`;
+  return { name, seed: options.seed ?? name, inputs: [], ...options, counts: { map: 0, exec: 0 } };
+}
+
+class StepOp implements Op<Value> {
+  readonly #step: Step;
+  constructor(step: Step) {
+    this.#step = step;
+  }
+  async cacheMap(_index: number, context: OpContext): Promise<{ map: CacheMap<Value>; done: boolean }> {
+    this.#step.counts.map++;
+    await this.#step.beforeMap?.(context);
+    const deps = this.#step.inputs.map((_, i) => ({
+      selector: this.#step.selectors?.[i] ?? '',
+      ...(this.#step.content?.[i] ? { contentKey: async (v: Value) => digestOf(`content ${v.value}`) } : {}),
+    }));
+    return { map: { digest: digestOf(`map ${this.#step.seed}`), deps }, done: true };
+  }
+  async exec(inputs: readonly (Value | null)[], context: OpContext): Promise<readonly Value[]> {
+    this.#step.counts.exec++;
+    await this.#step.beforeExec?.(context);
+    context.signal.throwIfAborted();
+    const values = inputs.map((v) => v?.value ?? '');
+    return [new Value(this.#step.combine?.(values) ?? this.#step.value ?? this.#step.name)];
+  }
+}
+
+function vertexOf(root: Step): Vertex<Step> {
+  const made = new Map<Step, Vertex<Step>>();
+  const stack = [root];
+  while (stack.length > 0) {
+    const next = stack.at(-1)!;
+    const open = next.inputs.filter((i) => !made.has(i));
+    if (open.length > 0) {
+      stack.push(...open);
+      continue;
+    }
+    stack.pop();
+    if (made.has(next)) continue;
+    const inputs = next.inputs.map((i) => ({ vertex: made.get(i)!, index: 0 }));
+    made.set(next, {
+      digest: digestOf(JSON.stringify([next.name, next.seed, inputs.map((i) => i.vertex.digest)])),
+      name: next.name,
+      inputs,
+      options: { ignoreCache: next.ignoreCache ?? false, description: {} },
+      spec: next,
+    });
+  }
+  return made.get(root)!;
+}
+
+/** Kept results, with a count of loads. */
+class Kept {
+  readonly values = new Map<string, string>();
+  loads = 0;
+  save(result: Value): string {
+    const id = `result${this.values.size}`;
+    this.values.set(id, result.value);
+    return id;
+  }
+  async load(id: string): Promise<Value> {
+    this.loads++;
+    const value = this.values.get(id);
+    if (value === undefined) throw new BuildError('gone');
+    return new Value(value);
+  }
+}
+
+function world() {
+  const keys = new MemoryKeyStore();
+  const results = new Kept();
+  const make = () =>
+    new Solver<Step, Value>({
+      keys,
+      results,
+      resolveOp: (vertex) => new StepOp(vertex.spec),
+      describeError: (error) => BuildError.from(error),
+    });
+  const solver = make();
+  let jobs = 0;
+  const build = async (root: Step, signal?: AbortSignal, on = make()): Promise<string> => {
+    await using job = on.createJob(`job${jobs++}`, { sessions: [] });
+    const { value } = await job.solve({ vertex: vertexOf(root), index: 0 }, signal);
+    const text = value?.value ?? 'scratch';
+    await value?.release();
+    return text;
+  };
+  return { keys, results, solver, make, build };
+}
+
+function totals(root: Step): { map: number; exec: number } {
+  const seen = new Set<Step>([root]);
+  for (const s of seen) for (const input of s.inputs) seen.add(input);
+  return [...seen].reduce((t, s) => ({ map: t.map + s.counts.map, exec: t.exec + s.counts.exec }), {
+    map: 0,
+    exec: 0,
+  });
+}
+
+test.afterEach(() => assert.equal(alive, 0, 'results left over'));
+
+test('a second build loads one record and runs nothing', async () => {
+  const { build, results } = world();
+  const graph = () => step({ name: 'top', inputs: [step({ name: 'mid', inputs: [step({ name: 'src' })] })] });
+  await build(graph());
+  const again = graph();
+  assert.equal(await build(again), 'top');
+  assert.deepEqual(totals(again), { map: 3, exec: 0 });
+  assert.equal(results.loads, 1);
+});
+
+test('content makes up for a changed source; only that source runs', async () => {
+  const { build, results } = world();
+  const make = (second: string, value: string) =>
+    step({
+      name: 'top',
+      value,
+      content: [false, true],
+      inputs: [step({ name: 'a' }), step({ name: second, value: 'same content' })],
+    });
+  await build(make('b', 'first'));
+  const changed = make('c', 'never');
+  assert.equal(await build(changed), 'first');
+  assert.deepEqual(totals(changed), { map: 3, exec: 1 });
+  assert.equal(results.loads, 1);
+  const third = make('c', 'never');
+  await build(third);
+  assert.equal(totals(third).exec, 0, 'the content match left a link for the cheap question');
+});
+
+test('nothing is loaded but the result when a deep content match is not needed', async () => {
+  const { build, results } = world();
+  const make = () =>
+    step({
+      name: 'top',
+      inputs: [step({ name: 'mid', selectors: ['sel'], content: [true], inputs: [step({ name: 'src' })] })],
+    });
+  await build(make());
+  const again = make();
+  await build(again);
+  assert.deepEqual(totals(again), { map: 3, exec: 0 });
+  assert.equal(results.loads, 1);
+});
+
+test('two jobs share what runs; one cancel does not disturb the other', async () => {
+  const { solver, build } = world();
+  let go = () => {};
+  const gate = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  const graph = step({ name: 'shared', beforeExec: () => gate });
+  const abort = new AbortController();
+  const first = build(graph, abort.signal, solver);
+  const second = build(graph, undefined, solver);
+  await sleep(5);
+  abort.abort(new BuildError('context canceled', { code: 1 }));
+  await assert.rejects(first, /context canceled/);
+  go();
+  assert.equal(await second, 'shared');
+  assert.equal(graph.counts.exec, 1);
+});
+
+test('cancelling the only job aborts its op; a later build starts afresh', async () => {
+  const { solver, build } = world();
+  let aborted = 0;
+  const graph = step({
+    name: 'slow',
+    beforeExec: (context) =>
+      aborted > 0
+        ? Promise.resolve()
+        : new Promise((_, reject) =>
+            context.signal.addEventListener('abort', () => {
+              aborted++;
+              reject(context.signal.reason);
+            }),
+          ),
+  });
+  const abort = new AbortController();
+  const first = build(graph, abort.signal, solver);
+  await sleep(5);
+  abort.abort();
+  await assert.rejects(first);
+  assert.equal(await build(graph, undefined, solver), 'slow');
+  assert.equal(aborted, 1);
+  assert.equal(graph.counts.exec, 2);
+});
+
+test('differently spelled equal steps run once', async () => {
+  const { build } = world();
+  const same = (name: string) => step({ name, seed: 'same', value: '7', beforeExec: () => sleep(5) });
+  const graph = step({
+    name: 'sum',
+    inputs: [same('x'), same('y')],
+    combine: (v) => v.join('+'),
+  });
+  assert.equal(await build(graph), '7+7');
+  assert.equal(totals(graph).exec, 2);
+});
+
+test('a broken record is a miss', async () => {
+  const { build, results } = world();
+  const make = () => step({ name: 'top', inputs: [step({ name: 'src' })] });
+  await build(make());
+  results.values.clear();
+  const again = make();
+  assert.equal(await build(again), 'top');
+  assert.equal(totals(again).exec, 2);
+});
+
+test('ignoreCache runs again and leaves its result for others', async () => {
+  const { build } = world();
+  const make = (ignoreCache: boolean) => step({ name: 'top', ignoreCache, inputs: [step({ name: 'src' })] });
+  await build(make(false));
+  const ignoring = make(true);
+  await build(ignoring);
+  assert.equal(ignoring.counts.exec, 1);
+  const after = make(false);
+  await build(after);
+  assert.equal(after.counts.exec, 0);
+});
+
+test('an error names itself once and stops the siblings', async () => {
+  const { build } = world();
+  let aborted = 0;
+  const graph = step({
+    inputs: [
+      step({ beforeExec: () => sleep(2).then(() => Promise.reject(new Error('boom'))) }),
+      step({
+        beforeExec: (c) =>
+          new Promise((_, reject) =>
+            c.signal.addEventListener('abort', () => {
+              aborted++;
+              reject(c.signal.reason);
+            }),
+          ),
+      }),
+    ],
+  });
+  await assert.rejects(build(graph), /boom/);
+  assert.equal(aborted, 1);
+});
+
+test('independent inputs run at the same time, also when one of them can match nothing', async () => {
+  const { build } = world();
+  let running = 0;
+  let most = 0;
+  const busy = () =>
+    step({
+      beforeExec: async () => {
+        most = Math.max(most, ++running);
+        await sleep(10);
+        running--;
+      },
+    });
+  await build(step({ inputs: [busy(), busy(), busy()], content: [true, false, true] }));
+  assert.equal(most, 3);
+});
+
+test('progress: sources complete while looked up, skipped ancestors show as cached', async () => {
+  const { make, build } = world();
+  const graph = () => step({ name: 'top', inputs: [step({ name: 'mid', inputs: [step({ name: 'src' })] })] });
+  await build(graph());
+  const job = make().createJob('watched', { sessions: [] });
+  const seen: SolveStatus[] = [];
+  const reading = (async () => {
+    for await (const status of job.status(new AbortController().signal)) seen.push(status);
+  })();
+  const { value } = await job.solve({ vertex: vertexOf(graph()), index: 0 });
+  await value?.release();
+  await job[Symbol.asyncDispose]();
+  await reading;
+  const last = new Map(seen.flatMap((s) => s.vertexes).map((v) => [v.name, v]));
+  assert.deepEqual(
+    ['src', 'mid', 'top'].map((n) => [last.get(n)?.cached, last.get(n)?.completed !== undefined]),
+    [
+      [false, true],
+      [true, true],
+      [true, true],
+    ],
+  );
+});
+
+test('a chain of 10,000 steps neither overflows nor crawls', async () => {
+  const { build } = world();
+  let top = step({ name: 'c0' });
+  for (let i = 1; i < 10_000; i++) top = step({ name: `c${i}`, inputs: [top] });
+  const started = Date.now();
+  await build(top);
+  const again = Date.now();
+  await build(top);
+  assert.ok(
+    again - started < 15_000 && Date.now() - again < 8000,
+    `${again - started} ${Date.now() - again}`,
+  );
+});
+
+test('random graphs with random cancels: no step runs twice at once, rebuilds run nothing', async () => {
+  for (let seed = 1; seed <= 200; seed++) await randomRound(seed);
+});
+
+async function randomRound(seed: number): Promise<void> {
+  let x = (seed * 2654435761) >>> 0;
+  const random = (below: number) => {
+    x = (x * 1664525 + 1013904223) >>> 0;
+    return Math.floor((x / 2 ** 32) * below);
+  };
+  const { build, solver, make, results } = world();
+  const running = new Set<string>();
+  const spec = Array.from({ length: 3 + random(15) }, (_, i) => ({
+    name: `${seed}-${i}`,
+    inputs: i === 0 ? [] : [...new Set(Array.from({ length: random(4) }, () => random(i)))],
+    content: random(2) === 1,
+  }));
+  const graph = () => {
+    const steps: Step[] = [];
+    for (const { name, inputs, content } of spec) {
+      const beforeExec = async (c: OpContext): Promise<void> => {
+        assert.ok(!running.has(name), `${name} runs twice at once`);
+        running.add(name);
+        await new Promise((resolve) => setImmediate(resolve));
+        running.delete(name);
+        c.signal.throwIfAborted();
+      };
+      const from = inputs.map((i) => steps[i]!);
+      steps.push(step({ name, inputs: from, content: from.map(() => content), beforeExec }));
+    }
+    return steps.at(-1)!;
+  };
+  const builds = Array.from({ length: 4 }, async (_, i) => {
+    const abort = new AbortController();
+    if (i > 0) setTimeout(() => abort.abort(), random(3));
+    await build(graph(), abort.signal, solver).catch((error) => {
+      if (!abort.signal.aborted) throw error;
+    });
+  });
+  await Promise.all(builds);
+  assert.equal(running.size, 0);
+  assert.deepEqual(solver.dump(), []);
+  const loads = results.loads;
+  const again = graph();
+  await build(again, undefined, make());
+  assert.equal(totals(again).exec, 0, `seed ${seed}`);
+  assert.equal(results.loads - loads, 1, `seed ${seed}`);
+}
