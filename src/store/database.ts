@@ -1,0 +1,172 @@
+import { closeSync, fdatasync, openSync } from 'node:fs';
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
+import { promisify } from 'node:util';
+import { BuildError, Code } from '../base/errors.ts';
+
+const fdatasyncAsync = promisify(fdatasync);
+
+export type SqlValue = SQLInputValue;
+
+/**
+ * The one embedded database (SQLite, write-ahead log). Queries on the main thread are point queries. A commit is
+ * visible and survives the death of the process at once; `flush` makes it survive a power cut. Commits ask for
+ * that in the background, many at a time, so that no step waits for the disk: the log is always consistent, and
+ * a power cut can only take its newest end.
+ */
+export class Database implements Disposable {
+  readonly path: string;
+  readonly #db: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+  #depth = 0;
+  #afterCommit: (() => void)[] = [];
+  #walFd: number | undefined;
+  #flushing: Promise<void> | undefined;
+  #dirty = false;
+  #flushTimer: NodeJS.Timeout | undefined;
+
+  /** Opens or creates the file. @throws what SQLite throws for a damaged one. */
+  constructor(path: string) {
+    this.path = path;
+    this.#db = new DatabaseSync(path);
+    try {
+      this.#db.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000;');
+      this.#db.exec(
+        'CREATE TABLE IF NOT EXISTS schema (component TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID',
+      );
+    } catch (error) {
+      this.#db.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Brings the tables of `component` up to date: `steps[n]` leads from version n to n+1 and never changes once
+   * released. @throws failedPrecondition when the file was written by a newer version.
+   */
+  migrate(component: string, steps: readonly string[]): void {
+    const row = this.get<{ version: number }>('SELECT version FROM schema WHERE component = ?', component);
+    const version = row?.version ?? 0;
+    if (version > steps.length)
+      throw new BuildError(
+        `state in ${this.path} was written by a newer version (${component} schema ${version})`,
+        {
+          code: Code.failedPrecondition,
+          hint: 'use that version, or start with another root directory',
+        },
+      );
+    if (version === steps.length) return;
+    this.transaction(() => {
+      for (const step of steps.slice(version)) this.#db.exec(step);
+      this.run('INSERT OR REPLACE INTO schema VALUES (?, ?)', component, steps.length);
+    });
+  }
+
+  get<Row>(sql: string, ...values: SqlValue[]): Row | undefined {
+    return this.#prepare(sql).get(...values) as Row | undefined;
+  }
+
+  all<Row>(sql: string, ...values: SqlValue[]): Row[] {
+    return this.#prepare(sql).all(...values) as Row[];
+  }
+
+  /** Rows changed. */
+  run(sql: string, ...values: SqlValue[]): number {
+    const { changes } = this.#prepare(sql).run(...values);
+    if (this.#depth === 0) this.#markDirty();
+    return Number(changes);
+  }
+
+  get isOpen(): boolean {
+    return this.#db.isOpen;
+  }
+
+  /** All of `work` or nothing. Nested calls join the outermost. `work` must not await. */
+  transaction<T>(work: () => T): T {
+    if (this.#depth > 0) return this.#nested(work);
+    this.#db.exec('BEGIN IMMEDIATE');
+    this.#depth = 1;
+    let result: T;
+    try {
+      result = work();
+      this.#db.exec('COMMIT');
+    } catch (error) {
+      this.#depth = 0;
+      this.#afterCommit = [];
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+      throw error;
+    }
+    this.#depth = 0;
+    this.#markDirty();
+    const after = this.#afterCommit;
+    if (after.length > 0) {
+      this.#afterCommit = [];
+      for (const action of after) action();
+    }
+    return result;
+  }
+
+  #nested<T>(work: () => T): T {
+    this.#depth++;
+    try {
+      return work();
+    } finally {
+      this.#depth--;
+    }
+  }
+
+  /** Runs `action` when the present transaction is committed; at once outside of one. It must not throw. */
+  afterCommit(action: () => void): void {
+    if (this.#depth === 0) action();
+    else this.#afterCommit.push(action);
+  }
+
+  /** Resolves when everything committed so far would survive a power cut. */
+  async flush(): Promise<void> {
+    while (this.#dirty || this.#flushing) {
+      this.#flushing ??= this.#sync().finally(() => {
+        this.#flushing = undefined;
+      });
+      await this.#flushing;
+    }
+  }
+
+  async #sync(): Promise<void> {
+    this.#dirty = false;
+    clearTimeout(this.#flushTimer);
+    this.#flushTimer = undefined;
+    this.#walFd ??= openSync(`${this.path}-wal`, 'r');
+    await fdatasyncAsync(this.#walFd);
+  }
+
+  #markDirty(): void {
+    this.#dirty = true;
+    this.#flushTimer ??= setTimeout(() => {
+      this.#flushTimer = undefined;
+      // A failing disk shows up in the next commit or in whoever calls flush itself.
+      this.flush().catch(() => {});
+    }, FLUSH_DELAY_MS).unref();
+  }
+
+  #prepare(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (!statement) {
+      statement = this.#db.prepare(sql);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
+
+  /** Closes after a last checkpoint, which also makes everything durable. */
+  [Symbol.dispose](): void {
+    clearTimeout(this.#flushTimer);
+    this.#statements.clear();
+    if (this.#db.isOpen) this.#db.close();
+    const fd = this.#walFd;
+    this.#walFd = undefined;
+    // A sync under way still uses the descriptor.
+    if (fd !== undefined) (this.#flushing ?? Promise.resolve()).catch(() => {}).then(() => closeSync(fd));
+  }
+}
+
+/** Commits within this time share one sync of the log. */
+const FLUSH_DELAY_MS = 50;

@@ -1,0 +1,108 @@
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import type { JobContext, Jobs } from '../pool/types.ts';
+import { copyFileData, lchown, lutimes, mknod } from '../sys/file.ts';
+import {
+  type FileStat,
+  inodeKey,
+  isDirMode,
+  isRegularMode,
+  isSymlinkMode,
+  lstat,
+  lstatOrNone,
+  S_IFMT,
+} from '../sys/stat.ts';
+import { lsetxattr, readXattrs } from '../sys/xattr.ts';
+import type { SnapshotUsage } from './snapshot.ts';
+
+/** Bytes on disk and inodes of a tree; hard links count once. A file that vanishes meanwhile is left out. */
+function treeUsage(input: { path: string }, context: JobContext): SnapshotUsage {
+  const seen = new Set<string>();
+  let size = 0;
+  const visit = (path: string): void => {
+    context.throwIfAborted();
+    const stat = lstatOrNone(path);
+    if (!stat) return;
+    if (stat.nlink > 1 && !isDirMode(stat.mode)) {
+      const key = inodeKey(stat);
+      if (seen.has(key)) return;
+      seen.add(key);
+    } else inodes++;
+    size += stat.blocks * 512;
+    if (isDirMode(stat.mode)) for (const name of readdirSync(path)) visit(join(path, name));
+  };
+  let inodes = 0;
+  visit(input.path);
+  return { size, inodes: inodes + seen.size };
+}
+
+/**
+ * Copies the tree `from` into the existing directory `to` with owners, modes, times, attributes, devices and hard
+ * links. Both trees must be at rest and belong to us alone.
+ */
+function copyTree(input: { from: string; to: string }, context: JobContext): void {
+  const links = new Map<string, string>();
+  const copy = (from: string, to: string, top: boolean): void => {
+    context.throwIfAborted();
+    const stat = lstat(from);
+    const directory = isDirMode(stat.mode);
+    if (!directory && stat.nlink > 1) {
+      const key = inodeKey(stat);
+      const first = links.get(key);
+      if (first !== undefined) {
+        linkSync(first, to);
+        return;
+      }
+      links.set(key, to);
+    }
+    if (directory) {
+      if (!top) mkdirSync(to, 0o700);
+      for (const name of readdirSync(from)) copy(join(from, name), join(to, name), false);
+    } else createFile(from, to, stat, context);
+    copyMetadata(from, to, stat);
+  };
+  copy(input.from, input.to, true);
+}
+
+function createFile(from: string, to: string, stat: FileStat, context: JobContext): void {
+  if (isSymlinkMode(stat.mode)) symlinkSync(readlinkSync(from), to);
+  else if (isRegularMode(stat.mode)) {
+    const source = openSync(from, constants.O_RDONLY | constants.O_NOFOLLOW);
+    try {
+      const target = openSync(to, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+      try {
+        copyFileData(source, target, () => context.throwIfAborted());
+      } finally {
+        closeSync(target);
+      }
+    } finally {
+      closeSync(source);
+    }
+  } else mknod(to, (stat.mode & S_IFMT) | 0o600, stat.rdevMajor, stat.rdevMinor);
+}
+
+function copyMetadata(from: string, to: string, stat: FileStat): void {
+  lchown(to, stat.uid, stat.gid);
+  if (!isSymlinkMode(stat.mode)) chmodSync(to, stat.mode & 0o7777);
+  for (const [name, value] of Object.entries(readXattrs(from) ?? {})) lsetxattr(to, name, value);
+  lutimes(to, { sec: stat.atimeSec, nsec: stat.atimeNsec }, { sec: stat.mtimeSec, nsec: stat.mtimeNsec });
+}
+
+function removeTree(input: { path: string }): void {
+  rmSync(input.path, { recursive: true, force: true });
+}
+
+/** Heavy work of the store, for the worker threads. */
+export const storeJobs = { treeUsage, copyTree, removeTree } satisfies Jobs;
+export type StoreJobs = typeof storeJobs;

@@ -1,0 +1,72 @@
+import { chmodSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Mount } from '../../oci/mount.ts';
+import type { PrepareOptions, SnapshotInfo, Snapshotter, SnapshotUsage } from '../snapshot.ts';
+import { SnapshotRows, type SnapshotterOptions } from './rows.ts';
+
+/** Snapshots as whole copies of their parents: works everywhere, costs time and space. */
+export class NativeSnapshotter implements Snapshotter {
+  readonly name = 'native';
+  readonly rows: SnapshotRows;
+  readonly #jobs: SnapshotterOptions['jobs'];
+
+  constructor(options: SnapshotterOptions) {
+    this.rows = new SnapshotRows(options);
+    this.#jobs = options.jobs;
+  }
+
+  prepare(name: string, parent: string | undefined, options: PrepareOptions = {}): Promise<void> {
+    return this.#create(name, 'active', parent, options);
+  }
+
+  view(name: string, parent: string | undefined, options: PrepareOptions = {}): Promise<void> {
+    return this.#create(name, 'view', parent, options);
+  }
+
+  async #create(
+    name: string,
+    kind: 'active' | 'view',
+    parent: string | undefined,
+    options: PrepareOptions,
+  ): Promise<void> {
+    options.signal?.throwIfAborted();
+    const below = this.rows.parentOf(name, parent);
+    await this.rows.create(name, kind, below, options, async (dir) => {
+      const to = join(dir, 'fs');
+      mkdirSync(to, { mode: 0o755 });
+      chmodSync(to, 0o755);
+      // A view reads its parent's copy.
+      if (!below || kind === 'view') return;
+      const from = join(this.rows.dir(below.id), 'fs');
+      await this.#jobs.run('copyTree', { from, to }, options.signal ? { signal: options.signal } : {});
+    });
+  }
+
+  commit(name: string, active: string): void {
+    this.rows.commit(name, active);
+  }
+
+  mounts(name: string): readonly Mount[] {
+    const row = this.rows.need(name);
+    const id = row.kind === 'view' && row.parent !== null ? row.parent : row.id;
+    const mode = row.kind === 'active' ? 'rw' : 'ro';
+    return [{ type: 'bind', source: join(this.rows.dir(id), 'fs'), options: [mode, 'rbind'] }];
+  }
+
+  layout(): undefined {
+    return undefined;
+  }
+
+  stat(name: string): SnapshotInfo | undefined {
+    const row = this.rows.get(name);
+    return row && this.rows.info(row);
+  }
+
+  usage(name: string, options: { signal?: AbortSignal } = {}): Promise<SnapshotUsage> {
+    return this.rows.usage(name, 'fs', options.signal);
+  }
+
+  remove(name: string): void {
+    this.rows.remove(name);
+  }
+}

@@ -1,0 +1,202 @@
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { BuildError, Code, errno, notFound } from '../../base/errors.ts';
+import type { JobRunner } from '../../pool/types.ts';
+import type { Collector } from '../collector.ts';
+import type { Database } from '../database.ts';
+import type { GcNode } from '../gc.ts';
+import type { StoreJobs } from '../jobs.ts';
+import type { SqlLeaseStore } from '../lease-store.ts';
+import type { PrepareOptions, SnapshotInfo, SnapshotKind, SnapshotUsage } from '../snapshot.ts';
+import type { Trash } from '../trash.ts';
+
+export interface SnapshotterOptions {
+  readonly db: Database;
+  readonly leases: SqlLeaseStore;
+  readonly collector: Collector;
+  readonly trash: Trash;
+  readonly jobs: JobRunner<StoreJobs>;
+  /** Directory of the snapshots; each has a numbered one below it. */
+  readonly dir: string;
+}
+
+export interface SnapshotRow {
+  id: number;
+  name: string;
+  kind: SnapshotKind;
+  parent: number | null;
+  created_at: number;
+  size: number | null;
+  inodes: number | null;
+}
+
+/**
+ * What both snapshotters share: rows, numbers, directories and their removal. A directory is made before its row
+ * and goes after it; a number whose directory is there without a row belongs to a crash and is taken away.
+ */
+export class SnapshotRows {
+  readonly options: SnapshotterOptions;
+  readonly #db: Database;
+  #nextId: number;
+
+  constructor(options: SnapshotterOptions) {
+    this.options = options;
+    this.#db = options.db;
+    mkdirSync(options.dir, { recursive: true, mode: 0o700 });
+    const last = this.#db.get<{ seq: number }>("SELECT seq FROM sqlite_sequence WHERE name = 'snapshots'");
+    this.#nextId = (last?.seq ?? 0) + 1;
+  }
+
+  dir(id: number): string {
+    return join(this.options.dir, String(id));
+  }
+
+  get(name: string): SnapshotRow | undefined {
+    return this.#db.get<SnapshotRow>('SELECT * FROM snapshots WHERE name = ?', name);
+  }
+
+  need(name: string): SnapshotRow {
+    const row = this.get(name);
+    if (!row) throw notFound(`snapshot ${name}: not found`);
+    return row;
+  }
+
+  info(row: SnapshotRow): SnapshotInfo {
+    const parent =
+      row.parent === null
+        ? undefined
+        : this.#db.get<{ name: string }>('SELECT name FROM snapshots WHERE id = ?', row.parent)?.name;
+    return { name: row.name, kind: row.kind, parent, createdAt: new Date(row.created_at) };
+  }
+
+  /** Numbers of the snapshots below `row`, nearest first. */
+  ancestors(row: SnapshotRow): number[] {
+    if (row.parent === null) return [];
+    return this.#db
+      .all<{ id: number }>(
+        `WITH RECURSIVE chain(id, parent, depth) AS (
+           SELECT id, parent, 0 FROM snapshots WHERE id = ?
+           UNION ALL SELECT s.id, s.parent, depth + 1 FROM snapshots s JOIN chain c ON s.id = c.parent
+         ) SELECT id FROM chain ORDER BY depth`,
+        row.parent,
+      )
+      .map(({ id }) => id);
+  }
+
+  /** The committed parent to stand on, checked. */
+  parentOf(name: string, parent: string | undefined): SnapshotRow | undefined {
+    if (this.get(name))
+      throw new BuildError(`snapshot ${name}: already exists`, { code: Code.alreadyExists });
+    if (parent === undefined) return undefined;
+    const row = this.need(parent);
+    if (row.kind !== 'committed')
+      throw new BuildError(`parent ${parent} is not a committed snapshot`, { code: Code.failedPrecondition });
+    return row;
+  }
+
+  /**
+   * Makes directory and row of a new snapshot. `fill` puts content into the directory; when it fails, nothing
+   * remains. The lease holds the name from before the first byte.
+   */
+  async create(
+    name: string,
+    kind: SnapshotKind,
+    parent: SnapshotRow | undefined,
+    options: PrepareOptions,
+    fill: (dir: string) => void | Promise<void>,
+  ): Promise<void> {
+    const { leases, trash } = this.options;
+    if (options.lease !== undefined) leases.add(options.lease, { kind: 'snapshot', id: name });
+    const id = this.#nextId++;
+    const dir = this.dir(id);
+    makeDir(dir, trash);
+    try {
+      const filled = fill(dir);
+      if (filled) await filled;
+      this.#db.transaction(() => {
+        this.parentOf(name, parent?.name);
+        this.#db.run(
+          'INSERT INTO snapshots (id, name, kind, parent, created_at) VALUES (?, ?, ?, ?, ?)',
+          id,
+          name,
+          kind,
+          parent?.id ?? null,
+          Date.now(),
+        );
+        if (options.lease === undefined) this.options.collector.suspect({ kind: 'snapshot', id: name });
+      });
+    } catch (error) {
+      trash.take(dir);
+      throw error;
+    }
+  }
+
+  commit(name: string, active: string): void {
+    this.#db.transaction(() => {
+      const row = this.need(active);
+      if (row.kind !== 'active')
+        throw new BuildError(`snapshot ${active} is not active`, { code: Code.failedPrecondition });
+      if (name !== active && this.get(name))
+        throw new BuildError(`snapshot ${name}: already exists`, { code: Code.alreadyExists });
+      this.#db.run(
+        "UPDATE snapshots SET name = ?, kind = 'committed', size = NULL, inodes = NULL WHERE id = ?",
+        name,
+        row.id,
+      );
+      if (name !== active) this.options.collector.suspect({ kind: 'snapshot', id: name });
+    });
+  }
+
+  async usage(name: string, part: string, signal?: AbortSignal): Promise<SnapshotUsage> {
+    const row = this.need(name);
+    if (row.size !== null && row.inodes !== null) return { size: row.size, inodes: row.inodes };
+    const path = join(this.dir(row.id), part);
+    const usage = await this.options.jobs.run('treeUsage', { path }, signal ? { signal } : {});
+    if (row.kind === 'committed')
+      this.#db.run(
+        'UPDATE snapshots SET size = ?, inodes = ? WHERE id = ?',
+        usage.size,
+        usage.inodes,
+        row.id,
+      );
+    return usage;
+  }
+
+  /** For callers that know the name; refuses one that others stand on. */
+  remove(name: string): void {
+    const row = this.need(name);
+    if (this.#db.get('SELECT 1 FROM snapshots WHERE parent = ?', row.id))
+      throw new BuildError(`cannot remove snapshot ${name} with child`, { code: Code.failedPrecondition });
+    this.#db.transaction(() => {
+      for (const parent of this.collect(name) ?? []) this.options.collector.suspect(parent);
+    });
+  }
+
+  /** For the collector: the snapshot with all that stand on it, which are garbage too. */
+  collect(name: string): readonly GcNode[] | undefined {
+    const row = this.get(name);
+    if (!row) return undefined;
+    for (const child of this.#db.all<{ name: string }>('SELECT name FROM snapshots WHERE parent = ?', row.id))
+      this.collect(child.name);
+    this.#db.run('DELETE FROM snapshots WHERE id = ?', row.id);
+    const dir = this.dir(row.id);
+    const relative = `snapshots/${row.id}`;
+    this.#db.run('INSERT OR IGNORE INTO doomed VALUES (?)', relative);
+    this.#db.afterCommit(() => {
+      this.options.trash.take(dir);
+      this.#db.run('DELETE FROM doomed WHERE path = ?', relative);
+    });
+    const parent = row.parent === null ? undefined : this.info(row).parent;
+    return parent === undefined ? [] : [{ kind: 'snapshot', id: parent }];
+  }
+}
+
+function makeDir(dir: string, trash: Trash): void {
+  try {
+    mkdirSync(dir, { mode: 0o700 });
+  } catch (error) {
+    if (errno(error) !== 'EEXIST') throw error;
+    if (!trash.take(dir)) rmSync(dir, { recursive: true, force: true });
+    mkdirSync(dir, { mode: 0o700 });
+  }
+}

@@ -1,0 +1,184 @@
+import { existsSync, mkdirSync, renameSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { BuildError, Code } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import type { JobRunner } from '../pool/types.ts';
+import { detachUnder } from '../sys/mount.ts';
+import { Collector } from './collector.ts';
+import { LocalContentStore } from './content/local-content.ts';
+import { Database } from './database.ts';
+import type { StoreJobs } from './jobs.ts';
+import { STATE_DIR, type StoreLayout, storeLayout } from './layout.ts';
+import { SqlLeaseStore } from './lease-store.ts';
+import { STORE_SCHEMA } from './schema.ts';
+import { NativeSnapshotter } from './snapshot/native.ts';
+import { OverlaySnapshotter, overlaySupport } from './snapshot/overlay.ts';
+import type { SnapshotterOptions } from './snapshot/rows.ts';
+import { Trash } from './trash.ts';
+
+export interface OpenStoreOptions {
+  /** The daemon's root directory; the store takes `<root>/buildkit-ts`. The caller holds the lock on it. */
+  readonly root: string;
+  /** `auto`, `overlayfs` or `native` (FEATURES A36). */
+  readonly snapshotter: string;
+  readonly jobs: JobRunner<StoreJobs>;
+  readonly log: Logger;
+}
+
+/** Everything the daemon keeps on disk. */
+export interface Store extends AsyncDisposable {
+  readonly layout: StoreLayout;
+  readonly db: Database;
+  readonly content: LocalContentStore;
+  readonly snapshots: OverlaySnapshotter | NativeSnapshotter;
+  readonly leases: SqlLeaseStore;
+  /** Said once at start when `auto` had to fall back. */
+  readonly warning: string | undefined;
+  /** Collects garbage now; returns how many blobs and snapshots went. Their bytes follow in the background. */
+  gc(): Promise<number>;
+  /** Resolves when what was collected is off the disk. */
+  trashEmptied(): Promise<void>;
+  /** Everything committed so far survives a power cut afterwards. */
+  flush(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens or creates the store and clears up after a crash: mounts left below the state directory, temporary files
+ * and leases, half-done file operations. Cost does not depend on how much is stored.
+ */
+export function openStore(options: OpenStoreOptions): Store {
+  const { log, jobs } = options;
+  const { kind, warning } = chooseSnapshotter(options);
+  const base = resolve(options.root, STATE_DIR);
+  // Trees of one snapshotter mean nothing to another, and neither do the records about them.
+  const layout = storeLayout(kind === 'overlayfs' ? base : join(base, kind));
+  mkdirSync(layout.dir, { recursive: true, mode: 0o711 });
+  detachUnder(layout.dir);
+  const trash = new Trash({
+    dir: layout.trash,
+    log,
+    remove: (path) => jobs.run('removeTree', { path }),
+  });
+  trash.take(layout.tmp);
+  const db = openDatabase(layout, trash, log);
+  try {
+    const collector = new Collector(db);
+    const leases = new SqlLeaseStore(db, () => db.afterCommit(() => collector.schedule()));
+    const content = new LocalContentStore({ db, leases, collector, trash, log, dir: layout.dir });
+    const rowOptions: SnapshotterOptions = { db, leases, collector, trash, jobs, dir: layout.snapshots };
+    const snapshots =
+      kind === 'overlayfs' ? new OverlaySnapshotter(rowOptions) : new NativeSnapshotter(rowOptions);
+    collector.attach(leases, {
+      content: (id) => content.remove(id as Parameters<typeof content.remove>[0]),
+      snapshot: (id) => snapshots.rows.collect(id),
+    });
+    finishFileOperations(db, layout, trash);
+    leases.deleteStale({ temporary: true });
+    collector.schedule();
+    trash.start();
+    return assemble({ layout, db, content, snapshots, leases, warning }, collector, trash);
+  } catch (error) {
+    db[Symbol.dispose]();
+    throw error;
+  }
+}
+
+type Parts = Pick<Store, 'layout' | 'db' | 'content' | 'snapshots' | 'leases' | 'warning'>;
+
+function assemble(parts: Parts, collector: Collector, trash: Trash): Store {
+  let closing: Promise<void> | undefined;
+  const close = async (): Promise<void> => {
+    await collector.close();
+    await parts.content.close();
+    await parts.db.flush();
+    parts.db[Symbol.dispose]();
+    await trash.close();
+  };
+  const store: Store = {
+    ...parts,
+    gc: () => collector.collect(),
+    trashEmptied: () => trash.drained(),
+    flush: () => parts.db.flush(),
+    close: () => (closing ??= close()),
+    [Symbol.asyncDispose]: () => store.close(),
+  };
+  return store;
+}
+
+function chooseSnapshotter(options: OpenStoreOptions): {
+  kind: 'overlayfs' | 'native';
+  warning: string | undefined;
+} {
+  const { snapshotter } = options;
+  if (snapshotter === 'native') return { kind: 'native', warning: undefined };
+  if (snapshotter !== 'auto' && snapshotter !== 'overlayfs')
+    throw new BuildError(`snapshotter "${snapshotter}" is not supported yet: use auto, overlayfs or native`, {
+      code: Code.unimplemented,
+    });
+  const dir = resolve(options.root, STATE_DIR);
+  mkdirSync(dir, { recursive: true, mode: 0o711 });
+  const { supported, reason } = overlaySupport(dir);
+  if (supported) return { kind: 'overlayfs', warning: undefined };
+  if (snapshotter === 'overlayfs')
+    throw new BuildError(`overlayfs does not work on ${options.root}: ${reason}`, {
+      code: Code.failedPrecondition,
+    });
+  const warning = `overlayfs does not work on ${options.root} (${reason}): using the native snapshotter, which copies whole trees`;
+  return { kind: 'native', warning };
+}
+
+/** A damaged database is put aside: the store is a cache, and an empty one is better than none. */
+function openDatabase(layout: StoreLayout, trash: Trash, log: Logger): Database {
+  const isNew = !existsSync(layout.database);
+  if (isNew) clearOrphans(layout, trash);
+  try {
+    return migrated(layout.database);
+  } catch (error) {
+    if (!isDamaged(error)) throw error;
+    log.error('the database is damaged: starting with an empty store', { path: layout.database, error });
+    for (const suffix of ['', '-wal', '-shm'])
+      if (existsSync(layout.database + suffix))
+        renameSync(layout.database + suffix, `${layout.database}.damaged${suffix}`);
+    clearOrphans(layout, trash);
+    return migrated(layout.database);
+  }
+}
+
+function migrated(path: string): Database {
+  const db = new Database(path);
+  try {
+    db.migrate('store', STORE_SCHEMA);
+    return db;
+  } catch (error) {
+    db[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** Files that no row of a new database can name. */
+function clearOrphans(layout: StoreLayout, trash: Trash): void {
+  trash.take(layout.content);
+  trash.take(layout.snapshots);
+}
+
+const SQLITE_CORRUPT = 11;
+const SQLITE_NOTADB = 26;
+
+function isDamaged(error: unknown): boolean {
+  const code = (error as { errcode?: unknown }).errcode;
+  return typeof code === 'number' && ((code & 0xff) === SQLITE_CORRUPT || (code & 0xff) === SQLITE_NOTADB);
+}
+
+/** Paths in the journal belong to removals and publications that a crash cut short. */
+function finishFileOperations(db: Database, layout: StoreLayout, trash: Trash): void {
+  for (const { path } of db.all<{ path: string }>('SELECT path FROM doomed')) {
+    const [area, first, second] = path.split('/');
+    const wanted =
+      area === 'content'
+        ? db.get('SELECT 1 FROM blobs WHERE digest = ?', `${first}:${second}`)
+        : db.get('SELECT 1 FROM snapshots WHERE id = ?', Number(first));
+    if (!wanted) trash.take(join(layout.dir, path));
+  }
+  db.run('DELETE FROM doomed');
+}

@@ -1,0 +1,79 @@
+import { mkdirSync, readdirSync, renameSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { errno } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+
+export interface TrashOptions {
+  readonly dir: string;
+  readonly log: Logger;
+  /** Deletes a tree, e.g. in a worker thread; default is Node's own asynchronous removal. */
+  readonly remove?: (path: string) => Promise<void>;
+}
+
+/**
+ * Deletes files and trees without making anybody wait: they are renamed into one directory at once and deleted
+ * one after the other in the background. What a crash leaves there is deleted by the next start.
+ */
+export class Trash {
+  readonly #dir: string;
+  readonly #log: Logger;
+  readonly #remove: (path: string) => Promise<void>;
+  readonly #queue: string[] = [];
+  #counter = 0;
+  #running: Promise<void> | undefined;
+  #stopped = false;
+
+  constructor(options: TrashOptions) {
+    this.#dir = options.dir;
+    this.#log = options.log;
+    this.#remove = options.remove ?? ((path) => rm(path, { recursive: true, force: true }));
+    mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
+    for (const name of readdirSync(this.#dir)) this.#queue.push(join(this.#dir, name));
+  }
+
+  /** Takes `path` away; false when there is nothing. The name is free when this returns. */
+  take(path: string): boolean {
+    const target = join(this.#dir, `${process.pid}-${Date.now().toString(36)}-${this.#counter++}`);
+    try {
+      renameSync(path, target);
+    } catch (error) {
+      if (errno(error) === 'ENOENT') return false;
+      throw error;
+    }
+    this.#queue.push(target);
+    this.start();
+    return true;
+  }
+
+  /** Starts deleting what is there. */
+  start(): void {
+    if (this.#stopped || this.#running || this.#queue.length === 0) return;
+    this.#running = this.#work().finally(() => {
+      this.#running = undefined;
+      this.start();
+    });
+  }
+
+  async #work(): Promise<void> {
+    for (let path = this.#queue.shift(); path !== undefined && !this.#stopped; path = this.#queue.shift()) {
+      try {
+        await this.#remove(path);
+      } catch (error) {
+        // Stays for the next start; a busy mount inside is the usual reason.
+        this.#log.warn('cannot delete', { path, error });
+      }
+    }
+  }
+
+  /** Resolves when everything taken so far is deleted (or has failed). */
+  async drained(): Promise<void> {
+    while (this.#running) await this.#running;
+  }
+
+  /** Ends after the deletion under way; the rest waits for the next start. */
+  async close(): Promise<void> {
+    this.#stopped = true;
+    await this.drained();
+  }
+}
