@@ -4,7 +4,7 @@ import type { ImmutableRef, MutableRef, RefManager } from '../cache/ref.ts';
 import type { ExecOp, Mount as LlbMount } from '../llb/ops.ts';
 import type { OpContext } from '../solver/types.ts';
 import type { CacheMounts } from './cache-mounts.ts';
-import type { Mountable } from './mountable.ts';
+import type { ContainerMount, Mountable } from '../executor/types.ts';
 import { type GetSecret, secretMount } from './secret-mount.ts';
 import { type ForwardSsh, sshMount } from './ssh-mount.ts';
 
@@ -24,20 +24,11 @@ export interface ExecMountServices {
   readonly tmpDir: string;
 }
 
-/** A mount of the step below its root. */
-export interface StepMount {
-  readonly dest: string;
-  readonly readonly: boolean;
-  /** Path inside the source; '' for all of it. */
-  readonly selector: string;
-  readonly source: Mountable;
-}
-
 /** Everything a step's mounts need and hold. Outputs come in mount order. */
 export interface PreparedMounts {
   readonly root: Mountable;
   readonly readonlyRoot: boolean;
-  readonly mounts: readonly StepMount[];
+  readonly mounts: readonly ContainerMount[];
   readonly outputs: readonly StepOutput[];
   /** Writable trees without output, released or (after a failure) committed for debugging. */
   readonly actives: readonly MutableRef[];
@@ -52,7 +43,7 @@ export type StepOutput =
 interface Draft {
   root: Mountable | undefined;
   readonlyRoot: boolean;
-  readonly mounts: StepMount[];
+  readonly mounts: ContainerMount[];
   readonly outputs: StepOutput[];
   readonly actives: MutableRef[];
   readonly cleanup: (() => Promise<void>)[];

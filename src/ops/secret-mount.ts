@@ -3,8 +3,8 @@ import { chmodSync, chownSync, mkdtempSync, rmdirSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { BuildError, Code, hasCode, invalidArgument } from '../base/errors.ts';
 import type { Mount as LlbMount, SecretEnv } from '../llb/ops.ts';
-import { mount, unmount } from '../sys/mount.ts';
-import type { Mountable, MountView } from './mountable.ts';
+import { mountAll, umount } from '../sys/mount.ts';
+import type { Mountable } from '../executor/types.ts';
 
 /** Fetches a secret from the first session that has it; `notFound` when none does. */
 export type GetSecret = (id: string, signal: AbortSignal) => Promise<Uint8Array>;
@@ -40,18 +40,19 @@ function mountSecretFile(
   data: Uint8Array,
   owner: { readonly uid: number; readonly gid: number; readonly mode: number },
   tmpDir: string,
-): MountView {
+): Awaited<ReturnType<Mountable['mount']>> {
   const dir = mkdtempSync(join(tmpDir, 'secret-'));
   const noexec = (owner.mode & 0o111) === 0 ? ['noexec'] : [];
   let mounted = false;
   const release = async (): Promise<void> => {
-    if (mounted) unmount(dir);
+    if (mounted) umount(dir);
     mounted = false;
     rmdirSync(dir);
   };
   try {
     chmodSync(dir, 0o711);
-    mount({ type: 'tmpfs', source: 'tmpfs', options: ['nodev', 'nosuid', 'mode=0711', ...noexec] }, dir);
+    const options = ['nodev', 'nosuid', 'mode=0711', ...noexec];
+    mountAll([{ type: 'tmpfs', source: 'tmpfs', options }], dir);
     mounted = true;
     const file = join(dir, randomUUID());
     writeFileSync(file, data, { mode: 0o600, flag: 'wx' });

@@ -1,6 +1,6 @@
 import { BuildError, Code, hasCode, invalidArgument } from '../base/errors.ts';
 import type { Mount as LlbMount } from '../llb/ops.ts';
-import type { Mountable } from './mountable.ts';
+import type { Mountable } from '../executor/types.ts';
 
 /** Owner and mode of the agent socket inside the step. */
 export interface SshSocketOptions {

@@ -1,0 +1,163 @@
+import { BuildError, invalidArgument } from '../base/errors.ts';
+import type { ImmutableRef } from '../cache/ref.ts';
+import {
+  type Executor,
+  ExitError,
+  exitCodeOf,
+  type LinuxResources,
+  type ProcessMeta,
+} from '../executor/types.ts';
+import type { ExecOp, Meta, ProxyEnv } from '../llb/ops.ts';
+import type { CacheMap, Op, OpContext } from '../solver/types.ts';
+import { type ExecMountServices, type PreparedMounts, prepareMounts, releaseAll } from './exec-mounts.ts';
+import { goQuote } from './go-quote.ts';
+import { secretEnvironment } from './secret-mount.ts';
+import { StepLog, type StepLogLimits } from './step-log.ts';
+
+const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const NETWORK = ['unset', 'host', 'none'] as const;
+const INSECURE = 1;
+
+export interface ExecOpServices extends ExecMountServices {
+  readonly executor: Executor;
+  readonly cacheMap: (op: ExecOp) => CacheMap<ImmutableRef>;
+  readonly acquire: (signal: AbortSignal) => Promise<Disposable>;
+  readonly logLimits?: StepLogLimits;
+  readonly tee?: (stream: 1 | 2, data: Uint8Array) => void;
+}
+
+/** Runs a process on trees and commits what it wrote (FEATURES D6-D8, G15-G24). */
+export class ExecOpRunner implements Op<ImmutableRef> {
+  readonly #op: ExecOp;
+  readonly #services: ExecOpServices;
+  readonly #resources: LinuxResources | undefined;
+
+  constructor(op: ExecOp, services: ExecOpServices, resources?: LinuxResources) {
+    this.#op = op;
+    this.#services = services;
+    this.#resources = resources;
+  }
+
+  async cacheMap(): Promise<{ map: CacheMap<ImmutableRef>; done: boolean }> {
+    return { map: this.#services.cacheMap(this.#op), done: true };
+  }
+
+  acquire(signal: AbortSignal): Promise<Disposable> {
+    return this.#services.acquire(signal);
+  }
+
+  async exec(
+    inputs: readonly (ImmutableRef | null)[],
+    context: OpContext,
+  ): Promise<readonly (ImmutableRef | null)[]> {
+    const op = this.#op;
+    if (!op.meta) throw invalidArgument('invalid exec op with no meta');
+    const secrets = await secretEnvironment(op.secretenv, this.#services.getSecret, context.signal);
+    const prepared = await prepareMounts(op, inputs, this.#services, context);
+    try {
+      await this.#run(
+        processMeta(op, op.meta, secrets, prepared.readonlyRoot, this.#resources),
+        prepared,
+        context,
+      );
+    } catch (error) {
+      await releaseAll([
+        ...prepared.cleanup,
+        ...prepared.actives.map((ref) => () => ref.release()),
+        ...prepared.outputs.map(
+          ({ ref }) =>
+            () =>
+              ref.release(),
+        ),
+      ]);
+      throw error;
+    }
+    return this.#commit(prepared);
+  }
+
+  async #run(meta: ProcessMeta, prepared: PreparedMounts, context: OpContext): Promise<void> {
+    const { executor, logLimits, tee } = this.#services;
+    const log = new StepLog(context.progress, {
+      ...(logLimits ? { limits: logLimits } : {}),
+      ...(tee ? { tee } : {}),
+    });
+    const root = { source: prepared.root, readonly: prepared.readonlyRoot };
+    try {
+      await executor.run(
+        { root, mounts: prepared.mounts, meta },
+        { signal: context.signal, onStdout: log.stdout, onStderr: log.stderr },
+      );
+    } catch (error) {
+      log.flushTail();
+      context.signal.throwIfAborted();
+      if (exitCodeOf(error) === undefined && !(error instanceof BuildError)) throw error;
+      const text = `process ${goQuote(meta.args.join(' '))} did not complete successfully`;
+      const wrapped = BuildError.wrap(error, text);
+      throw error instanceof ExitError
+        ? new ExitError(error.exitCode, wrapped.message, { cause: error, code: wrapped.code })
+        : wrapped;
+    }
+  }
+
+  async #commit(prepared: PreparedMounts): Promise<readonly ImmutableRef[]> {
+    const results: ImmutableRef[] = [];
+    try {
+      for (const { ref } of prepared.outputs) results.push(ref.kind === 'mutable' ? await ref.commit() : ref);
+    } catch (error) {
+      const rest = prepared.outputs.slice(results.length + 1).map(
+        ({ ref }) =>
+          () =>
+            ref.release(),
+      );
+      await releaseAll([...results.map((ref) => () => ref.release()), ...rest]);
+      throw BuildError.wrap(error, 'error committing');
+    } finally {
+      await releaseAll([...prepared.cleanup, ...prepared.actives.map((ref) => () => ref.release())]);
+    }
+    return results;
+  }
+}
+
+function processMeta(
+  op: ExecOp,
+  meta: Meta,
+  secretEnv: readonly string[],
+  readonlyRootfs: boolean,
+  resources: LinuxResources | undefined,
+): ProcessMeta {
+  const env = [...meta.env, ...proxyEnvironment(meta.proxyEnv)];
+  if (!env.some((entry) => entry.startsWith('PATH='))) env.push(DEFAULT_PATH);
+  const network = op.network < 0 ? undefined : NETWORK[op.network as 0 | 1 | 2];
+  if (!network) throw invalidArgument(`unknown network mode ${op.network}`);
+  return {
+    args: meta.args,
+    env: [...env, ...secretEnv],
+    cwd: meta.cwd,
+    user: meta.user,
+    hostname: meta.hostname,
+    readonlyRootfs,
+    extraHosts: meta.extraHosts.map(({ Host, IP }) => ({ host: Host, ip: IP })),
+    ulimits: meta.ulimit.map(({ Name, Soft, Hard }) => ({ name: Name, soft: Soft, hard: Hard })),
+    cgroupParent: meta.cgroupParent,
+    network,
+    security: op.security === INSECURE ? 'insecure' : 'sandbox',
+    ...(meta.validExitCodes.length > 0 ? { validExitCodes: meta.validExitCodes } : {}),
+    removeMountStubsRecursive: meta.removeMountStubsRecursive,
+    ...(resources ? { resources } : {}),
+  };
+}
+
+/** Each proxy variable in both spellings (FEATURES G6). */
+function proxyEnvironment(proxy: ProxyEnv | undefined): string[] {
+  if (!proxy) return [];
+  const pairs: readonly [string, string][] = [
+    ['HTTP_PROXY', proxy.httpProxy],
+    ['HTTPS_PROXY', proxy.httpsProxy],
+    ['FTP_PROXY', proxy.ftpProxy],
+    ['NO_PROXY', proxy.noProxy],
+    ['ALL_PROXY', proxy.allProxy],
+  ];
+  return pairs
+    .filter(([, value]) => value !== '')
+    .flatMap(([name, value]) => [`${name}=${value}`, `${name.toLowerCase()}=${value}`]);
+}
