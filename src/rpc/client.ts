@@ -33,18 +33,20 @@ export function connectGrpc(stream: Duplex, options: ChannelOptions = {}): GrpcC
     ...sessionOptions(),
     createConnection: () => stream,
   });
-  return new Channel(session, authority, options.userAgent ?? 'grpc-buildkit-ts');
+  return new Channel(session, stream, authority, options.userAgent ?? 'grpc-buildkit-ts');
 }
 
 class Channel implements GrpcChannel {
   readonly #session: ClientHttp2Session;
+  readonly #transport: Duplex;
   readonly #authority: string;
   readonly #userAgent: string;
   readonly closed: Promise<BuildError | undefined>;
   #failure: BuildError | undefined;
 
-  constructor(session: ClientHttp2Session, authority: string, userAgent: string) {
+  constructor(session: ClientHttp2Session, transport: Duplex, authority: string, userAgent: string) {
     this.#session = session;
+    this.#transport = transport;
     this.#authority = authority;
     this.#userAgent = userAgent;
     const { promise, resolve } = Promise.withResolvers<BuildError | undefined>();
@@ -70,6 +72,13 @@ class Channel implements GrpcChannel {
       code: Code.unavailable,
       cause: error,
     });
+  }
+
+  /** Why calls fail that nobody reset: the connection's own error, or its end. */
+  #gone(): BuildError | undefined {
+    if (this.#failure) return this.#failure;
+    if (!this.#transport.destroyed && !this.#session.destroyed) return undefined;
+    return new BuildError('error reading from server: EOF', { code: Code.unavailable });
   }
 
   client<S extends ServiceDefinition>(service: S): Client<S> {
@@ -109,7 +118,7 @@ class Channel implements GrpcChannel {
     if (options.timeoutMs !== undefined) headers['grpc-timeout'] = timeoutHeader(options.timeoutMs);
     options.metadata?.writeTo(headers);
     const stream = this.#session.request(headers, { endStream: false });
-    return new ClientCall(stream, method, options, () => this.#failure);
+    return new ClientCall(stream, method, options, () => this.#gone());
   }
 
   close(): void {
@@ -146,7 +155,9 @@ class ClientCall<In, Out> extends CallStream<In, Out> {
     stream.on('error', (error) => this.#settle(this.#lost(error)));
     stream.on('frameError', () => {});
     stream.on('close', () => {
-      this.#settle(stream.rstCode === 0 ? this.#lost() : errorOfReset(stream.rstCode));
+      this.#settle(
+        connectionFailure() ?? (stream.rstCode === 0 ? this.#lost() : errorOfReset(stream.rstCode)),
+      );
     });
     stream.on('end', () => {
       // The server may finish before we have: nothing more of ours is wanted then.

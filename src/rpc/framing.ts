@@ -45,22 +45,29 @@ export class FrameReader {
 
   constructor(source: Readable) {
     this.#source = source;
-    const wake = (): void => this.#wake?.();
-    source.on('readable', wake);
-    source.on('end', () => {
-      this.#ended = true;
-      wake();
-    });
-    source.on('close', () => {
-      this.#ended = true;
-      wake();
-    });
+    source.on('readable', this.#onReadable);
+    source.on('end', () => this.#onEnd());
+    source.on('close', () => this.#onEnd());
+  }
+
+  readonly #onReadable = (): void => this.#wake?.();
+
+  #onEnd(): void {
+    this.#ended = true;
+    this.#wake?.();
+  }
+
+  /** Throws away what has not been read and what still comes: a stream with unread data never closes. */
+  discard(): void {
+    this.#source.off('readable', this.#onReadable);
+    this.#source.resume();
   }
 
   /** Makes every waiting and later read fail. */
   fail(error: BuildError): void {
     this.#failure ??= error;
     this.#wake?.();
+    this.discard();
   }
 
   /** Next message's bytes, possibly a view into a larger buffer; undefined at the end of the stream. */

@@ -258,6 +258,7 @@ class Call extends CallStream<unknown, unknown> implements ServerCall {
     const stream = this.#stream;
     const drop = (): void => {
       if (!stream.destroyed && !stream.closed && !stream.readableEnded) stream.close(0);
+      this.discard();
     };
     if (stream.writableFinished) setImmediate(drop);
     else stream.once('finish', () => setImmediate(drop));

@@ -47,6 +47,11 @@ export class CallStream<In, Out> implements MessageStream<In, Out> {
     this.#abort.abort(error);
   }
 
+  /** Nobody will call `receive` any more. */
+  protected discard(): void {
+    this.#reader.discard();
+  }
+
   async receive(): Promise<In | undefined> {
     const bytes = await this.#reader.next();
     if (bytes === undefined) return await this.atEnd();
