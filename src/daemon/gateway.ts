@@ -1,0 +1,278 @@
+import { BuildError, Code, invalidArgument } from '../base/errors.ts';
+import { parseDigest } from '../base/digest.ts';
+import type { Bridge, SourceMeta } from '../frontend/bridge.ts';
+import type { FrontendResult, LazyRef } from '../frontend/result.ts';
+import { readDirIn, readFileIn, statFileIn, withTree } from '../frontend/tree.ts';
+import type { SourceOp } from '../llb/ops.ts';
+import type * as pb from '../pb/gateway.ts';
+import { LLBBridgeDefinition } from '../pb/gateway.ts';
+import type { WorkerRecord } from '../pb/worker.ts';
+import { errorOf } from '../rpc/status.ts';
+import { type RegisteredService, service } from '../rpc/server.ts';
+import type { ServerCall } from '../rpc/types.ts';
+import type { BuildRegistry } from './build-registry.ts';
+import { frontendCaps, llbCaps, toApiCaps } from './caps.ts';
+import { platformFromWire } from './platform-wire.ts';
+import { timestampOfDate } from './time-wire.ts';
+
+const BUILD_ID_KEY = 'buildkit-controlapi-buildid';
+
+/** A build that its client drives through the bridge until it returns a result. */
+export class GatewayBuild {
+  readonly bridge: Bridge;
+  readonly #outcome = Promise.withResolvers<FrontendResult<LazyRef>>();
+  #returned = false;
+
+  constructor(bridge: Bridge) {
+    this.bridge = bridge;
+    this.#outcome.promise.catch(() => {}); // whoever waits for it hears of it
+  }
+
+  /** What the client returned. */
+  get result(): Promise<FrontendResult<LazyRef>> {
+    return this.#outcome.promise;
+  }
+
+  return(outcome: { result: FrontendResult<LazyRef> } | { error: BuildError }): void {
+    if (this.#returned)
+      throw new BuildError('gateway result is already set', { code: Code.failedPrecondition });
+    this.#returned = true;
+    if ('error' in outcome) this.#outcome.reject(outcome.error);
+    else this.#outcome.resolve(outcome.result);
+  }
+}
+
+/** LLBBridge on the daemon's own listeners: each call names its build in metadata (FEATURES B45, I19). */
+export function gatewayService(
+  builds: BuildRegistry<GatewayBuild>,
+  workers: () => readonly WorkerRecord[],
+): RegisteredService {
+  const buildOf = (call: ServerCall): Promise<GatewayBuild> => {
+    const id = call.metadata.get(BUILD_ID_KEY);
+    if (!id) throw new BuildError('no buildid found in context');
+    return builds.get(id, call.signal);
+  };
+  const inTree = async <T>(
+    call: ServerCall,
+    id: string,
+    work: Parameters<typeof withTree<T>>[3],
+  ): Promise<T> => {
+    const { bridge } = await buildOf(call);
+    const ref = id === '' ? null : await bridge.ref(id).result(call.signal);
+    return withTree(ref, bridge.mountLocally, call.signal, work);
+  };
+  return service(LLBBridgeDefinition, {
+    ping: async () => ({
+      FrontendAPICaps: toApiCaps(frontendCaps),
+      LLBCaps: toApiCaps(llbCaps),
+      Workers: [...workers()],
+    }),
+    inputs: async (_request, call) => ({ Definitions: { ...(await buildOf(call)).bridge.inputs } }),
+    solve: async (request, call) => solve((await buildOf(call)).bridge, request, call.signal),
+    evaluate: async (request, call) => {
+      await (await buildOf(call)).bridge.ref(request.Ref).result(call.signal);
+      return {};
+    },
+    return: async (request, call) => {
+      const build = await buildOf(call);
+      build.return(
+        request.error
+          ? { error: errorOf(request.error) }
+          : { result: resultFromWire(build.bridge, request.result) },
+      );
+      return {};
+    },
+    readFile: (request, call) =>
+      inTree(call, request.Ref, (root) => {
+        const range = request.Range && {
+          offset: Number(request.Range.Offset),
+          length: Number(request.Range.Length),
+        };
+        return { Data: readFileIn(root, request.FilePath, range) };
+      }),
+    readDir: (request, call) =>
+      inTree(call, request.Ref, (root) => ({
+        entries: readDirIn(root, request.DirPath, request.IncludePattern),
+      })),
+    statFile: (request, call) =>
+      inTree(call, request.Ref, (root) => ({ stat: statFileIn(root, request.Path) })),
+    resolveImageConfig: async (request, call) =>
+      resolveImageConfig(await buildOf(call), request, call.signal),
+    resolveSourceMeta: async (request, call) => resolveSourceMeta(await buildOf(call), request, call.signal),
+    warn: async (request, call) => {
+      warn((await buildOf(call)).bridge, request);
+      return {};
+    },
+  });
+}
+
+async function solve(
+  bridge: Bridge,
+  request: pb.SolveRequest,
+  signal: AbortSignal,
+): Promise<pb.SolveResponse> {
+  if (request.CacheImports.length > 0) {
+    throw new BuildError('importing remote caches is not supported yet', { code: Code.unimplemented });
+  }
+  if (request.SourcePolicies.length > 0) {
+    throw new BuildError('source policies are not supported yet', { code: Code.unimplemented });
+  }
+  const result = await bridge.solve(
+    {
+      definition: request.Definition,
+      frontend: request.Frontend,
+      frontendOpt: request.FrontendOpt,
+      frontendInputs: request.FrontendInputs,
+      evaluate: request.Evaluate,
+    },
+    signal,
+  );
+  if (result.refs && !request.allowResultReturn) throw new BuildError('solve did not return default result');
+  return {
+    ref: request.allowResultReturn ? '' : (result.ref?.id ?? ''),
+    result: resultToWire(result, request.allowResultArrayRef),
+  };
+}
+
+function resultToWire(result: FrontendResult<LazyRef>, withDefinitions: boolean): pb.Result {
+  const metadata = Object.fromEntries(result.metadata);
+  const ref = (r: LazyRef | null): pb.Ref => ({ id: r?.id ?? '', def: r?.definition });
+  const refs = [...(result.refs ?? [])];
+  const ids = Object.fromEntries(refs.map(([key, r]) => [key, r?.id ?? '']));
+  const wire = ((): pb.Result['result'] => {
+    if (result.refs && withDefinitions) {
+      return { $case: 'refs', value: { refs: Object.fromEntries(refs.map(([key, r]) => [key, ref(r)])) } };
+    }
+    if (result.refs) return { $case: 'refsDeprecated', value: { refs: ids } };
+    if (withDefinitions) return { $case: 'ref', value: ref(result.ref) };
+    return { $case: 'refDeprecated', value: result.ref?.id ?? '' };
+  })();
+  return { result: wire, metadata, attestations: {} };
+}
+
+function resultFromWire(bridge: Bridge, wire: pb.Result | undefined): FrontendResult<LazyRef> {
+  if (!wire) throw invalidArgument('return without result or error');
+  if (Object.keys(wire.attestations).length > 0) {
+    throw new BuildError('attestations are not supported yet', { code: Code.unimplemented });
+  }
+  const metadata = new Map(Object.entries(wire.metadata));
+  const ref = (id: string): LazyRef | null => (id === '' ? null : bridge.ref(id));
+  const map = (entries: readonly (readonly [string, string])[]): ReadonlyMap<string, LazyRef | null> =>
+    new Map(entries.map(([key, id]) => [key, ref(id)]));
+  switch (wire.result?.$case) {
+    case undefined:
+      return { ref: null, metadata };
+    case 'refDeprecated':
+      return { ref: ref(wire.result.value), metadata };
+    case 'ref':
+      return { ref: ref(wire.result.value.id), metadata };
+    case 'refsDeprecated':
+      return { ref: null, refs: map(Object.entries(wire.result.value.refs)), metadata };
+    case 'refs': {
+      const entries = Object.entries(wire.result.value.refs).map(([key, r]) => [key, r.id] as const);
+      return { ref: null, refs: map(entries), metadata };
+    }
+    default:
+      return wire.result satisfies never;
+  }
+}
+
+async function resolveImageConfig(
+  build: GatewayBuild,
+  request: pb.ResolveImageConfigRequest,
+  signal: AbortSignal,
+): Promise<pb.ResolveImageConfigResponse> {
+  if (request.ResolverType !== 0) {
+    throw new BuildError('OCI layouts as sources are not supported yet', { code: Code.unimplemented });
+  }
+  const source = { identifier: `docker-image://${request.Ref}`, attrs: {} };
+  const meta = await build.bridge.resolveSourceMeta(
+    {
+      source,
+      platform: request.Platform && platformFromWire(request.Platform),
+      resolveMode: request.ResolveMode,
+      logName: request.LogName,
+      noConfig: false,
+    },
+    signal,
+  );
+  if (!meta.image) throw new BuildError(`no image config for ${request.Ref}`);
+  return {
+    Digest: meta.image.digest,
+    Config: meta.image.config,
+    Ref: imageRefOf(meta.source) ?? request.Ref,
+  };
+}
+
+function imageRefOf(source: SourceOp): string | undefined {
+  return /^docker-image:\/\/(.*)$/.exec(source.identifier)?.[1];
+}
+
+async function resolveSourceMeta(
+  build: GatewayBuild,
+  request: pb.ResolveSourceMetaRequest,
+  signal: AbortSignal,
+): Promise<pb.ResolveSourceMetaResponse> {
+  if (!request.Source) throw invalidArgument('missing source');
+  if (request.Image?.AttestationChain || (request.Image?.ResolveAttestations.length ?? 0) > 0) {
+    throw new BuildError('resolving attestations is not supported yet', { code: Code.unimplemented });
+  }
+  if (request.HTTP?.ChecksumRequest) {
+    throw new BuildError('checksum requests for http sources are not supported yet', {
+      code: Code.unimplemented,
+    });
+  }
+  const meta = await build.bridge.resolveSourceMeta(
+    {
+      source: request.Source,
+      platform: request.Platform && platformFromWire(request.Platform),
+      resolveMode: request.ResolveMode,
+      logName: request.LogName,
+      noConfig: request.Image?.NoConfig ?? false,
+    },
+    signal,
+  );
+  return sourceMetaToWire(meta);
+}
+
+function sourceMetaToWire(meta: SourceMeta): pb.ResolveSourceMetaResponse {
+  return {
+    Source: meta.source,
+    Image: meta.image && {
+      Digest: meta.image.digest,
+      Config: meta.image.config,
+      AttestationChain: undefined,
+    },
+    Git: undefined,
+    HTTP: meta.http && {
+      Checksum: meta.http.checksum,
+      Filename: meta.http.filename,
+      LastModified: meta.http.lastModified && timestampOfDate(meta.http.lastModified),
+      ChecksumResponse: undefined,
+    },
+  };
+}
+
+function warn(bridge: Bridge, request: pb.WarnRequest): void {
+  const position = (p: { line: number; character: number } | undefined) => ({
+    line: p?.line ?? 0,
+    character: p?.character ?? 0,
+  });
+  bridge.warn({
+    vertex: parseDigest(request.digest),
+    level: Number(request.level),
+    short: request.short,
+    detail: request.detail,
+    url: request.url,
+    ...(request.info
+      ? {
+          sourceInfo: {
+            filename: request.info.filename,
+            data: request.info.data,
+            language: request.info.language,
+          },
+        }
+      : {}),
+    ranges: request.ranges.map((range) => ({ start: position(range.start), end: position(range.end) })),
+  });
+}

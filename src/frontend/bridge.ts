@@ -1,0 +1,131 @@
+import { BuildError, Code, invalidArgument, notFound } from '../base/errors.ts';
+import type { ImmutableRef } from '../cache/ref.ts';
+import type { Definition, SourceOp } from '../llb/ops.ts';
+import type { Platform } from '../oci/platform.ts';
+import type { EdgeRef, VertexWarning } from '../solver/types.ts';
+import { type FrontendResult, LazyRef, refsOf } from './result.ts';
+import type { MountLocally } from './tree.ts';
+
+/** What a client or a frontend asks to be solved: a graph, or a frontend with options. */
+export interface SolveRequest {
+  readonly definition: Definition | undefined;
+  readonly frontend: string;
+  readonly frontendOpt: Readonly<Record<string, string>>;
+  readonly frontendInputs: Readonly<Record<string, Definition>>;
+  /** Solve before answering, instead of when the result is first used. */
+  readonly evaluate: boolean;
+}
+
+/** Turns options and inputs into trees, through the bridge. */
+export type Frontend = (
+  bridge: Bridge,
+  request: SolveRequest,
+  signal: AbortSignal,
+) => Promise<FrontendResult<LazyRef>>;
+
+export interface SourceMetaRequest {
+  readonly source: SourceOp;
+  readonly platform: Platform | undefined;
+  readonly resolveMode: string;
+  /** Name of the progress step; a default when ''. */
+  readonly logName: string;
+  /** Skip the image's config. */
+  readonly noConfig: boolean;
+}
+
+export interface SourceMeta {
+  readonly source: SourceOp;
+  readonly image?: { readonly digest: string; readonly config: Uint8Array };
+  readonly http?: { readonly checksum: string; readonly filename: string; readonly lastModified?: Date };
+}
+
+/** The solver's side of a bridge, with the specs of the graph hidden. */
+export interface BridgeServices<Spec> {
+  /** Checked and parsed; undefined is the empty graph. */
+  readonly load: (definition: Definition) => EdgeRef<Spec> | undefined;
+  readonly solve: (edge: EdgeRef<Spec>, signal: AbortSignal) => Promise<ImmutableRef | null>;
+  readonly resolveSourceMeta: (request: SourceMetaRequest, signal: AbortSignal) => Promise<SourceMeta>;
+  readonly warn: (warning: VertexWarning) => void;
+  readonly frontends: ReadonlyMap<string, Frontend>;
+  readonly mountLocally: MountLocally;
+  readonly workerPlatforms: readonly Platform[];
+}
+
+/** The face of a running build that frontends see (FEATURES I7-I14), inside the daemon or over the wire. */
+export class Bridge {
+  readonly sessionId: string;
+  readonly inputs: Readonly<Record<string, Definition>>;
+  readonly #services: BridgeServices<unknown>;
+  readonly #refs = new Map<string, LazyRef>();
+
+  constructor(
+    services: BridgeServices<never>,
+    options: { readonly sessionId: string; readonly inputs: Readonly<Record<string, Definition>> },
+  ) {
+    this.#services = services as unknown as BridgeServices<unknown>;
+    this.sessionId = options.sessionId;
+    this.inputs = options.inputs;
+  }
+
+  get workerPlatforms(): readonly Platform[] {
+    return this.#services.workerPlatforms;
+  }
+
+  get mountLocally(): MountLocally {
+    return this.#services.mountLocally;
+  }
+
+  async solve(request: SolveRequest, signal: AbortSignal): Promise<FrontendResult<LazyRef>> {
+    if (request.definition && request.definition.def.length > 0 && request.frontend !== '') {
+      throw invalidArgument('cannot solve with both Definition and Frontend specified');
+    }
+    const result = await this.#solveAny(request, signal);
+    for (const ref of refsOf(result)) this.#refs.set(ref.id, ref);
+    if (request.evaluate) await Promise.all(refsOf(result).map((ref) => ref.result(signal)));
+    return result;
+  }
+
+  /** A ref that this bridge gave out. */
+  ref(id: string): LazyRef {
+    const ref = this.#refs.get(id);
+    if (!ref) throw notFound(`return reference ${id} not found`);
+    return ref;
+  }
+
+  resolveSourceMeta(request: SourceMetaRequest, signal: AbortSignal): Promise<SourceMeta> {
+    return this.#services.resolveSourceMeta(request, signal);
+  }
+
+  warn(warning: VertexWarning): void {
+    this.#services.warn(warning);
+  }
+
+  async release(): Promise<void> {
+    const refs = [...this.#refs.values()];
+    this.#refs.clear();
+    await Promise.all(refs.map((ref) => ref.release()));
+  }
+
+  async #solveAny(request: SolveRequest, signal: AbortSignal): Promise<FrontendResult<LazyRef>> {
+    if (request.definition && request.definition.def.length > 0) {
+      return { ref: this.#lazy(request.definition), metadata: new Map() };
+    }
+    if (request.frontend === '') return { ref: null, metadata: new Map() };
+    const frontend = this.#services.frontends.get(request.frontend);
+    if (!frontend) {
+      throw new BuildError(`invalid frontend: ${request.frontend}`, {
+        ...(request.frontend === 'gateway.v0' ? { code: Code.unimplemented } : {}),
+        hint: `this daemon has: ${[...this.#services.frontends.keys()].join(', ')}`,
+      });
+    }
+    return frontend(this, request, signal);
+  }
+
+  #lazy(definition: Definition): LazyRef | null {
+    const edge = this.#services.load(definition);
+    if (!edge) return null;
+    const ref = new LazyRef(definition, (signal) => this.#services.solve(edge, signal));
+    this.#refs.set(ref.id, ref);
+    return ref;
+  }
+}

@@ -1,0 +1,141 @@
+import { closeSync, readSync } from 'node:fs';
+import { posix } from 'node:path';
+import { BuildError, Code, errno } from '../base/errors.ts';
+import type { ImmutableRef, RefMounts } from '../cache/ref.ts';
+import { globMatch } from '../match/glob.ts';
+import type { Stat } from '../pb/fsutil.ts';
+import { openRootfs, type Rootfs } from '../sys/rootfs.ts';
+import { type FileStat, fstat, isDirMode, isSymlinkMode, S_IFMT } from '../sys/stat.ts';
+
+/** Largest answer to one read, bytes: a message must fit the wire's 16 MiB. */
+const MAX_READ_BYTES = 15 << 20;
+
+export interface MountedTree {
+  readonly path: string;
+  release(): Promise<void>;
+}
+
+export type MountLocally = (view: RefMounts) => Promise<MountedTree>;
+
+/** Runs `work` on the root of a ref; the empty tree (null) has nothing to look at. */
+export async function withTree<T>(
+  ref: ImmutableRef | null,
+  mountLocally: MountLocally,
+  signal: AbortSignal,
+  work: (root: Rootfs) => T,
+): Promise<T> {
+  if (!ref) throw new BuildError('file not found: the result is empty', { code: Code.notFound });
+  const tree = await mountLocally(await ref.mount(true, { signal }));
+  try {
+    using root = openRootfs(tree.path);
+    return work(root);
+  } finally {
+    await tree.release();
+  }
+}
+
+/** Bytes of a regular file. `range` length 0 reads to the end of the offset, as asked. */
+export function readFileIn(
+  root: Rootfs,
+  path: string,
+  range: { offset: number; length: number } | undefined,
+): Uint8Array {
+  const fd = attempt('open', path, () => root.openFile(path));
+  try {
+    const size = fstat(fd).size;
+    const offset = range?.offset ?? 0;
+    const length = Math.max(0, Math.min(size - offset, range?.length ?? size));
+    if (length > MAX_READ_BYTES) {
+      throw new BuildError(`${path} is too large to read at once: ${length} bytes`, {
+        code: Code.resourceExhausted,
+        hint: 'read it in ranges',
+      });
+    }
+    const data = Buffer.alloc(length);
+    let done = 0;
+    while (done < length) {
+      const count = readSync(fd, data, done, length - done, offset + done);
+      if (count === 0) break;
+      done += count;
+    }
+    return data.subarray(0, done);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+export function statFileIn(root: Rootfs, path: string): Stat {
+  return attempt('lstat', path, () => {
+    const parent = posix.dirname(posix.join('/', path));
+    const name = posix.basename(posix.join('/', path));
+    const real = name === '' ? '/' : posix.join(root.resolve(parent), name);
+    return statOf(root, real, name);
+  });
+}
+
+/** Entries of a directory, by name; `include` is a glob on names. */
+export function readDirIn(root: Rootfs, path: string, include: string): Stat[] {
+  return attempt('open', path, () => {
+    const dir = root.resolve(posix.join('/', path));
+    return root
+      .readdir(dir)
+      .sort()
+      .filter((name) => include === '' || globMatch(include, name))
+      .map((name) => statOf(root, posix.join(dir, name), name));
+  });
+}
+
+function attempt<T>(action: string, path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    const text = TEXTS[errno(error) ?? ''];
+    if (text === undefined) throw error;
+    throw new BuildError(`${action} ${path}: ${text}`, { cause: error });
+  }
+}
+
+const TEXTS: Record<string, string> = {
+  ENOENT: 'no such file or directory',
+  ENOTDIR: 'not a directory',
+  ELOOP: 'too many levels of symbolic links',
+  EINVAL: 'not a regular file',
+};
+
+function statOf(root: Rootfs, path: string, name: string): Stat {
+  const stat = root.lstat(path);
+  return {
+    path: name,
+    mode: goFileMode(stat.mode),
+    uid: stat.uid,
+    gid: stat.gid,
+    size: isDirMode(stat.mode) ? 0n : BigInt(stat.size),
+    modTime: modTimeOf(stat),
+    linkname: isSymlinkMode(stat.mode) ? root.readlink(path) : '',
+    devmajor: BigInt(stat.rdevMajor),
+    devminor: BigInt(stat.rdevMinor),
+    xattrs: root.readXattrs(path) ?? {},
+  };
+}
+
+function modTimeOf(stat: FileStat): bigint {
+  return BigInt(stat.mtimeSec) * 1_000_000_000n + BigInt(stat.mtimeNsec);
+}
+
+/** `st_mode` as Go's os.FileMode (FEATURES C8). */
+function goFileMode(mode: number): number {
+  let out = mode & 0o777;
+  if (mode & 0o4000) out |= 1 << 23;
+  if (mode & 0o2000) out |= 1 << 22;
+  if (mode & 0o1000) out |= 1 << 20;
+  return (out | (GO_TYPES[mode & S_IFMT] ?? 0)) >>> 0;
+}
+
+const GO_TYPES: Record<number, number> = {
+  9604: 1 << 31,
+  21609: 1 << 27,
+  2401: 1 << 25,
+  26411: 1 << 24,
+  14406: 1 << 26,
+  4802: (1 << 26) | (1 << 21),
+};
