@@ -1,0 +1,100 @@
+import { type Digest, isDigest } from '../base/digest.ts';
+import { invalidArgument } from '../base/errors.ts';
+
+/** A normalized image reference: its host is always there. */
+export interface ImageReference {
+  /** Registry host and repository, `docker.io/library/alpine`. */
+  readonly name: string;
+  readonly tag?: string;
+  readonly digest?: Digest;
+}
+
+const DEFAULT_DOMAIN = 'docker.io';
+const LEGACY_DOMAIN = 'index.docker.io';
+const OFFICIAL = 'library/';
+const DEFAULT_TAG = 'latest';
+const MAX_NAME_LENGTH = 255;
+const COMPONENT = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
+const HOST = '(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])';
+const DOMAIN = `(?:${HOST}(?:\\.${HOST})*|\\[[a-fA-F0-9:]+\\])(?::[0-9]+)?`;
+const PATH = `${COMPONENT}(?:/${COMPONENT})*`;
+const DIGEST = '[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*[:][0-9a-fA-F]{32,}';
+const TAG = '[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}';
+const REFERENCE = new RegExp(`^((?:${DOMAIN}/)?${PATH})(?::(${TAG}))?(?:@(${DIGEST}))?$`);
+/** No reference is longer: host, name, tag and digest. Keeps the pattern off absurd input. */
+const MAX_REFERENCE_LENGTH = 2048;
+
+/** Reads a reference as users write it: without a host it is one of Docker Hub's. @throws invalidArgument */
+export function parseReference(text: string): ImageReference {
+  if (/^[a-f0-9]{64}$/.test(text))
+    throw invalidArgument(`invalid repository name (${text}), cannot specify 64-byte hexadecimal strings`);
+  if (text.length > MAX_REFERENCE_LENGTH) throw invalidArgument('invalid reference format');
+  const { domain, rest } = splitDomain(text);
+  const repository = rest.split(':')[0] ?? '';
+  if (repository !== repository.toLowerCase())
+    throw invalidArgument(`invalid reference format: repository name (${repository}) must be lowercase`);
+  const match = REFERENCE.exec(`${domain}/${rest}`);
+  if (!match) throw invalidArgument('invalid reference format');
+  const [, name = '', tag, digest] = match;
+  if (name.length - domain.length - 1 > MAX_NAME_LENGTH)
+    throw invalidArgument(`repository name must not be more than ${MAX_NAME_LENGTH} characters`);
+  if (digest !== undefined && !isDigest(digest)) throw invalidArgument(digestProblem(digest));
+  return { name, ...(tag === undefined ? {} : { tag }), ...(digest === undefined ? {} : { digest }) };
+}
+
+function digestProblem(digest: string): string {
+  const [algorithm = '', hex = ''] = digest.split(':');
+  if (!['sha256', 'sha384', 'sha512'].includes(algorithm)) return 'unsupported digest algorithm';
+  const length = { sha256: 64, sha384: 96 }[algorithm] ?? 128;
+  return hex.length === length ? 'invalid checksum digest format' : 'invalid checksum digest length';
+}
+
+function splitDomain(text: string): { domain: string; rest: string } {
+  const slash = text.indexOf('/');
+  if (slash < 0) return { domain: DEFAULT_DOMAIN, rest: OFFICIAL + text };
+  const first = text.slice(0, slash);
+  const isDomain = first === 'localhost' || /[.:]/.test(first) || first !== first.toLowerCase();
+  const domain = !isDomain || first === LEGACY_DOMAIN ? DEFAULT_DOMAIN : first;
+  const rest = isDomain ? text.slice(slash + 1) : text;
+  return { domain, rest: domain === DEFAULT_DOMAIN && !rest.includes('/') ? OFFICIAL + rest : rest };
+}
+
+/** Registry host with port, `docker.io`. */
+export function referenceHost(reference: ImageReference): string {
+  return reference.name.slice(0, reference.name.indexOf('/'));
+}
+
+/** Repository below the host, `library/alpine`. */
+export function referencePath(reference: ImageReference): string {
+  return reference.name.slice(reference.name.indexOf('/') + 1);
+}
+
+export function formatReference(reference: ImageReference): string {
+  const tag = reference.tag === undefined ? '' : `:${reference.tag}`;
+  return reference.name + tag + (reference.digest === undefined ? '' : `@${reference.digest}`);
+}
+
+/** With `:latest` when it has neither tag nor digest. */
+export function withDefaultTag(reference: ImageReference): ImageReference {
+  return reference.tag === undefined && reference.digest === undefined
+    ? { ...reference, tag: DEFAULT_TAG }
+    : reference;
+}
+
+/** `formatReference` of what `parseReference` gives, with the default tag. */
+export function normalizeReference(text: string): string {
+  return formatReference(withDefaultTag(parseReference(text)));
+}
+
+/** The short form that users write. */
+export function familiarReference(reference: ImageReference): string {
+  return formatReference({ ...reference, name: familiarName(reference) });
+}
+
+/** The name alone in its short form, `alpine` for `docker.io/library/alpine`. */
+export function familiarName(reference: ImageReference): string {
+  if (referenceHost(reference) !== DEFAULT_DOMAIN) return reference.name;
+  const path = referencePath(reference);
+  const short = path.startsWith(OFFICIAL) ? path.slice(OFFICIAL.length) : path;
+  return short.includes('/') ? path : short;
+}
