@@ -1,5 +1,6 @@
 import { isAbsolute, posix } from 'node:path';
 import { processCapabilities } from '../sys/caps.ts';
+import { compileSeccomp } from '../sys/seccomp.ts';
 import { DEFAULT_HOSTNAME } from './resolvconf.ts';
 import { defaultSeccomp, type Seccomp } from './seccomp.ts';
 import { insecureDevices, type SpecDevice } from './devices.ts';
@@ -112,6 +113,7 @@ export function makeSpec(input: SpecInput): Record<string, unknown> {
   const sets = insecure
     ? ['bounding', 'effective', 'permitted', 'inheritable', 'ambient']
     : ['bounding', 'effective', 'permitted'];
+  const seccomp = input.seccomp && !insecure ? sandboxSeccomp() : undefined;
   const devices: readonly SpecDevice[] = insecure ? insecureDevices() : [];
   return {
     ociVersion: SPEC_VERSION,
@@ -137,16 +139,22 @@ export function makeSpec(input: SpecInput): Record<string, unknown> {
       maskedPaths: insecure ? [] : MASKED_PATHS,
       readonlyPaths: insecure ? [] : READONLY_PATHS,
       ...(devices.length > 0 ? { devices } : {}),
-      ...(input.seccomp && !insecure ? { seccomp: seccompOf(capabilities) } : {}),
+      ...(seccomp ? { seccomp: seccomp.profile } : {}),
     },
+    // crun takes the finished program and spends no time on building it; others read the profile.
+    ...(seccomp?.program ? { annotations: { 'run.oci.seccomp_bpf_data': seccomp.program } } : {}),
   };
 }
 
-let defaultProfile: Seccomp | undefined;
+let sandbox: { readonly profile: Seccomp; readonly program: string | undefined } | undefined;
 
-function seccompOf(capabilities: readonly string[]): Seccomp {
-  defaultProfile ??= defaultSeccomp(capabilities);
-  return defaultProfile;
+/** The profile of every step that is not insecure, and its program in base64. */
+function sandboxSeccomp(): NonNullable<typeof sandbox> {
+  if (!sandbox) {
+    const profile = defaultSeccomp(CAPABILITIES);
+    sandbox = { profile, program: compileSeccomp(profile)?.toString('base64') };
+  }
+  return sandbox;
 }
 
 /** A missing PATH gets the default one. */

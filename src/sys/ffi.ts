@@ -57,6 +57,20 @@ export function cfunc<A extends readonly unknown[]>(
   };
 }
 
+/** Functions of another shared library, or undefined when it is not installed. */
+export function loadLibrary(
+  file: string,
+): ((name: string, result: CType, args: readonly CType[]) => (...values: unknown[]) => unknown) | undefined {
+  library();
+  try {
+    const handle = koffi!.load(file);
+    return (name, result, args) => handle.func(name, result, args);
+  } catch {
+    // Not here: the caller does without.
+    return undefined;
+  }
+}
+
 /** The same function, called on a thread of libuv's pool. The errno is read in the same turn as the result. */
 export function cfuncAsync<A extends readonly unknown[]>(
   name: string,
