@@ -1,0 +1,178 @@
+import { type Dirent, readdirSync, realpathSync, statSync } from 'node:fs';
+import { BuildError, Code, errno } from '../base/errors.ts';
+import { followLinks, linkReader, withoutNested } from './follow.ts';
+import { type MatchInfo, type Pattern, PatternMatcher } from './patterns.ts';
+import { compareBytes } from './paths.ts';
+
+/** What is sent of a tree (FEATURES C6, C12). Absent lists select everything. */
+export interface TreeFilter {
+  readonly includePatterns?: readonly string[];
+  readonly excludePatterns?: readonly string[];
+  /** Paths, with wildcards, whose links are resolved into further includes. */
+  readonly followPaths?: readonly string[];
+}
+
+export type EntryKind = 'dir' | 'file' | 'symlink' | 'socket' | 'fifo' | 'block' | 'char';
+
+export interface WalkEntry {
+  /** Relative to the root, no leading slash. */
+  readonly path: string;
+  /** Of the file, for lstat. */
+  readonly fullPath: string;
+  readonly kind: EntryKind;
+}
+
+/**
+ * Entries of the directory `root` that `filter` selects, parents first, each directory's names in the order of their
+ * bytes, without the root itself. Directories on the way to a selected entry come right before it. What vanishes
+ * meanwhile is left out, and so is an unreadable directory that is not selected. Lazy and synchronous; directories
+ * in which nothing can match are not read.
+ * @throws BuildError for bad patterns, system errors of readdir
+ */
+export function* walkTree(root: string, filter: TreeFilter = {}): Generator<WalkEntry, void, void> {
+  const top = realpathSync(root);
+  if (!statSync(top).isDirectory())
+    throw new BuildError(`stat ${root}: not a directory`, { code: Code.invalidArgument });
+  const rules = new TreeRules(top, filter);
+  yield* new Walk(rules).dir(top, '', undefined);
+}
+
+/** The decisions of a filter, apart from any file system; also answers for single paths. */
+export class TreeRules {
+  readonly include: PatternMatcher | undefined;
+  readonly exclude: PatternMatcher | undefined;
+  /** Directories in which an include may match; undefined when any may. */
+  readonly includeParents: ReadonlySet<string> | undefined;
+  /** Directories in which a `!` pattern of the excludes may match; undefined when any may. */
+  readonly exceptionParents: ReadonlySet<string> | undefined;
+
+  /** @param root directory whose links are followed for `followPaths` */
+  constructor(root: string, filter: TreeFilter) {
+    const includes = includeList(root, filter);
+    if (includes.length > 0) {
+      this.include = newMatcher('include', includes);
+      this.includeParents = parentsOf(this.include.patterns.filter((p) => !p.exclusion));
+    }
+    const excludes = filter.excludePatterns ?? [];
+    if (excludes.length > 0) {
+      this.exclude = newMatcher('exclude', excludes);
+      this.exceptionParents = parentsOf(this.exclude.patterns.filter((p) => p.exclusion));
+    }
+  }
+
+  /** True when a file may be read: its path, or a directory above it, is included and not excluded. */
+  allows(path: string): boolean {
+    if (this.include && !this.include.matchesOrParentMatches(path)) return false;
+    return !this.exclude?.matchesOrParentMatches(path);
+  }
+}
+
+function includeList(root: string, filter: TreeFilter): readonly string[] {
+  const includes = filter.includePatterns ?? [];
+  if (filter.followPaths === undefined) return includes;
+  const targets = followLinks(linkReader(root), filter.followPaths);
+  if (targets === undefined) return includes;
+  return withoutNested([...includes, ...targets]) ?? [];
+}
+
+function newMatcher(what: 'include' | 'exclude', patterns: readonly string[]): PatternMatcher {
+  try {
+    return new PatternMatcher(patterns);
+  } catch (error) {
+    throw BuildError.wrap(error, `invalid ${what}patterns: [${patterns.join(' ')}]`);
+  }
+}
+
+/** Every directory on the way to (and at) plain patterns; undefined when one has wildcards within. */
+function parentsOf(patterns: readonly Pattern[]): ReadonlySet<string> | undefined {
+  const parents = new Set<string>();
+  for (const { text } of patterns) {
+    const plain = text.replace(/\/\*\*$/, '').replace(/\/\*$/, '');
+    if (/[*[\]?^\\]/.test(plain)) return undefined;
+    for (let end = plain.length; end > 0; end = plain.lastIndexOf('/', end - 1)) {
+      const dir = plain.slice(0, end);
+      if (parents.has(dir)) break;
+      parents.add(dir);
+    }
+  }
+  return parents;
+}
+
+interface Dir {
+  readonly entry: WalkEntry;
+  readonly parent: Dir | undefined;
+  readonly include: MatchInfo | undefined;
+  readonly exclude: MatchInfo | undefined;
+  readonly selected: boolean;
+  yielded: boolean;
+}
+
+class Walk {
+  readonly #rules: TreeRules;
+
+  constructor(rules: TreeRules) {
+    this.#rules = rules;
+  }
+
+  *dir(fullPath: string, prefix: string, parent: Dir | undefined): Generator<WalkEntry, void, void> {
+    for (const item of this.#list(fullPath, parent)) {
+      const { name } = item;
+      const entry: WalkEntry = { path: prefix + name, fullPath: `${fullPath}/${name}`, kind: kindOf(item) };
+      const dir = this.#judge(entry, parent);
+      if (!dir) continue;
+      if (dir.selected) {
+        yield* missingParents(parent);
+        dir.yielded = true;
+        yield entry;
+      }
+      if (entry.kind === 'dir') yield* this.dir(entry.fullPath, `${entry.path}/`, dir);
+    }
+  }
+
+  #list(fullPath: string, dir: Dir | undefined): Dirent[] {
+    try {
+      const entries = readdirSync(fullPath, { withFileTypes: true });
+      return entries.sort((a, b) => compareBytes(a.name, b.name));
+    } catch (error) {
+      const code = errno(error);
+      if (dir && (code === 'ENOENT' || code === 'ENOTDIR')) return [];
+      if (dir && !dir.selected && (code === 'EACCES' || code === 'EPERM')) return [];
+      throw error;
+    }
+  }
+
+  /** undefined when neither the entry nor anything below it is wanted. */
+  #judge(entry: WalkEntry, parent: Dir | undefined): Dir | undefined {
+    const { include, exclude, includeParents, exceptionParents } = this.#rules;
+    const { path } = entry;
+    const isDir = entry.kind === 'dir';
+    let selected = true;
+    const included = include?.matchesUsingParentResults(path, parent?.include);
+    if (included && !included.matched) {
+      if (!isDir || (includeParents && !includeParents.has(path))) return undefined;
+      selected = false;
+    }
+    const excluded = exclude?.matchesUsingParentResults(path, parent?.exclude);
+    if (excluded?.matched) {
+      if (!isDir || (exceptionParents && !exceptionParents.has(path))) return undefined;
+      selected = false;
+    }
+    return { entry, parent, include: included?.info, exclude: excluded?.info, selected, yielded: false };
+  }
+}
+
+function* missingParents(dir: Dir | undefined): Generator<WalkEntry, void, void> {
+  if (!dir || dir.yielded) return;
+  yield* missingParents(dir.parent);
+  dir.yielded = true;
+  yield dir.entry;
+}
+
+function kindOf(entry: Dirent): EntryKind {
+  if (entry.isFile()) return 'file';
+  if (entry.isDirectory()) return 'dir';
+  if (entry.isSymbolicLink()) return 'symlink';
+  if (entry.isFIFO()) return 'fifo';
+  if (entry.isSocket()) return 'socket';
+  return entry.isBlockDevice() ? 'block' : 'char';
+}
