@@ -1,4 +1,5 @@
-import { BuildError, Code } from '../base/errors.ts';
+import { BuildError } from '../base/errors.ts';
+import { hostPlatform, normalizePlatform } from '../llb/platform.ts';
 import type { Platform } from '../oci/platform.ts';
 import { quote } from './text.ts';
 
@@ -16,24 +17,9 @@ const ARCHITECTURES = new Set(
   ).split(' '),
 );
 
-/** Architecture names of Node that differ from the image world's. */
-const HOST_ARCHITECTURES: Readonly<Record<string, string>> = {
-  x64: 'amd64',
-  ia32: '386',
-  ppc64: 'ppc64le',
-  loong64: 'loong64',
-};
-
-/** Platform of the machine this runs on. */
-export function hostPlatform(): Platform {
-  const architecture = HOST_ARCHITECTURES[process.arch] ?? process.arch;
-  return { os: 'linux', architecture, ...(architecture === 'arm' ? { variant: 'v7' } : {}) };
-}
-
 /** `os[(version+feature)][/arch[/variant]]` or a bare architecture. */
 export function parsePlatform(specifier: string): Platform {
-  const invalid = (problem: string) =>
-    new BuildError(`${problem}: invalid argument`, { code: Code.invalidArgument });
+  const invalid = (problem: string) => new BuildError(`${problem}: invalid argument`);
   if (specifier.includes('*')) throw invalid(`${quote(specifier)}: wildcards not yet supported`);
   const parts = specifier.split('/');
   const [first = '', second, third] = parts;
@@ -50,12 +36,19 @@ export function parsePlatform(specifier: string): Platform {
   const os = systemParts(match);
   if (second === undefined) return bare(specifier, first, os, invalid);
   if (parts.length > 3) throw invalid(`${quote(specifier)}: cannot parse platform specifier`);
-  const normal = normalizeArchitecture(second, third ?? '');
+  const normal = architectureOf(second, third ?? '');
   if (third === undefined && normal.architecture === 'arm' && normal.variant === 'v7')
     return { ...os, architecture: 'arm' };
   if (third !== undefined && normal.architecture === 'arm64' && normal.variant === undefined)
     return { ...os, architecture: 'arm64', variant: 'v8' };
   return { ...os, ...normal };
+}
+
+function architectureOf(architecture: string, variant: string): Pick<Platform, 'architecture' | 'variant'> {
+  const normal = normalizePlatform({ os: 'linux', architecture, variant });
+  return normal.variant === undefined
+    ? { architecture: normal.architecture }
+    : { architecture: normal.architecture, variant: normal.variant };
 }
 
 type SystemParts = Pick<Platform, 'os' | 'osVersion' | 'osFeatures'>;
@@ -64,7 +57,7 @@ function systemParts(match: RegExpExecArray): SystemParts {
   const version = match[2] ? decodeURIComponent(match[2]) : undefined;
   const features = match[3] ? match[3].slice(1).split('+').map(decodeURIComponent) : undefined;
   return {
-    os: normalizeSystem(match[1] ?? ''),
+    os: normalizePlatform({ os: match[1] ?? '', architecture: '' }).os,
     ...(version === undefined ? {} : { osVersion: version }),
     ...(features === undefined ? {} : { osFeatures: features }),
   };
@@ -77,59 +70,11 @@ function bare(
   invalid: (problem: string) => BuildError,
 ): Platform {
   if (SYSTEMS.has(os.os)) return { ...os, architecture: hostPlatform().architecture };
-  const normal = normalizeArchitecture(part, '');
+  const normal = architectureOf(part, '');
   if (!ARCHITECTURES.has(normal.architecture))
     throw invalid(`${quote(specifier)}: unknown operating system or architecture`);
   const implied = normal.architecture === 'arm' && normal.variant === 'v7';
   return { os: 'linux', ...(implied ? { architecture: 'arm' } : normal) };
-}
-
-function normalizeSystem(os: string): string {
-  const lower = os.toLowerCase();
-  if (lower === '') return 'linux';
-  return lower === 'macos' ? 'darwin' : lower;
-}
-
-function normalizeArchitecture(
-  name: string,
-  variantName: string,
-): { architecture: string; variant?: string } {
-  const architecture = name.toLowerCase();
-  const variant = variantName.toLowerCase();
-  const make = (arch: string, v: string) =>
-    v === '' ? { architecture: arch } : { architecture: arch, variant: v };
-  switch (architecture) {
-    case 'i386':
-      return make('386', '');
-    case 'x86_64':
-    case 'x86-64':
-    case 'amd64':
-      return make('amd64', variant === 'v1' ? '' : variant);
-    case 'aarch64':
-    case 'arm64':
-      if (['8', 'v8', 'v8.0'].includes(variant)) return make('arm64', '');
-      return make('arm64', ['9', '9.0', 'v9.0'].includes(variant) ? 'v9' : variant);
-    case 'armhf':
-      return make('arm', 'v7');
-    case 'armel':
-      return make('arm', 'v6');
-    case 'arm':
-      if (variant === '' || variant === '7') return make('arm', 'v7');
-      return make('arm', ['5', '6', '8'].includes(variant) ? `v${variant}` : variant);
-    default:
-      return make(architecture, variant);
-  }
-}
-
-/** Canonical names; `arm` gets its default variant, `arm64/v8` and `amd64/v1` lose theirs. */
-export function normalizePlatform(platform: Platform): Platform {
-  const features = platform.osFeatures?.length ? [...new Set(platform.osFeatures)].sort() : undefined;
-  return {
-    os: normalizeSystem(platform.os),
-    ...normalizeArchitecture(platform.architecture, platform.variant ?? ''),
-    ...(platform.osVersion === undefined ? {} : { osVersion: platform.osVersion }),
-    ...(features === undefined ? {} : { osFeatures: features }),
-  };
 }
 
 /** `os/arch[/variant]` */

@@ -98,7 +98,6 @@ export class Members {
   #typed<T>(key: string, type: 'string' | 'boolean' | 'number', absent: T): T {
     const value = this.#get(key);
     if (value === undefined || value === null) return absent;
-    // biome-ignore lint/suspicious/useValidTypeof: one of the three names above
     if (typeof value !== type) throw typeError(this.#at(key), type);
     return value as T;
   }

@@ -1,5 +1,5 @@
-import { posix } from 'node:path';
 import { BuildError } from '../../base/errors.ts';
+import { cleanPath, joinPath } from '../../llb/gopath.ts';
 
 /** Slashes as separators; on Windows images backslashes count too. */
 export function toSlash(path: string, os: string): string {
@@ -21,9 +21,9 @@ export function isAbsolute(path: string, os: string): boolean {
 export function normalizePath(parent: string, path: string, os: string, keepSlash: boolean): string {
   const written = toSlash(path, os);
   let base = withoutDrive(toSlash(parent, os) || '/', os, keepSlash);
-  if (!isAbsolute(base, os)) base = cleanJoin('/', base);
+  if (!isAbsolute(base, os)) base = joinPath('/', base);
   let result = withoutDrive(written === '' ? base : written, os, keepSlash);
-  if (!isAbsolute(result, os)) result = cleanJoin(base, result);
+  if (!isAbsolute(result, os)) result = joinPath(base, result);
   if (!keepSlash) return toSlash(result, os);
   if (written.endsWith('/') && !result.endsWith('/')) result += '/';
   else if (written.endsWith('/.')) result = `${result === '/' ? result : `${result}/`}.`;
@@ -52,24 +52,4 @@ export function withoutDrive(path: string, os: string, keepSlash: boolean): stri
   const rest = toSlash(path.slice(colon + 1), os);
   const clean = cleanPath(rest);
   return keepSlash && clean.length > 1 && rest.endsWith('/') ? `${clean}/` : clean;
-}
-
-/** The shortest form of a path, without a trailing slash. */
-export function cleanPath(path: string): string {
-  const normal = posix.normalize(path).replace(/\/+$/, '');
-  if (normal !== '') return normal;
-  return path.startsWith('/') ? '/' : '.';
-}
-
-/** Joined and cleaned; '' when all parts are empty. */
-export function cleanJoin(...parts: readonly string[]): string {
-  const joined = parts.filter((part) => part !== '').join('/');
-  return joined === '' ? '' : cleanPath(joined);
-}
-
-/** Last element of a path, as the file name it stands for. */
-export function baseName(path: string): string {
-  if (path === '') return '.';
-  const clean = path.replace(/\/+$/, '');
-  return clean === '' ? '/' : clean.slice(clean.lastIndexOf('/') + 1);
 }

@@ -1,0 +1,163 @@
+import { BuildError } from '../../base/errors.ts';
+import { setEnv as addEnv, setUser as setStateUser } from '../../llb/state.ts';
+import { expand } from '../expand.ts';
+import type { ArgPair, CommandLine, Healthcheck, Instruction, InstructionOf } from '../instructions/types.ts';
+import { formatDuration } from '../instructions/units.ts';
+import { quoteList } from '../text.ts';
+import type { DispatchContext } from './dispatch.ts';
+import { exposedPorts } from './expose.ts';
+import { addHistory } from './history.ts';
+import type { Image } from './image.ts';
+import { stateVariables } from './llb.ts';
+import { checkSignal } from './signals.ts';
+import type { StageState } from './stage.ts';
+
+/** ARGs that only steer the build. */
+const NOT_IN_ENV: readonly string[] = ['BUILDKIT_SBOM_SCAN_CONTEXT', 'BUILDKIT_SBOM_SCAN_STAGE'];
+
+/** Applies an instruction that makes no layer (FEATURES H47, H49). */
+export function dispatchConfig(stage: StageState, instruction: Instruction, context: DispatchContext): void {
+  if (instruction.kind === 'onbuild') {
+    stage.image.config.onBuild.push(instruction.expression);
+    return;
+  }
+  const text = applyConfig(stage, instruction, context);
+  addHistory(stage.image, text, { layer: false }, context.epoch);
+}
+
+/** Returns the history text. */
+function applyConfig(stage: StageState, instruction: Instruction, context: DispatchContext): string {
+  const { config } = stage.image;
+  switch (instruction.kind) {
+    case 'env':
+      return applyEnv(stage, instruction);
+    case 'label':
+      for (const { key, value } of instruction.pairs) config.labels.set(key, value);
+      return `LABEL${pairsText(instruction)}`;
+    case 'maintainer':
+      stage.image.author = instruction.maintainer;
+      return `MAINTAINER ${instruction.maintainer}`;
+    case 'cmd':
+      stage.cmdSet = true;
+      config.cmd = wrapped(stage.image, instruction.command);
+      config.argsEscaped = true;
+      return `CMD ${quoteList(config.cmd)}`;
+    case 'entrypoint':
+      config.entrypoint = wrapped(stage.image, instruction.command);
+      if (!stage.cmdSet) config.cmd = [];
+      return `ENTRYPOINT ${quoteList(config.entrypoint)}`;
+    case 'healthcheck':
+      config.healthcheck = instruction.health;
+      return `HEALTHCHECK ${healthText(instruction.health)}`;
+    case 'expose':
+      return applyExpose(stage, instruction, context);
+    case 'user':
+      setUser(stage, instruction.user);
+      return `USER ${instruction.user}`;
+    case 'volume':
+      return applyVolume(stage.image, instruction.volumes);
+    case 'stopsignal':
+      checkSignal(instruction.signal);
+      config.stopSignal = instruction.signal;
+      return `STOPSIGNAL ${instruction.signal}`;
+    case 'shell':
+      config.shell = instruction.shell;
+      return `SHELL [${instruction.shell.join(' ')}]`;
+    default:
+      throw new BuildError(`${instruction.kind} is no instruction of the image config`);
+  }
+}
+
+function applyEnv(stage: StageState, instruction: InstructionOf<'env'>): string {
+  for (const { key, value } of instruction.pairs) {
+    stage.state = addEnv(stage.state, key, value);
+    setEnv(stage.image.config.env, key, value);
+  }
+  return `ENV${pairsText(instruction)}`;
+}
+
+function pairsText(instruction: InstructionOf<'env'>): string {
+  return instruction.pairs.map(({ key, value }) => ` ${key}=${value}`).join('');
+}
+
+/** An existing variable keeps its place. */
+function setEnv(env: string[], key: string, value: string): void {
+  const at = env.findIndex((entry) => entry.split('=', 1)[0] === key);
+  if (at < 0) env.push(`${key}=${value}`);
+  else env[at] = `${key}=${value}`;
+}
+
+function applyExpose(
+  stage: StageState,
+  instruction: InstructionOf<'expose'>,
+  context: DispatchContext,
+): string {
+  const variables = stateVariables(stage.state);
+  const written = instruction.ports.flatMap((port) => expand(port, variables, context.expansion).words);
+  const ports = written.flatMap(exposedPorts);
+  for (const port of ports) stage.image.config.exposedPorts.add(port);
+  return `EXPOSE [${ports.join(' ')}]`;
+}
+
+export function setUser(stage: StageState, user: string): void {
+  stage.state = setStateUser(stage.state, user);
+  stage.image.config.user = user;
+}
+
+function applyVolume(image: Image, volumes: readonly string[]): string {
+  if (volumes.includes('')) throw new BuildError('VOLUME specified can not be an empty string');
+  for (const volume of volumes) image.config.volumes.add(volume);
+  return `VOLUME [${volumes.join(' ')}]`;
+}
+
+function healthText(health: Healthcheck): string {
+  const fields = [
+    `Test:[${health.test.join(' ')}]`,
+    `Interval:${formatDuration(health.interval)}`,
+    `Timeout:${formatDuration(health.timeout)}`,
+    `StartPeriod:${formatDuration(health.startPeriod)}`,
+    `StartInterval:${formatDuration(health.startInterval)}`,
+    `Retries:${health.retries}`,
+  ];
+  return `{${fields.join(' ')}}`;
+}
+
+function wrapped(image: Image, command: CommandLine): readonly string[] {
+  return command.shellForm ? withShell(image, command.words) : command.words;
+}
+
+/** Shell form: the words are one argument of the stage's shell. */
+export function withShell(image: Image, words: readonly string[]): readonly string[] {
+  return [
+    ...(image.config.shell.length > 0 ? image.config.shell : defaultShell(image.platform.os)),
+    words.join(' '),
+  ];
+}
+
+function defaultShell(os: string): readonly string[] {
+  return os === 'windows' ? ['cmd', '/S', '/C'] : ['/bin/sh', '-c'];
+}
+
+/** ARG inside a stage (FEATURES H31). */
+export function dispatchArg(
+  stage: StageState,
+  instruction: InstructionOf<'arg'>,
+  context: DispatchContext,
+): void {
+  const shown = instruction.args.map((arg) => {
+    const value = argValue(stage, arg, context);
+    if (value !== undefined && !NOT_IN_ENV.includes(arg.key))
+      stage.state = addEnv(stage.state, arg.key, value);
+    const { value: _, ...declared } = arg;
+    stage.args = [...stage.args, value === undefined ? declared : { ...declared, value }];
+    return value === undefined ? arg.key : `${arg.key}=${value}`;
+  });
+  addHistory(stage.image, `ARG ${shown.join(' ')}`, { layer: false }, context.epoch);
+}
+
+function argValue(stage: StageState, arg: ArgPair, context: DispatchContext): string | undefined {
+  const given = context.buildArgs.get(arg.key);
+  if (given !== undefined) return given;
+  if (arg.value === undefined) return context.globalArgs.get(arg.key);
+  return expand(arg.value, stateVariables(stage.state), context.expansion).text;
+}

@@ -1,0 +1,188 @@
+import { BuildError } from '../../base/errors.ts';
+import { normalizePlatform } from '../../llb/platform.ts';
+import { hostPlatform } from '../../llb/platform.ts';
+import { NetMode } from '../../llb/ops.ts';
+import { setEnv, setHostname, setNetwork, stateOf } from '../../llb/state.ts';
+import type { Platform } from '../../oci/platform.ts';
+import { atLocation } from '../errors.ts';
+import type { ExpandOptions } from '../expand.ts';
+import { parseStages } from '../instructions/parse.ts';
+import type { StagedFile } from '../instructions/types.ts';
+import { parseDockerfile } from '../parser.ts';
+import { setUser } from './config.ts';
+import { dispatch, type DispatchContext } from './dispatch.ts';
+import { automaticArgs, declareGlobalArgs, resolveEpoch } from './globals.ts';
+import { addDependencies, commandOf, countSteps, refuseLoops, stageOf, targetStage } from './graph.ts';
+import { defaultPath, type Image } from './image.ts';
+import { LateTree } from './llb.ts';
+import type { ConvertOptions, ConvertResult } from './options.ts';
+import { BaseResolver, type PlatformChoice } from './resolve.ts';
+import { StageList, type StageState } from './stage.ts';
+import { usedPaths } from './used-paths.ts';
+import { setWorkdir } from './workdir.ts';
+
+const NETWORKS = { sandbox: NetMode.UNSET, host: NetMode.HOST, none: NetMode.NONE } as const;
+
+/**
+ * Turns a Dockerfile into the LLB state and the image config of its target (FEATURES H). Aborting
+ * stops the lookups of base images.
+ * @throws {LocatedError} with the lines of the instruction at fault
+ */
+export async function convertDockerfile(text: string, options: ConvertOptions): Promise<ConvertResult> {
+  if (text === '') throw new BuildError('the Dockerfile cannot be empty');
+  const parsed = parseDockerfile(text);
+  const file = parseStages(parsed.nodes);
+  if (file.stages.length === 0) throw new BuildError('dockerfile contains no stages to build');
+  return new Conversion(file, { escape: parsed.escape }, options).run();
+}
+
+class Conversion {
+  readonly #file: StagedFile;
+  readonly #expansion: ExpandOptions;
+  readonly #options: ConvertOptions;
+  readonly #platforms: PlatformChoice;
+  readonly #stages = new StageList();
+  readonly #resolver: BaseResolver;
+  readonly #tree = new LateTree();
+  readonly #context: DispatchContext;
+
+  constructor(file: StagedFile, expansion: ExpandOptions, options: ConvertOptions) {
+    this.#file = file;
+    this.#expansion = expansion;
+    this.#options = options;
+    this.#platforms = choosePlatforms(options);
+    this.#resolver = new BaseResolver(options, this.#platforms, this.#stages, expansion);
+    const [build = hostPlatform()] = this.#platforms.build;
+    const stageName = options.target || (file.stages.at(-1)?.name ?? '');
+    const automatic = automaticArgs(build, this.#platforms.target, stageName, options.buildArgs);
+    const declared = declareGlobalArgs(automatic, file.globalArgs, options.buildArgs, expansion);
+    const { seconds, globalArgs, buildArgs } = resolveEpoch(declared, options.buildArgs);
+    this.#context = {
+      options,
+      platforms: this.#platforms,
+      buildArgs,
+      globalArgs,
+      expansion,
+      buildContext: stateOf(this.#tree),
+      epoch: seconds,
+    };
+  }
+
+  async run(): Promise<ConvertResult> {
+    this.#addStages();
+    const target = targetStage(this.#stages, this.#options.target);
+    this.#connect();
+    const needed = await this.#resolver.resolve(target);
+    const paths = this.#dispatchStages(needed);
+    target.paths.add('/');
+    for (const [key, value] of this.#options.labels) target.image.config.labels.set(key, value);
+    this.#tree.set(await this.#options.mainContext(usedPaths(paths)));
+    const { epoch } = this.#context;
+    return {
+      state: target.state,
+      image: this.#finalImage(target.image),
+      ...(target.baseImage ? { baseImage: target.baseImage } : {}),
+      ...(epoch === undefined ? {} : { epoch }),
+    };
+  }
+
+  #addStages(): void {
+    this.#file.stages.forEach((written, index) => {
+      const stage = stageOf(written, this.#context.globalArgs, this.#expansion);
+      const named = written.name === '' ? undefined : this.#resolver.namedContext(written.name, stage);
+      this.#stages.add(stage);
+      if (named) {
+        stage.namedContext = named;
+        stage.base = undefined;
+        return;
+      }
+      if (written.name === '') stage.displayName = `stage-${index}`;
+      stage.commandTotal = countSteps(stage);
+      stage.ignoreCache = this.#options.isNoCache(written.name);
+    });
+  }
+
+  /** Finds out which stage needs which. */
+  #connect(): void {
+    const written = [...this.#stages.all];
+    for (const stage of written) {
+      stage.commands = stage.head.instructions.map((instruction) => {
+        const command = commandOf(instruction, this.#stages, this.#expansion, false);
+        addDependencies(stage, command, this.#stages);
+        return command;
+      });
+    }
+    refuseLoops(this.#stages.all);
+    const [only, ...others] = this.#stages.all;
+    if (only && others.length === 0) only.displayName = '';
+  }
+
+  /** Returns the paths taken from the build context. */
+  #dispatchStages(needed: ReadonlySet<StageState>): Set<string> {
+    const paths = new Set<string>();
+    for (const stage of this.#stages.all) {
+      if (!needed.has(stage) || stage.dispatched) continue;
+      stage.inherit();
+      stage.dispatched = true;
+      this.#begin(stage);
+      for (const command of stage.commands) {
+        try {
+          dispatch(stage, command, this.#context);
+        } catch (error) {
+          throw atLocation(error, command.instruction.location);
+        }
+      }
+      for (const path of stage.contextPaths) paths.add(path);
+    }
+    return paths;
+  }
+
+  /** Takes the settings of the base's config over into the state. */
+  #begin(stage: StageState): void {
+    const { config } = stage.image;
+    const os = stage.platform?.os;
+    if (!config.env.some((entry) => entry.split('=', 1)[0] === 'PATH') && os !== 'windows')
+      config.env.push(`PATH=${defaultPath}`);
+    for (const entry of config.env) {
+      const at = entry.indexOf('=');
+      const key = at < 0 ? entry : entry.slice(0, at);
+      stage.state = setEnv(stage.state, key, at < 0 ? '' : entry.slice(at + 1));
+    }
+    const { hostname, networkMode } = this.#options;
+    if (hostname !== '') stage.state = setHostname(stage.state, hostname);
+    try {
+      if (config.workingDir !== '') setWorkdir(stage, config.workingDir);
+    } catch (error) {
+      throw atLocation(error, stage.head.location);
+    }
+    if (config.user !== '') setUser(stage, config.user);
+    stage.state = setNetwork(stage.state, NETWORKS[networkMode]);
+  }
+
+  /** The platform that was asked for wins over the one of the base's config. */
+  #finalImage(image: Image): Image {
+    const { target, implicit } = this.#platforms;
+    const own = image.platform;
+    if (implicit) return { ...image, platform: normalizePlatform(own) };
+    const same = target.os === own.os && target.architecture === own.architecture;
+    const platform: Platform = {
+      os: target.os,
+      architecture: target.architecture,
+      ...pick('variant', target.variant || (same ? own.variant : undefined)),
+      ...pick('osVersion', target.osVersion || (same ? own.osVersion : undefined)),
+      ...pick('osFeatures', target.osFeatures ?? own.osFeatures),
+    };
+    return { ...image, platform: normalizePlatform(platform) };
+  }
+}
+
+function pick<K extends string, V>(key: K, value: V | undefined): Partial<Record<K, V>> {
+  return value === undefined ? {} : ({ [key]: value } as Partial<Record<K, V>>);
+}
+
+function choosePlatforms(options: ConvertOptions): PlatformChoice {
+  const { targetPlatform, buildPlatforms } = options;
+  const fallback = targetPlatform ?? hostPlatform();
+  const build = buildPlatforms.length > 0 ? buildPlatforms : [fallback];
+  return { target: targetPlatform ?? build[0] ?? fallback, build, implicit: targetPlatform === undefined };
+}

@@ -1,0 +1,98 @@
+import { BuildError, Code } from '../../base/errors.ts';
+import type { Platform } from '../../oci/platform.ts';
+import { atLocation } from '../errors.ts';
+import { type ExpandOptions, expand } from '../expand.ts';
+import type { InstructionOf } from '../instructions/types.ts';
+import { formatPlatform, formatPlatformFull } from '../platforms.ts';
+import { parseInt64 } from '../text.ts';
+import { VariableList } from './variables.ts';
+
+/** FEATURES H32: the variables that need no ARG in the global scope. */
+export function automaticArgs(
+  build: Platform,
+  target: Platform,
+  targetStage: string,
+  buildArgs: ReadonlyMap<string, string>,
+): VariableList {
+  const values: readonly (readonly [string, string])[] = [
+    ['BUILDPLATFORM', formatPlatform(build)],
+    ['BUILDOS', build.os],
+    ['BUILDOSVERSION', build.osVersion ?? ''],
+    ['BUILDARCH', build.architecture],
+    ['BUILDVARIANT', build.variant ?? ''],
+    ['TARGETPLATFORM', formatPlatformFull(target)],
+    ['TARGETOS', target.os],
+    ['TARGETOSVERSION', target.osVersion ?? ''],
+    ['TARGETARCH', target.architecture],
+    ['TARGETVARIANT', target.variant ?? ''],
+    ['TARGETSTAGE', targetStage || 'default'],
+  ];
+  return new VariableList(values.map(([name, value]) => [name, buildArgs.get(name) ?? value]));
+}
+
+/** Adds the ARGs in front of the first FROM; a build argument wins over a default (FEATURES H31). */
+export function declareGlobalArgs(
+  automatic: VariableList,
+  instructions: readonly InstructionOf<'arg'>[],
+  buildArgs: ReadonlyMap<string, string>,
+  expansion: ExpandOptions,
+): VariableList {
+  let args = automatic;
+  for (const instruction of instructions) {
+    for (const { key, value } of instruction.args) {
+      const given = buildArgs.get(key);
+      if (given !== undefined) args = args.with(key, given);
+      else if (value !== undefined) args = args.with(key, expandAt(value, args, expansion, instruction));
+    }
+  }
+  return args;
+}
+
+function expandAt(
+  value: string,
+  args: VariableList,
+  expansion: ExpandOptions,
+  instruction: InstructionOf<'arg'>,
+): string {
+  try {
+    return expand(value, args, expansion).text;
+  } catch (error) {
+    throw atLocation(error, instruction.location);
+  }
+}
+
+export interface Epoch {
+  readonly seconds?: bigint;
+  readonly globalArgs: VariableList;
+  readonly buildArgs: ReadonlyMap<string, string>;
+}
+
+const EPOCH_ARG = 'SOURCE_DATE_EPOCH';
+
+/** SOURCE_DATE_EPOCH as a number of seconds (FEATURES H53). An empty value unsets it. */
+export function resolveEpoch(globalArgs: VariableList, buildArgs: ReadonlyMap<string, string>): Epoch {
+  const written = buildArgs.get(EPOCH_ARG) ?? (globalArgs.get(EPOCH_ARG) || undefined);
+  if (written === undefined) return { globalArgs, buildArgs };
+  if (written !== '') {
+    const seconds = parseInt64(written);
+    if (seconds === undefined) throw unsupportedEpoch(written);
+    const text = seconds.toString();
+    const nextArgs = new Map(buildArgs);
+    if (buildArgs.has(EPOCH_ARG)) nextArgs.set(EPOCH_ARG, text);
+    const declared = globalArgs.get(EPOCH_ARG) !== undefined;
+    return {
+      seconds,
+      globalArgs: declared ? globalArgs.with(EPOCH_ARG, text) : globalArgs,
+      buildArgs: nextArgs,
+    };
+  }
+  const nextArgs = new Map(buildArgs);
+  nextArgs.delete(EPOCH_ARG);
+  return { globalArgs: globalArgs.without(EPOCH_ARG), buildArgs: nextArgs };
+}
+
+function unsupportedEpoch(written: string): BuildError {
+  return new BuildError(`SOURCE_DATE_EPOCH from "${written}": only a number of seconds is supported`, {
+    code: Code.unimplemented,
+  });
+}

@@ -1,0 +1,157 @@
+import { BuildError } from '../../base/errors.ts';
+import type { Platform } from '../../oci/platform.ts';
+import { atLocation, type Location } from '../errors.ts';
+import { type ExpandOptions, type Expansion, expand, noVariables } from '../expand.ts';
+import type { Instruction, Stage } from '../instructions/types.ts';
+import { parsePlatform } from '../platforms.ts';
+import { suggestion } from '../suggest.ts';
+import { quote } from '../text.ts';
+import { type Command, type StageList, StageState } from './stage.ts';
+import type { VariableList } from './variables.ts';
+
+/** Name of the empty image. */
+export const scratchName = 'scratch';
+/** Instructions that are steps of the build and counted in vertex names. */
+const STEPS: readonly Instruction['kind'][] = ['add', 'copy', 'run', 'workdir'];
+
+/** Fills in the variables of a FROM. */
+export function stageOf(stage: Stage, args: VariableList, expansion: ExpandOptions): StageState {
+  const base = located(stage.location, () => expand(stage.baseName, args, expansion));
+  if (base.text === '')
+    throw atLocation(new BuildError(`base name (${stage.baseName}) should not be blank`), stage.location);
+  const state = new StageState(
+    {
+      name: stage.name,
+      baseName: base.text,
+      code: stage.code,
+      location: stage.location,
+      instructions: stage.instructions,
+    },
+    false,
+  );
+  if (stage.platform !== '') state.platform = stagePlatform(stage, args, expansion);
+  return state;
+}
+
+function stagePlatform(stage: Stage, args: VariableList, expansion: ExpandOptions): Platform {
+  let value: Expansion;
+  try {
+    value = expand(stage.platform, args, expansion);
+  } catch (error) {
+    throw atLocation(BuildError.wrap(error, 'failed to process arguments for platform '), stage.location);
+  }
+  const hint = () => missingHint(value, args);
+  if (value.text === '')
+    throw atLocation(
+      new BuildError(`empty platform value from expression ${stage.platform}${hint()}`),
+      stage.location,
+    );
+  try {
+    return parsePlatform(value.text);
+  } catch (error) {
+    const { message } = BuildError.from(error);
+    const problem = new BuildError(`failed to parse platform ${stage.platform}: ${message}${hint()}`);
+    throw atLocation(atLocation(problem, stage.location), stage.location);
+  }
+}
+
+/** Suggests a name for the first unset variable that looks like one that exists. */
+function missingHint(value: Expansion, args: VariableList): string {
+  for (const name of value.missing) {
+    const hint = suggestion(name, args.keys(), true);
+    if (hint !== '') return hint;
+  }
+  return '';
+}
+
+/** Number of steps that the stage shows. */
+export function countSteps(stage: StageState): number {
+  const steps = stage.head.instructions.filter(({ kind }) => STEPS.includes(kind)).length;
+  return steps + (stage.baseName !== scratchName && !stage.base ? 1 : 0);
+}
+
+/** Finds what an instruction takes files from. Images that no FROM names become stages of their own. */
+export function commandOf(
+  instruction: Instruction,
+  stages: StageList,
+  expansion: ExpandOptions,
+  isTrigger: boolean,
+): Command {
+  return { instruction, sources: sourcesOf(instruction, stages, expansion), isTrigger };
+}
+
+function sourcesOf(
+  instruction: Instruction,
+  stages: StageList,
+  expansion: ExpandOptions,
+): readonly StageState[] {
+  if (instruction.kind === 'run')
+    // A mount without a source stands on the empty image here; binds then take the build context.
+    return instruction.mountSources.map(
+      (from) => stages.byName(from || scratchName) ?? imageStage(from || scratchName, []),
+    );
+  if (instruction.kind !== 'copy' || instruction.from === '') return [];
+  const { from } = instruction;
+  if (expand(from, noVariables, expansion).text !== from)
+    throw new BuildError(
+      'variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround',
+    );
+  if (!/^[+-]?[0-9]+$/.test(from)) return [stages.byName(from) ?? imageStage(from, instruction.location)];
+  const stage = stages.all[Number(from)];
+  if (!stage) throw new BuildError(`invalid stage index ${Number(from)}`);
+  return [stage];
+}
+
+function imageStage(baseName: string, location: Location): StageState {
+  return new StageState({ name: '', baseName, code: '', location, instructions: [] }, true);
+}
+
+/** Notes what the command needs, and adds images that only it names to the list. */
+export function addDependencies(stage: StageState, command: Command, stages: StageList): void {
+  for (const source of command.sources) {
+    stage.deps.set(source, command.instruction.location);
+    if (source.unregistered) stages.add(source);
+  }
+}
+
+/** @throws {LocatedError} with the location of every instruction on the loop */
+export function refuseLoops(stages: readonly StageState[]): void {
+  const done = new Set<StageState>();
+  const open = new Set<StageState>();
+  const visit = (stage: StageState, trail: readonly Location[]): readonly Location[] | undefined => {
+    if (done.has(stage)) return undefined;
+    done.add(stage);
+    open.add(stage);
+    for (const [dep, location] of stage.deps) {
+      const next = [...trail, location];
+      const loop = open.has(dep) ? next : visit(dep, next);
+      if (loop) return loop;
+    }
+    open.delete(stage);
+    return undefined;
+  };
+  for (const stage of stages) {
+    const loop = visit(stage, []);
+    if (!loop) continue;
+    const error = new BuildError(`circular dependency detected on stage: ${stage.displayName}`);
+    throw loop.reduce<BuildError>((inner, location) => atLocation(inner, location), error);
+  }
+}
+
+export function targetStage(stages: StageList, target: string): StageState {
+  if (target === '') return stages.all.at(-1)!;
+  const stage = stages.byName(target);
+  if (!stage)
+    throw new BuildError(
+      `target stage ${quote(target)} could not be found${suggestion(target, stages.names(), true)}`,
+    );
+  return stage;
+}
+
+function located<T>(location: Location, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    throw atLocation(error, location);
+  }
+}

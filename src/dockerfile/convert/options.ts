@@ -1,0 +1,90 @@
+import type { SourceMap } from '../../llb/node.ts';
+import type { LinuxResources } from '../../llb/ops.ts';
+import type { State, Ulimit } from '../../llb/state.ts';
+import type { Platform } from '../../oci/platform.ts';
+import type { Location } from '../errors.ts';
+import type { Image } from './image.ts';
+
+export type ResolveMode = 'default' | 'pull' | 'local';
+export type NetworkMode = 'sandbox' | 'host' | 'none';
+
+export interface ResolvedImage {
+  /** The reference, perhaps changed by a policy. */
+  readonly ref: string;
+  readonly digest: string;
+  /** Bytes of the image config. */
+  readonly config: Uint8Array;
+}
+
+export interface ResolveImageOptions {
+  readonly platform: Platform;
+  /** Vertex name shown while it runs. */
+  readonly logName: string;
+  readonly resolveMode: ResolveMode;
+  readonly signal?: AbortSignal;
+}
+
+export type ImageResolver = (ref: string, options: ResolveImageOptions) => Promise<ResolvedImage>;
+
+/** A name that stands for something the client chose, in place of an image or stage (FEATURES H15). */
+export interface NamedContext {
+  load(options: { signal?: AbortSignal }): Promise<{ readonly state: State; readonly image?: Image }>;
+}
+
+export interface NamedContextOptions {
+  readonly platform?: Platform;
+  readonly resolveMode: ResolveMode;
+  /** Paths that the build turns out to need, relative and sorted; undefined is everything. Asked late. */
+  readonly paths: () => readonly string[] | undefined;
+}
+
+export interface ConvertWarning {
+  readonly rule: string;
+  readonly description: string;
+  readonly url: string;
+  readonly message: string;
+  readonly location: Location;
+}
+
+/** Everything a conversion depends on beside the file itself. */
+export interface ConvertOptions {
+  readonly buildArgs: ReadonlyMap<string, string>;
+  readonly labels: ReadonlyMap<string, string>;
+  /** Stage to build, '' for the last one. */
+  readonly target: string;
+  /** Undefined means that the client asked for none. */
+  readonly targetPlatform?: Platform;
+  /** Platforms of the first worker; the first one runs `RUN`. */
+  readonly buildPlatforms: readonly Platform[];
+  /** The result is one of several platforms, so names carry the platform. */
+  readonly multiPlatform: boolean;
+  readonly networkMode: NetworkMode;
+  readonly hostname: string;
+  readonly extraHosts: readonly { readonly host: string; readonly ip: string }[];
+  /** Bytes, 0 keeps the default. */
+  readonly shmSize: bigint;
+  readonly ulimits: readonly Ulimit[];
+  readonly cgroupParent: string;
+  readonly resources?: LinuxResources;
+  readonly imageResolveMode: ResolveMode;
+  readonly cacheIdNamespace: string;
+  readonly isNoCache: (stageName: string) => boolean;
+  /** Capabilities of the daemon; undefined for a conversion that no daemon is asked for. */
+  readonly caps?: ReadonlySet<string>;
+  readonly sourceMap: SourceMap;
+  readonly resolveImage: ImageResolver;
+  readonly namedContext: (name: string, options: NamedContextOptions) => NamedContext | undefined;
+  /** The build context, narrowed to `paths` (relative and sorted; undefined is everything). */
+  readonly mainContext: (paths: readonly string[] | undefined) => Promise<State>;
+  readonly warn?: (warning: ConvertWarning) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface ConvertResult {
+  readonly state: State;
+  readonly image: Image;
+  /** Config of the image that the target stands on, if it stands on one. */
+  readonly baseImage?: Image;
+  /** SOURCE_DATE_EPOCH in seconds. */
+  readonly epoch?: bigint;
+}

@@ -1,0 +1,53 @@
+import { BuildError } from '../../base/errors.ts';
+import { type Digest, isDigest } from '../../base/digest.ts';
+import { basePath } from '../../llb/gopath.ts';
+
+const SCP_FORM = /^[a-zA-Z0-9\-_]+@[a-zA-Z0-9\-.]+:/;
+
+/** A source of ADD that is a Git repository (FEATURES H20). */
+export function isGitSource(source: string): boolean {
+  if (source.startsWith('./') || source.startsWith('../')) return false;
+  const scheme = /^([a-zA-Z0-9]+):\/\//.exec(source)?.[1]?.toLowerCase();
+  if (scheme === undefined) return SCP_FORM.test(source);
+  if (scheme === 'ssh' || scheme === 'git') return true;
+  return (scheme === 'http' || scheme === 'https') && urlPath(source).endsWith('.git');
+}
+
+export function isHttpSource(source: string): boolean {
+  return /^https?:\/\//.test(source) && !isGitSource(source);
+}
+
+/** File name that a download gets. */
+export function downloadName(url: string): string {
+  if (/%(?![0-9a-fA-F]{2})|[\x00-\x1f\x7f]/.test(url)) return '__unnamed__';
+  const name = basePath(decode(urlPath(url)));
+  return name === '.' || name === '/' ? '__unnamed__' : name;
+}
+
+function urlPath(url: string): string {
+  return /^[^:]*:\/\/[^/?#]*([^?#]*)/.exec(url)?.[1] ?? '';
+}
+
+function decode(path: string): string {
+  return Buffer.from(
+    path.replace(/%([0-9a-fA-F]{2})|[^\x00-\x7f]+/g, (part, hex: string | undefined) =>
+      hex === undefined
+        ? Buffer.from(part).toString('latin1')
+        : String.fromCharCode(Number.parseInt(hex, 16)),
+    ),
+    'latin1',
+  ).toString();
+}
+
+/** @throws {BuildError} when `text` is no digest */
+export function parseDigest(text: string): Digest {
+  if (isDigest(text)) return text;
+  const [algorithm, hex] = text.split(':');
+  if (!/^[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/.test(text) || hex === undefined)
+    throw new BuildError('invalid checksum digest format');
+  if (!['sha256', 'sha384', 'sha512'].includes(algorithm ?? ''))
+    throw new BuildError('unsupported digest algorithm');
+  throw new BuildError(
+    /^[a-f0-9]+$/.test(hex) ? 'invalid checksum digest length' : 'invalid checksum digest format',
+  );
+}

@@ -1,0 +1,113 @@
+import { type State, scratch } from '../../llb/state.ts';
+import type { Platform } from '../../oci/platform.ts';
+import type { Location } from '../errors.ts';
+import type { ArgPair, Instruction, Stage } from '../instructions/types.ts';
+import { cloneImage, emptyImage, type Image } from './image.ts';
+import type { NamedContext } from './options.ts';
+
+export interface Command {
+  readonly instruction: Instruction;
+  /** What COPY --from and RUN --mount take files from, one per mount. */
+  readonly sources: readonly StageState[];
+  /** Comes from an ONBUILD trigger. */
+  readonly isTrigger: boolean;
+}
+
+/** The part of a FROM that the conversion looks at; COPY --from=IMAGE has one too. */
+export type StageHead = Pick<Stage, 'name' | 'baseName' | 'code' | 'location' | 'instructions'>;
+
+/** A stage while it is converted. */
+export class StageState {
+  readonly head: StageHead;
+  /** Changes to the resolved reference. */
+  baseName: string;
+  /** In vertex names. */
+  displayName: string;
+  state: State = scratch();
+  image: Image = emptyConfig();
+  /** As it was pulled. */
+  baseImage: Image | undefined;
+  platform: Platform | undefined;
+  base: StageState | undefined;
+  namedContext: NamedContext | undefined;
+  /** The state is complete. */
+  dispatched = false;
+  /** The base has been looked up. */
+  resolved = false;
+  triggersTaken = false;
+  /** Stands for an image that no FROM names. */
+  readonly unregistered: boolean;
+  readonly deps = new Map<StageState, Location>();
+  commands: readonly Command[] = [];
+  args: readonly ArgPair[] = [];
+  /** Paths taken from the build context. */
+  readonly contextPaths = new Set<string>();
+  /** Paths of this stage that are used; shared with its base. */
+  paths = new Set<string>();
+  ignoreCache = false;
+  commandIndex = 0;
+  commandTotal = 0;
+  inTrigger = false;
+  cmdSet = false;
+
+  constructor(head: StageHead, unregistered: boolean) {
+    this.head = head;
+    this.baseName = head.baseName;
+    this.displayName = head.name;
+    this.unregistered = unregistered;
+  }
+
+  /** Takes over what the base stage has become. */
+  inherit(): void {
+    const { base } = this;
+    if (!base) return;
+    this.state = base.state;
+    this.platform = base.platform;
+    this.image = cloneImage(base.image);
+    this.image.config.onBuild = [];
+    this.baseImage = base.baseImage;
+    this.paths = base.paths;
+    this.args = [...this.args, ...base.args];
+  }
+}
+
+/** Before anything is known there is not even a PATH. */
+function emptyConfig(): Image {
+  const image = emptyImage({ os: '', architecture: '' });
+  image.config.env = [];
+  image.config.workingDir = '';
+  return image;
+}
+
+/** All stages in the order of the file, then the images that COPY and RUN take files from. */
+export class StageList {
+  readonly all: StageState[] = [];
+  readonly #byName = new Map<string, StageState>();
+
+  add(stage: StageState): void {
+    this.all.push(stage);
+    stage.base = this.#byName.get(stage.baseName);
+    if (stage.head.name !== '') this.#byName.set(stage.head.name.toLowerCase(), stage);
+  }
+
+  byName(name: string): StageState | undefined {
+    return this.#byName.get(name.toLowerCase());
+  }
+
+  names(): string[] {
+    return this.all.map((stage) => stage.displayName).filter((name) => name !== '');
+  }
+}
+
+/** The stages that `target` is made from, itself included. */
+export function reachableFrom(target: StageState): Set<StageState> {
+  const found = new Set<StageState>();
+  const visit = (stage: StageState): void => {
+    if (found.has(stage)) return;
+    found.add(stage);
+    if (stage.base) visit(stage.base);
+    for (const dep of stage.deps.keys()) visit(dep);
+  };
+  visit(target);
+  return found;
+}
