@@ -1,0 +1,33 @@
+/** `path.Clean` of Go: shortest equal name, '.' for nothing, no slash at the end but for the root. */
+export function cleanPath(name: string): string {
+  if (name === '') return '.';
+  const rooted = name.startsWith('/');
+  const parts: string[] = [];
+  for (const part of name.split('/')) {
+    if (part === '' || part === '.') continue;
+    if (part !== '..') parts.push(part);
+    else if (parts.length > 0 && parts.at(-1) !== '..') parts.pop();
+    else if (!rooted) parts.push('..');
+  }
+  const joined = parts.join('/');
+  return rooted ? `/${joined}` : joined || '.';
+}
+
+/** `path.Join` of Go: empty elements do not count. */
+export function joinPath(...elements: readonly string[]): string {
+  const joined = elements.filter((element) => element !== '').join('/');
+  return joined === '' ? '' : cleanPath(joined);
+}
+
+/** `path.Base` of Go. */
+export function basePath(name: string): string {
+  if (name === '') return '.';
+  const trimmed = name.replace(/\/+$/, '');
+  return trimmed === '' ? '/' : trimmed.slice(trimmed.lastIndexOf('/') + 1);
+}
+
+/** Order of Go's strings: by bytes of UTF-8. */
+export function compareText(a: string, b: string): number {
+  if (a === b) return 0;
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
