@@ -1,9 +1,15 @@
 import { compareText } from './gopath.ts';
 import { Definition, type Locations, Op, type OpMetadata } from './ops.ts';
 
-/** Bytes of an op as Go's deterministic encoder gives them: map entries sorted by key (FEATURES D17). */
+/**
+ * Bytes of an op as Go's deterministic encoder gives them (FEATURES D17): map entries sorted by key, and the
+ * member of the one-of behind all other fields.
+ */
 export function encodeOp(op: Op): Uint8Array {
-  return Op.encode(sorted(op)).finish();
+  const { op: body, ...rest } = sorted(op);
+  const writer = Op.encode({ ...rest, op: undefined });
+  if (body) Op.encode({ inputs: [], platform: undefined, constraints: undefined, op: body }, writer);
+  return writer.finish();
 }
 
 /** Bytes of a definition with its maps sorted. */
