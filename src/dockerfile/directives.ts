@@ -106,7 +106,7 @@ function findInJson(text: string, skipped: number): FoundDirective | undefined {
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
-    const syntax = (value as Record<string, unknown>)['syntax'];
+    const syntax = (value as Record<string, unknown>).syntax;
     if (typeof syntax !== 'string') return undefined;
     return { value: syntax, whole: syntax, location: lines(skipped, skipped) };
   } catch {

@@ -273,7 +273,7 @@ class Expander {
   #replace(name: string): string {
     const all = this.#peek() === '/';
     if (all) this.#at++;
-    const pattern = this.#operand('/', true, "syntax error: missing '/' in ${}");
+    const pattern = this.#operand('/', true, `syntax error: missing '/' in \${}`);
     const replacement = this.#operand('}', true, "syntax error: missing '}'");
     const value = this.#lookup(name);
     if (value === undefined && this.#options.keepUnset) return `\${${name}/${pattern}/${replacement}}`;

@@ -1,6 +1,6 @@
 import { BuildError } from '../../base/errors.ts';
-import { normalizePlatform } from '../../llb/platform.ts';
-import { hostPlatform } from '../../llb/platform.ts';
+import { normalizePlatform } from '../../oci/platform.ts';
+import { hostPlatform } from '../../oci/platform.ts';
 import { NetMode } from '../../llb/ops.ts';
 import { setEnv, setHostname, setNetwork, stateOf } from '../../llb/state.ts';
 import type { Platform } from '../../oci/platform.ts';
@@ -80,6 +80,7 @@ class Conversion {
     const { epoch } = this.#context;
     return {
       state: target.state,
+      platform: this.#platforms.target,
       image: this.#finalImage(target.image),
       ...(target.baseImage ? { baseImage: target.baseImage } : {}),
       ...(epoch === undefined ? {} : { epoch }),

@@ -3,7 +3,7 @@ import type { Platform } from '../../oci/platform.ts';
 import { atLocation } from '../errors.ts';
 import { type ExpandOptions, expand } from '../expand.ts';
 import type { InstructionOf } from '../instructions/types.ts';
-import { formatPlatform, formatPlatformFull } from '../platforms.ts';
+import { formatPlatform, formatPlatformFull } from '../../oci/platform.ts';
 import { parseInt64 } from '../text.ts';
 import { VariableList } from './variables.ts';
 

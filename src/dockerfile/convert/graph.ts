@@ -3,7 +3,7 @@ import type { Platform } from '../../oci/platform.ts';
 import { atLocation, type Location } from '../errors.ts';
 import { type ExpandOptions, type Expansion, expand, noVariables } from '../expand.ts';
 import type { Instruction, Stage } from '../instructions/types.ts';
-import { parsePlatform } from '../platforms.ts';
+import { parsePlatform } from '../../oci/platform.ts';
 import { suggestion } from '../suggest.ts';
 import { quote } from '../text.ts';
 import { type Command, type StageList, StageState } from './stage.ts';

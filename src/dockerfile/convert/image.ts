@@ -1,7 +1,7 @@
 import { BuildError } from '../../base/errors.ts';
+import { goJson, omitEmpty } from '../../base/gojson.ts';
 import type { Platform } from '../../oci/platform.ts';
 import type { Healthcheck } from '../instructions/types.ts';
-import { encodeJson, type Json, sortedObject } from './json.ts';
 import { Members } from './members.ts';
 
 /** The part of an image config that describes how to run it. Changed while a stage is converted. */
@@ -162,68 +162,60 @@ function parseRunConfig(config: Members): RunConfig {
 export function encodeImage(image: Image): Uint8Array {
   const { platform, rootfs } = image;
   return Buffer.from(
-    encodeJson({
+    goJson({
       created: image.created,
-      author: text(image.author),
+      author: omitEmpty(image.author),
       architecture: platform.architecture,
       os: platform.os,
-      'os.version': text(platform.osVersion ?? ''),
-      'os.features': list(platform.osFeatures ?? []),
-      variant: text(platform.variant ?? ''),
+      'os.version': omitEmpty(platform.osVersion),
+      'os.features': omitEmpty(platform.osFeatures),
+      variant: omitEmpty(platform.variant),
       rootfs: { type: rootfs.type, diff_ids: rootfs.diffIds ?? null },
-      history: image.history.length === 0 ? undefined : image.history.map(encodeHistory),
+      history: omitEmpty(image.history.map(encodeHistory)),
       config: encodeRunConfig(image.config),
     }),
   );
 }
 
-function encodeHistory(entry: HistoryEntry): Json {
+function encodeHistory(entry: HistoryEntry): object {
   return {
     created: entry.created,
-    created_by: text(entry.createdBy),
-    author: text(entry.author),
-    comment: text(entry.comment),
-    empty_layer: entry.emptyLayer || undefined,
+    created_by: omitEmpty(entry.createdBy),
+    author: omitEmpty(entry.author),
+    comment: omitEmpty(entry.comment),
+    empty_layer: omitEmpty(entry.emptyLayer),
   };
 }
 
-function encodeRunConfig(config: RunConfig): Json {
+function encodeRunConfig(config: RunConfig): object {
   return {
-    User: text(config.user),
+    User: omitEmpty(config.user),
     ExposedPorts: keySet(config.exposedPorts),
-    Env: list(config.env),
-    Entrypoint: list(config.entrypoint),
-    Cmd: list(config.cmd),
+    Env: omitEmpty(config.env),
+    Entrypoint: omitEmpty(config.entrypoint),
+    Cmd: omitEmpty(config.cmd),
     Volumes: keySet(config.volumes),
-    WorkingDir: text(config.workingDir),
-    Labels: sortedObject(config.labels, (value) => value),
-    StopSignal: text(config.stopSignal),
-    ArgsEscaped: config.argsEscaped || undefined,
+    WorkingDir: omitEmpty(config.workingDir),
+    Labels: omitEmpty(config.labels),
+    StopSignal: omitEmpty(config.stopSignal),
+    ArgsEscaped: omitEmpty(config.argsEscaped),
     Healthcheck: config.healthcheck && encodeHealthcheck(config.healthcheck),
-    OnBuild: list(config.onBuild),
-    Shell: list(config.shell),
+    OnBuild: omitEmpty(config.onBuild),
+    Shell: omitEmpty(config.shell),
   };
 }
 
-function encodeHealthcheck(health: Healthcheck): Json {
+function encodeHealthcheck(health: Healthcheck): object {
   return {
-    Test: list(health.test),
-    Interval: health.interval || undefined,
-    Timeout: health.timeout || undefined,
-    StartPeriod: health.startPeriod || undefined,
-    StartInterval: health.startInterval || undefined,
-    Retries: health.retries || undefined,
+    Test: omitEmpty(health.test),
+    Interval: omitEmpty(health.interval),
+    Timeout: omitEmpty(health.timeout),
+    StartPeriod: omitEmpty(health.startPeriod),
+    StartInterval: omitEmpty(health.startInterval),
+    Retries: omitEmpty(health.retries),
   };
 }
 
-function text(value: string): string | undefined {
-  return value === '' ? undefined : value;
-}
-
-function list(values: readonly string[]): readonly string[] | undefined {
-  return values.length === 0 ? undefined : values;
-}
-
-function keySet(values: ReadonlySet<string>): Json | undefined {
-  return sortedObject(new Map([...values].map((key) => [key, key])), () => ({}));
+function keySet(values: ReadonlySet<string>): Map<string, object> | undefined {
+  return omitEmpty(new Map([...values].map((key) => [key, {}])));
 }

@@ -1,7 +1,7 @@
-import { normalizePlatform } from '../../llb/platform.ts';
+import { normalizePlatform } from '../../oci/platform.ts';
 import type { Platform } from '../../oci/platform.ts';
 import { type ExpandOptions, expand, type Variables } from '../expand.ts';
-import { formatPlatformFull, parsePlatform } from '../platforms.ts';
+import { formatPlatformFull, parsePlatform } from '../../oci/platform.ts';
 import { cut } from '../text.ts';
 import type { StageState } from './stage.ts';
 

@@ -82,6 +82,8 @@ export interface ConvertOptions {
 
 export interface ConvertResult {
   readonly state: State;
+  /** For `marshal`: platform of steps that name none. */
+  readonly platform: Platform;
   readonly image: Image;
   /** Config of the image that the target stands on, if it stands on one. */
   readonly baseImage?: Image;

@@ -1,3 +1,4 @@
+import { parseDigest } from '../../base/digest.ts';
 import { BuildError } from '../../base/errors.ts';
 import { image as imageState } from '../../llb/source.ts';
 import { scratch, setPlatform } from '../../llb/state.ts';
@@ -6,8 +7,8 @@ import { parseDockerfile } from '../parser.ts';
 import { atLocation, onlyAt } from '../errors.ts';
 import { type ExpandOptions, noVariables } from '../expand.ts';
 import { parseInstruction } from '../instructions/parse.ts';
-import { formatPlatformFull } from '../platforms.ts';
-import { formatReference, type ImageReference, parseReference, withDefaultTag } from '../references.ts';
+import { formatPlatformFull } from '../../oci/platform.ts';
+import { formatReference, type ImageReference, parseReference, withDefaultTag } from '../../oci/reference.ts';
 import { suggestError } from '../suggest.ts';
 import { addDependencies, commandOf, scratchName } from './graph.ts';
 import { cloneImage, emptyImage, type Image, parseImage } from './image.ts';
@@ -254,7 +255,7 @@ function pinned(reference: ImageReference, resolvedRef: string, digest: string):
       throw BuildError.wrap(error, `failed to parse ref ${JSON.stringify(resolvedRef)}`);
     }
   }
-  return formatReference(digest === '' ? chosen : { ...chosen, digest });
+  return formatReference(digest === '' ? chosen : { ...chosen, digest: parseDigest(digest) });
 }
 
 /** Old images do not list their layers: the history tells then. */

@@ -60,8 +60,8 @@ export function formatDuration(nanoseconds: bigint): string {
   if (value < 1_000n) return `${sign}${value}ns`;
   if (value < 1_000_000n) return `${sign}${decimal(value, 3)}\u00b5s`;
   if (value < 1_000_000_000n) return `${sign}${decimal(value, 6)}ms`;
-  const seconds = `${decimal(value % UNITS['m']!, 9)}s`;
-  const minutes = value / UNITS['m']!;
+  const seconds = `${decimal(value % UNITS.m!, 9)}s`;
+  const minutes = value / UNITS.m!;
   if (minutes === 0n) return sign + seconds;
   const hours = minutes / 60n;
   return `${sign}${hours === 0n ? '' : `${hours}h`}${minutes % 60n}m${seconds}`;
