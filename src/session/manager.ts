@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BuildError, Code, canceled } from '../base/errors.ts';
+import { BuildError, canceled } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { HealthDefinition } from '../pb/health.ts';
 import { connectGrpc, type GrpcChannel } from '../rpc/client.ts';

@@ -1,0 +1,172 @@
+import { closeSync, constants, openSync, readSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { BuildError, Code, errno } from '../../base/errors.ts';
+import { type TreeFilter, walkTree } from '../../match/walk.ts';
+import { inodeKey, isDirMode, isSymlinkMode, lstatOrNone } from '../../sys/stat.ts';
+import { readXattrs } from '../../sys/xattr.ts';
+import { readlinkSync } from 'node:fs';
+import { type FsStat, GO_SOCKET, goMode, hasData, modTimeOf } from './stat.ts';
+
+/** A tree that can be sent. */
+export interface TreeSource {
+  /** Entries in wire order: parents before children, each directory's names by their bytes. */
+  entries(): Iterable<FsStat> | AsyncIterable<FsStat>;
+  /**
+   * Content of one file, in chunks that are valid until the next one is asked for. A file that is gone is empty.
+   */
+  read(path: string): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+}
+
+export interface DirectorySourceOptions extends TreeFilter {
+  /** Changes an entry before it is sent; false leaves it out. */
+  readonly map?: (stat: FsStat) => boolean;
+}
+
+/** Files up to this size are read in one go. */
+const SMALL_FILE_BYTES = 128 << 10;
+const READ_BYTES = 256 << 10;
+const OPEN_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+/** Attributes of another system's files that mean nothing to a build. */
+const SKIPPED_XATTRS = 'com.apple.';
+
+/** A directory of this machine, filtered. Hard links are told within what is sent. */
+export function directorySource(root: string, options: DirectorySourceOptions = {}): TreeSource {
+  const sizes = new Map<string, number>();
+  return {
+    entries: () => directoryEntries(root, options, sizes),
+    read: (path) => {
+      const size = sizes.get(path) ?? 0;
+      sizes.delete(path);
+      return size <= SMALL_FILE_BYTES ? readSmall(`${root}/${path}`, size) : readLarge(`${root}/${path}`);
+    },
+  };
+}
+
+function* directoryEntries(
+  root: string,
+  options: DirectorySourceOptions,
+  sizes: Map<string, number>,
+): Generator<FsStat> {
+  const links = new Map<string, string>();
+  for (const entry of walkTree(root, options)) {
+    const stat = statEntry(entry.path, entry.fullPath, links);
+    if (!stat || (options.map && !options.map(stat))) continue;
+    if (hasData(stat.mode)) sizes.set(entry.path, stat.size);
+    yield stat;
+  }
+}
+
+/** undefined when the file has gone meanwhile. `links` gives the first path of each inode. */
+function statEntry(path: string, fullPath: string, links: Map<string, string>): FsStat | undefined {
+  const info = lstatOrNone(fullPath);
+  if (!info) return undefined;
+  const dir = isDirMode(info.mode);
+  const stat: FsStat = {
+    path,
+    // A socket has no form of its own on the wire: it arrives as an empty file.
+    mode: (goMode(info.mode) & ~GO_SOCKET) >>> 0,
+    uid: info.uid,
+    gid: info.gid,
+    size: dir ? 0 : info.size,
+    modTime: modTimeOf(info),
+    linkname: '',
+    devmajor: dir ? 0 : info.rdevMajor,
+    devminor: dir ? 0 : info.rdevMinor,
+    xattrs: wantedXattrs(fullPath),
+  };
+  if (isSymlinkMode(info.mode)) {
+    stat.linkname = readlinkSync(fullPath);
+  } else if (!dir && info.nlink > 1) {
+    const key = inodeKey(info);
+    const first = links.get(key);
+    if (first === undefined) links.set(key, path);
+    else {
+      stat.linkname = first;
+      stat.size = 0;
+    }
+  }
+  return stat;
+}
+
+function wantedXattrs(path: string): Record<string, Uint8Array> | undefined {
+  const all = readXattrs(path);
+  if (!all) return undefined;
+  const kept = Object.entries(all).filter(([name]) => !name.startsWith(SKIPPED_XATTRS));
+  return kept.length > 0 ? Object.fromEntries(kept) : undefined;
+}
+
+/** Gone is empty, anything else that keeps a file from being read is the user's to know. */
+function unreadable(error: unknown, path: string): void {
+  const code = errno(error);
+  if (code === 'ENOENT' || code === 'ENXIO' || code === 'ELOOP' || code === 'ENOTDIR') return;
+  const text = code === 'EACCES' || code === 'EPERM' ? 'permission denied' : (error as Error).message;
+  throw new BuildError(`open ${path}: ${text}`, {
+    code: code === 'EACCES' || code === 'EPERM' ? Code.permissionDenied : Code.unknown,
+    cause: error,
+  });
+}
+
+function* readSmall(path: string, size: number): Generator<Uint8Array> {
+  let fd: number;
+  try {
+    fd = openSync(path, OPEN_FLAGS);
+  } catch (error) {
+    unreadable(error, path);
+    return;
+  }
+  try {
+    // One byte more than expected, so that the end is seen with the first read.
+    const buffer = Buffer.allocUnsafe(size + 1);
+    for (;;) {
+      const got = readSync(fd, buffer, 0, buffer.length, null);
+      if (got > 0) yield buffer.subarray(0, got);
+      if (got < buffer.length) return;
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
+async function* readLarge(path: string): AsyncGenerator<Uint8Array> {
+  let file: Awaited<ReturnType<typeof open>>;
+  try {
+    file = await open(path, OPEN_FLAGS);
+  } catch (error) {
+    unreadable(error, path);
+    return;
+  }
+  try {
+    const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
+      if (bytesRead === 0) return;
+      yield buffer.subarray(0, bytesRead);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+/** Several sources as one tree, each in a directory of its own below the top; names must be single path parts. */
+export function subdirectories(
+  dirs: readonly { readonly stat: FsStat; readonly source: TreeSource }[],
+): TreeSource {
+  const sorted = dirs.toSorted((a, b) => Buffer.compare(Buffer.from(a.stat.path), Buffer.from(b.stat.path)));
+  const byName = new Map(sorted.map((d) => [d.stat.path, d.source]));
+  return {
+    async *entries() {
+      for (const { stat, source } of sorted) {
+        yield stat;
+        for await (const entry of source.entries()) {
+          const linked = entry.linkname !== '' && hasData(entry.mode);
+          const linkname = linked ? `${stat.path}/${entry.linkname}` : entry.linkname;
+          yield { ...entry, path: `${stat.path}/${entry.path}`, linkname };
+        }
+      }
+    },
+    read: (path) => {
+      const slash = path.indexOf('/');
+      return byName.get(path.slice(0, slash))?.read(path.slice(slash + 1)) ?? [];
+    },
+  };
+}
