@@ -1,0 +1,150 @@
+import { BuildError, Code } from '../base/errors.ts';
+
+/**
+ * Capabilities of the LLB interface that this build serves (FEATURES D42-D47), sorted. Move a line here from
+ * `UNSERVED_CAPS` in the commit that makes it work: clients adapt to what they read.
+ */
+export const ENABLED_CAPS: readonly string[] = [
+  'constraints',
+  'exec.cgroup',
+  'exec.meta.base',
+  'exec.meta.cgroup.parent',
+  'exec.meta.network',
+  'exec.meta.proxyenv',
+  'exec.meta.security',
+  'exec.meta.setsdefaultpath',
+  'exec.meta.ulimit',
+  'exec.mount.bind',
+  'exec.mount.bind.readwrite-nooutput',
+  'exec.mount.cache',
+  'exec.mount.cache.content',
+  'exec.mount.cache.sharing',
+  'exec.mount.secret',
+  'exec.mount.selector',
+  'exec.mount.ssh',
+  'exec.mount.tmpfs',
+  'exec.mount.tmpfs.size',
+  'exec.secretenv',
+  'exec.validexitcode',
+  'exporter.image.annotations',
+  'exporter.multiple',
+  'exporter.sourcedateepoch',
+  'file.base',
+  'file.copy.alwaysreplaceexistingdestpaths',
+  'file.copy.includeexcludepatterns',
+  'file.copy.requiredpaths',
+  'file.rm.nofollowsymlink',
+  'file.rm.wildcard',
+  'file.symlink.create',
+  'meta.description',
+  'meta.exportcache',
+  'meta.ignorecache',
+  'platform',
+  'source.image',
+  'source.image.checksum',
+  'source.image.layerlimit',
+  'source.image.resolvemode',
+  'source.local',
+  'source.local.differ',
+  'source.local.excludepatterns',
+  'source.local.followpaths',
+  'source.local.includepatterns',
+  'source.local.metadatatransfer',
+  'source.local.sessionid',
+  'source.local.sharedkeyhint',
+  'source.local.unique',
+];
+
+/** The capabilities that exist and are not served yet, sorted. */
+export const UNSERVED_CAPS: readonly string[] = [
+  'cache.azblob',
+  'cache.gha',
+  'cache.s3',
+  'diffop',
+  'exec.meta.cdi',
+  'exec.meta.linux.resources',
+  'exec.meta.network.proxy',
+  'exec.meta.security.devices.v1',
+  'exporter.image.attestations',
+  'exporter.session',
+  'gc.freespacefilter',
+  'history.filter',
+  'mergeop',
+  'passthroughop',
+  'soruce.http.uidgid',
+  'source.buildop.llbfilename',
+  'source.git',
+  'source.git.bundle',
+  'source.git.checkoutbundle',
+  'source.git.checksum',
+  'source.git.fetchbycommit',
+  'source.git.fullurl',
+  'source.git.httpauth',
+  'source.git.keepgitdir',
+  'source.git.knownsshhosts',
+  'source.git.mountsshsock',
+  'source.git.mtime',
+  'source.git.signatureverify',
+  'source.git.skipsubmodules',
+  'source.git.subdir',
+  'source.http',
+  'source.http.auth',
+  'source.http.checksum',
+  'source.http.header',
+  'source.http.perm',
+  'source.http.signatureverify',
+  'source.imageblob',
+  'source.ocilayout',
+  'source.policy',
+  'source.policy.session',
+];
+
+/** Capabilities of the frontend gateway that this build serves (FEATURES D48), sorted. */
+export const ENABLED_GATEWAY_CAPS: readonly string[] = [
+  'frontend.caps',
+  'frontend.inputs',
+  'gateway.evaluate',
+  'gateway.solve.evaluate',
+  'gateway.solve.metadata',
+  'gateway.warnings',
+  'proto.refarray',
+  'readdir',
+  'readfile',
+  'reference.output',
+  'resolveimage',
+  'resolveimage.resolvemode',
+  'return',
+  'returnmap',
+  'solve.base',
+  'solve.inlinereturn',
+  'statfile',
+];
+
+/** The gateway's capabilities that exist and are not served yet, sorted. */
+export const UNSERVED_GATEWAY_CAPS: readonly string[] = [
+  'gateway.exec',
+  'gateway.exec.extrahosts',
+  'gateway.exec.filesystem',
+  'gateway.exec.secretenv',
+  'gateway.exec.signals',
+  'importcaches',
+  'reference.attestations',
+  'source.metaresolver',
+  'source.metaresolver.http.checksumrequest',
+  'source.metaresolver.image.attestations',
+];
+
+/** Set behind the name in the text of the error. */
+const TITLES: Readonly<Record<string, string>> = { 'exporter.sourcedateepoch': '(source date epoch)' };
+
+const KNOWN = new Set([...ENABLED_CAPS, ...UNSERVED_CAPS]);
+const ENABLED = new Set(ENABLED_CAPS);
+
+/** Refuses a capability that is not among `enabled` (FEATURES D24). */
+export function checkCap(cap: string, enabled: ReadonlySet<string> = ENABLED): void {
+  if (enabled.has(cap)) return;
+  if (!KNOWN.has(cap)) throw new BuildError(`unknown API capability ${cap}`, { code: Code.unknown });
+  throw new BuildError(
+    `requested experimental feature ${cap} ${TITLES[cap] ?? ''} is not supported by build server, please update buildkit`,
+  );
+}
