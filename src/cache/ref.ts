@@ -187,7 +187,11 @@ export interface PruneOptions {
 /** Refs by id, by blob and by metadata. Owned by the worker. */
 export interface RefManager {
   /** A writable tree on top of `parent` (undefined: empty). The caller keeps its own handle of the parent. */
-  newMutable(parent: ImmutableRef | undefined, options?: NewRecordOptions, context?: RefContext): Promise<MutableRef>;
+  newMutable(
+    parent: ImmutableRef | undefined,
+    options?: NewRecordOptions,
+    context?: RefContext,
+  ): Promise<MutableRef>;
   /** @throws `locked` (see isLocked) when in use, notFound when unknown. */
   getMutable(id: string): Promise<MutableRef>;
   /** @throws notFound; `MissingProvidersError` when a lazy blob has no provider. */

@@ -1,0 +1,261 @@
+import { rm } from 'node:fs/promises';
+import type { Digest } from '../base/digest.ts';
+import { BuildError, Code, notFound } from '../base/errors.ts';
+import { Semaphore } from '../base/semaphore.ts';
+import { SharedTask } from '../base/shared-task.ts';
+import {
+  annotationCreatedAt,
+  annotationDescription,
+  annotationUncompressed,
+  type Descriptor,
+} from '../oci/descriptor.ts';
+import { chainId, distributable, layerCompression, layerMediaType } from './compression.ts';
+import { type CacheCore, type LiveRecord, variantsLease } from './core.ts';
+import type { BlobForm } from './layer-jobs.ts';
+import type { Compression, EnsureBlobsOptions, RefContext } from './ref.ts';
+import { recordDescriptor, type Unlazier } from './unlazy.ts';
+
+/** Layers that are compressed side by side: each keeps a core busy. */
+const PARALLEL_BLOBS = 2;
+
+/** Labels of a variant of a blob, for those that have only its digest (FEATURES F8). */
+const LABEL_MEDIA_TYPE = 'buildkit.io/blob/mediatype';
+const LABEL_VARIANT = 'containerd.io/gc.ref.content.blob-';
+
+/** Makes the layer blobs of refs: what is missing by a diff, what has the wrong form by conversion, each once. */
+export class BlobMaker {
+  readonly #core: CacheCore;
+  readonly #unlazier: Unlazier;
+  readonly #slots = new Semaphore(PARALLEL_BLOBS);
+  readonly #tasks = new Map<string, SharedTask<unknown>>();
+
+  constructor(core: CacheCore, unlazier: Unlazier) {
+    this.#core = core;
+    this.#unlazier = unlazier;
+  }
+
+  async ensure(
+    top: LiveRecord,
+    options: EnsureBlobsOptions,
+    context: RefContext,
+  ): Promise<readonly Descriptor[]> {
+    const form = blobForm(options.compression);
+    if (options.create !== false) this.#core.finalize(top);
+    const chain = top.chain();
+    const signal = context.signal;
+    const results = await Promise.allSettled(
+      chain.map(async (record) => {
+        await this.#ensureBlob(record, form, options, signal);
+        const variant = options.compression.force ? await this.#variant(record, form, context) : undefined;
+        return variant ?? recordDescriptor(record);
+      }),
+    );
+    const descriptors = results.map((result) => {
+      if (result.status === 'rejected') throw result.reason;
+      return result.value;
+    });
+    const { table, leases } = this.#core.parts;
+    return table.db.transaction(() => {
+      this.setChainIds(chain);
+      return chain.map((record, i) => {
+        const descriptor = descriptors[i]!;
+        leases.add(options.lease, { kind: 'content', id: descriptor.digest });
+        return finished(record, descriptor, options.preferNonDistributable ?? false);
+      });
+    });
+  }
+
+  async #ensureBlob(
+    record: LiveRecord,
+    form: BlobForm,
+    options: EnsureBlobsOptions,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    if (record.row.blob !== null) return;
+    if (options.create === false) throw notFound('no blobs for snapshot');
+    await this.#once(`diff ${record.id}`, record, signal, (work) => this.#diff(record, form, work));
+  }
+
+  /** Runs `work` once for all who want it now, in one of the slots. */
+  async #once<T>(
+    key: string,
+    record: LiveRecord,
+    signal: AbortSignal | undefined,
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    let task = this.#tasks.get(key) as SharedTask<T> | undefined;
+    if (!task) {
+      const made = new SharedTask<T>(async (own) => {
+        try {
+          return await this.#core.holding(record, () => this.#slots.run(() => work(own), own));
+        } finally {
+          if (this.#tasks.get(key) === made) this.#tasks.delete(key);
+        }
+      });
+      task = made;
+      this.#tasks.set(key, made);
+    }
+    return await task.join(signal);
+  }
+
+  async #diff(record: LiveRecord, form: BlobForm, signal: AbortSignal): Promise<void> {
+    if (record.row.blob !== null) return;
+    const { parts } = this.#core;
+    const { parent } = record;
+    await this.#unlazier.extract(record, { signal });
+    const output = parts.content.tmpPath('layer');
+    const file = await clearing(output, () =>
+      parts.jobs.diff(
+        {
+          lower: parent && parts.snapshots.mounts(parent.snapshot),
+          upper: parts.snapshots.mounts(record.snapshot),
+          overlay: parts.snapshots.layout(record.snapshot),
+          output,
+          form,
+        },
+        { signal },
+      ),
+    );
+    await parts.content.commitFile(output, {
+      digest: file.digest,
+      size: file.size,
+      lease: record.id,
+      labels: { [annotationUncompressed]: file.diffId },
+    });
+    if (record.row.blob !== null) return;
+    parts.table.update(record.row, {
+      blob: file.digest,
+      diff_id: file.diffId,
+      media_type: layerMediaType(form.type),
+      blob_size: file.size,
+      size: null,
+    });
+  }
+
+  /** The record's layer in the wanted form; undefined when its blob has it already. */
+  async #variant(record: LiveRecord, form: BlobForm, context: RefContext): Promise<Descriptor | undefined> {
+    const { row } = record;
+    if (layerCompression(row.media_type ?? '') === form.type) return undefined;
+    const known = this.#findVariant(row.blob!, form.type);
+    if (known) return this.#variantDescriptor(record, known, form);
+    await this.#unlazier.download(record, context);
+    const digest = await this.#once(
+      `convert ${row.blob} ${form.type} ${form.level ?? ''}`,
+      record,
+      context.signal,
+      (own) => this.#convert(record, form, own),
+    );
+    return this.#variantDescriptor(record, digest, form);
+  }
+
+  #findVariant(blob: Digest, type: string): Digest | undefined {
+    const { content } = this.#core.parts;
+    for (const digest of this.variants(blob)) {
+      const mediaType = content.info(digest)?.labels[LABEL_MEDIA_TYPE];
+      if (mediaType !== undefined && layerCompression(mediaType) === type) return digest;
+    }
+    return undefined;
+  }
+
+  /** Other forms of a blob that are in the content store, without itself. */
+  variants(blob: Digest): Digest[] {
+    const { content } = this.#core.parts;
+    const seen = new Set<string>([blob]);
+    for (const digest of seen)
+      for (const [key, value] of Object.entries(content.info(digest as Digest)?.labels ?? {}))
+        if (key.startsWith(LABEL_VARIANT) && content.has(value as Digest)) seen.add(value);
+    seen.delete(blob);
+    return [...seen] as Digest[];
+  }
+
+  #variantDescriptor(record: LiveRecord, digest: Digest, form: BlobForm): Descriptor {
+    const { leases, content, table } = this.#core.parts;
+    const lease = variantsLease(record.id);
+    if (!leases.get(lease)) leases.create({ id: lease });
+    leases.add(lease, { kind: 'content', id: digest });
+    if (record.row.size !== null) table.update(record.row, { size: null });
+    return {
+      mediaType: layerMediaType(form.type),
+      digest,
+      size: content.info(digest)?.size ?? 0,
+      annotations: { [annotationUncompressed]: record.row.diff_id ?? digest },
+    };
+  }
+
+  async #convert(record: LiveRecord, form: BlobForm, signal: AbortSignal): Promise<Digest> {
+    const { content, leases, jobs, table } = this.#core.parts;
+    const { row } = record;
+    const blob = row.blob!;
+    const output = content.tmpPath('variant');
+    const file = await clearing(output, () =>
+      jobs.convert({ blob: content.path(blob), mediaType: row.media_type ?? '', output, form }, { signal }),
+    );
+    if (row.diff_id !== null && file.diffId !== row.diff_id)
+      throw new BuildError(`layer ${blob} holds ${file.diffId}, expected ${row.diff_id}`, {
+        code: Code.dataLoss,
+      });
+    using work = leases.hold();
+    await content.commitFile(output, {
+      digest: file.digest,
+      size: file.size,
+      lease: work.id,
+      labels: { [annotationUncompressed]: file.diffId, [LABEL_MEDIA_TYPE]: layerMediaType(form.type) },
+    });
+    table.db.transaction(() => {
+      this.#variantDescriptor(record, file.digest, form);
+      content.updateLabels(blob, {
+        [LABEL_VARIANT + file.digest]: file.digest,
+        [LABEL_MEDIA_TYPE]: row.media_type,
+      });
+      content.updateLabels(file.digest, { [LABEL_VARIANT + blob]: blob });
+    });
+    return file.digest;
+  }
+
+  /** Names the stacks of a chain whose blobs are known. */
+  setChainIds(chain: readonly LiveRecord[]): void {
+    let below: LiveRecord | undefined;
+    for (const record of chain) {
+      const { row } = record;
+      if (row.blob === null || row.diff_id === null) return;
+      if (row.chain_id === null)
+        this.#core.parts.table.update(row, {
+          chain_id: chainId(below?.row.chain_id ?? undefined, row.diff_id),
+          blob_chain_id: chainId(below?.row.blob_chain_id ?? undefined, chainId(row.blob, row.diff_id)),
+        });
+      below = record;
+    }
+  }
+}
+
+/** Removes a half-written file when `work` fails. */
+async function clearing<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  }
+}
+
+function blobForm(compression: Compression): BlobForm {
+  const { type, level } = compression;
+  if (type === 'estargz')
+    throw new BuildError('compression type "estargz" is not supported yet', { code: Code.unimplemented });
+  return level === undefined ? { type } : { type, level };
+}
+
+function finished(record: LiveRecord, descriptor: Descriptor, keepForeign: boolean): Descriptor {
+  const { row } = record;
+  const { urls, ...rest } = descriptor;
+  return {
+    ...rest,
+    mediaType: keepForeign ? descriptor.mediaType : distributable(descriptor.mediaType),
+    ...(keepForeign && urls ? { urls } : {}),
+    annotations: {
+      ...descriptor.annotations,
+      [annotationCreatedAt]: new Date(row.created_at).toISOString().replace(/\.?0*Z$/, 'Z'),
+      ...(row.description === '' ? {} : { [annotationDescription]: row.description }),
+    },
+  };
+}

@@ -1,0 +1,213 @@
+import { BuildError, Code, notFound } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import type { Digest } from '../base/digest.ts';
+import type { ContentStore } from '../store/content.ts';
+import type { LeaseStore } from '../store/lease.ts';
+import type { LocalMounter } from '../store/local-mounter.ts';
+import type { Snapshotter } from '../store/snapshot.ts';
+import type { LayerJobs } from './layer-jobs.ts';
+import type { RecordRow, RecordTable } from './records.ts';
+import { RowMetadata } from './records.ts';
+import type { BlobProvider, LockedError } from './ref.ts';
+
+/** A record that somebody uses now: kept in memory while it has users. */
+export class LiveRecord {
+  readonly row: RecordRow;
+  readonly metadata: RowMetadata;
+  readonly parent: LiveRecord | undefined;
+  /** Of an immutable record that is not finalized. */
+  equalMutable: LiveRecord | undefined;
+  provider: BlobProvider | undefined;
+  /** Handles, live children and work under way. */
+  users = 0;
+  /** Handles whose release counts as a use. */
+  countingUsers = 0;
+
+  constructor(
+    table: RecordTable,
+    row: RecordRow,
+    parent: LiveRecord | undefined,
+    equal: LiveRecord | undefined,
+  ) {
+    this.row = row;
+    this.metadata = new RowMetadata(table, row);
+    this.parent = parent;
+    this.equalMutable = equal;
+  }
+
+  get id(): string {
+    return this.row.id;
+  }
+
+  /** The snapshot that holds the record's tree at present. */
+  get snapshot(): string {
+    return this.equalMutable?.row.snapshot ?? this.row.snapshot;
+  }
+
+  /** From the lowest layer to this one. */
+  chain(): LiveRecord[] {
+    const chain: LiveRecord[] = [];
+    for (let record: LiveRecord | undefined = this; record; record = record.parent) chain.unshift(record);
+    return chain;
+  }
+}
+
+export interface CacheParts {
+  readonly table: RecordTable;
+  readonly content: ContentStore;
+  readonly snapshots: Snapshotter;
+  readonly leases: LeaseStore;
+  readonly jobs: LayerJobs;
+  readonly mounter: LocalMounter;
+  readonly log: Logger;
+}
+
+/** The records in memory and the rules of their life; shared by the files of this room. */
+export class CacheCore {
+  readonly parts: CacheParts;
+  readonly #live = new Map<string, LiveRecord>();
+
+  constructor(parts: CacheParts) {
+    this.parts = parts;
+  }
+
+  isLive(id: string): boolean {
+    return this.#live.has(id);
+  }
+
+  live(id: string): LiveRecord | undefined {
+    return this.#live.get(id);
+  }
+
+  get liveCount(): number {
+    return this.#live.size;
+  }
+
+  /** The record with its parents, taken into memory; `hold` it before anything is awaited. */
+  load(id: string): LiveRecord | undefined {
+    const known = this.#live.get(id);
+    if (known) return known;
+    const row = this.parts.table.get(id);
+    return row && this.adopt(row);
+  }
+
+  /** Same for a row at hand. A record whose parent is gone is removed: it can never be used again. */
+  adopt(row: RecordRow): LiveRecord | undefined {
+    const known = this.#live.get(row.id);
+    if (known) return known;
+    const parent = row.parent === null ? undefined : this.load(row.parent);
+    const equal = row.equal_mutable === null ? undefined : this.load(row.equal_mutable);
+    if ((row.parent !== null && !parent) || (row.equal_mutable !== null && !equal)) {
+      this.parts.log.warn('dropping a record without its parent', { id: row.id });
+      this.removeRow(row.id);
+      return undefined;
+    }
+    return new LiveRecord(this.parts.table, row, parent, equal);
+  }
+
+  /** Keeps the record, and with it its parents, in memory and from pruning. */
+  hold(record: LiveRecord): void {
+    if (record.users++ > 0) return;
+    this.#live.set(record.id, record);
+    if (record.parent) this.hold(record.parent);
+    if (record.equalMutable) this.hold(record.equalMutable);
+  }
+
+  letGo(record: LiveRecord): void {
+    if (--record.users > 0) return;
+    if (this.#live.get(record.id) === record) this.#live.delete(record.id);
+    if (record.equalMutable) this.letGo(record.equalMutable);
+    if (record.parent) this.letGo(record.parent);
+  }
+
+  /** Holds for the time of `work`. */
+  async holding<T>(record: LiveRecord, work: () => Promise<T>): Promise<T> {
+    this.hold(record);
+    try {
+      return await work();
+    } finally {
+      this.letGo(record);
+    }
+  }
+
+  /** Deletes rows and leases; the collector takes snapshot and blobs that nothing else holds. */
+  removeRow(id: string): void {
+    const { table, leases } = this.parts;
+    table.db.transaction(() => {
+      const equal = table.equalImmutable(id);
+      if (equal) this.removeRow(equal.id);
+      table.delete(id);
+      leases.delete(id);
+      leases.delete(variantsLease(id));
+    });
+  }
+
+  /** Makes the snapshot of a committed mutable the record's own (FEATURES F1). Synchronous and idempotent. */
+  finalize(record: LiveRecord): void {
+    const mutable = record.equalMutable;
+    if (!mutable) return;
+    const { table, leases, snapshots } = this.parts;
+    table.db.transaction(() => {
+      leases.add(record.id, { kind: 'snapshot', id: record.row.snapshot });
+      snapshots.commit(record.row.snapshot, mutable.row.snapshot);
+      table.update(record.row, { equal_mutable: null, size: null });
+      this.removeRow(mutable.id);
+    });
+    record.equalMutable = undefined;
+    this.letGo(mutable);
+  }
+
+  /** The tree is on disk. */
+  isExtracted(record: LiveRecord): boolean {
+    if (record.equalMutable) return true;
+    return this.parts.snapshots.stat(record.row.snapshot)?.kind === 'committed';
+  }
+
+  /** Neither tree nor blob is here: only a provider can bring it. */
+  isLazy(record: LiveRecord): boolean {
+    const { blob } = record.row;
+    return blob !== null && !this.parts.content.has(blob) && !this.isExtracted(record);
+  }
+
+  /** @throws MissingProvidersError when a layer of the chain can not be brought. */
+  checkProviders(record: LiveRecord): void {
+    const missing = record.chain().filter((one) => !one.provider && this.isLazy(one));
+    if (missing.length > 0) throw new MissingProvidersError(missing.map((one) => one.row.blob!));
+  }
+
+  countUse(record: LiveRecord): void {
+    const { row } = record;
+    this.parts.table.update(row, { last_used_at: Date.now(), usage_count: row.usage_count + 1 });
+  }
+}
+
+export function variantsLease(id: string): string {
+  return `${id}-variants`;
+}
+
+/** A lazy layer of a record can not be brought: the record is a cache miss (FEATURES F4). */
+export class MissingProvidersError extends BuildError {
+  readonly digests: readonly Digest[];
+
+  constructor(digests: readonly Digest[]) {
+    super(`missing descriptor handlers for lazy blobs ${digests.join(', ')}`, { code: Code.notFound });
+    this.digests = digests;
+  }
+}
+
+export function recordNotFound(id: string): BuildError {
+  return notFound(`${id}: not found`);
+}
+
+class LockedBuildError extends BuildError implements LockedError {
+  readonly locked = true;
+}
+
+export function lockedError(id: string): LockedError {
+  return new LockedBuildError(`${id} is locked: locked`, { code: Code.unavailable });
+}
+
+/** True for the error of a mutable record that somebody else holds. */
+export function isLocked(error: unknown): error is LockedError {
+  return error instanceof LockedBuildError;
+}

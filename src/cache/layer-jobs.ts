@@ -1,0 +1,58 @@
+import type { Digest } from '../base/digest.ts';
+import type { Mount } from '../oci/mount.ts';
+import type { OverlayLayout } from '../store/snapshot.ts';
+
+/** How a layer blob is to be written. */
+export interface BlobForm {
+  readonly type: 'uncompressed' | 'gzip' | 'zstd';
+  readonly level?: number;
+}
+
+/** A finished file: `digest` and `size` of what was written, `diffId` of the tar inside. */
+export interface BlobFile {
+  readonly digest: Digest;
+  readonly size: number;
+  readonly diffId: Digest;
+}
+
+export interface ApplyInput {
+  /** Path of the layer blob. */
+  readonly blob: string;
+  readonly mediaType: string;
+  /** The new snapshot, writable, on top of its parents. */
+  readonly mounts: readonly Mount[];
+  /** The same as overlay directories, where the snapshotter has them: the layer may be unpacked without mounting. */
+  readonly overlay: OverlayLayout | undefined;
+}
+
+export interface DiffInput {
+  /** The tree below; undefined for an empty one. */
+  readonly lower: readonly Mount[] | undefined;
+  readonly upper: readonly Mount[];
+  /** Set when upper stands directly on lower: its own directory is the difference. */
+  readonly overlay: OverlayLayout | undefined;
+  /** The file to write, on the store's file system. */
+  readonly output: string;
+  readonly form: BlobForm;
+}
+
+export interface ConvertInput {
+  readonly blob: string;
+  readonly mediaType: string;
+  readonly output: string;
+  readonly form: BlobForm;
+}
+
+export interface LayerJobOptions {
+  readonly signal: AbortSignal;
+}
+
+/** Heavy work on layers, done in worker threads. All arguments are plain data. An abort stops the work. */
+export interface LayerJobs {
+  /** Unpacks a layer; gives the digest of the tar. */
+  apply(input: ApplyInput, options: LayerJobOptions): Promise<{ diffId: Digest }>;
+  /** Writes the layer that leads from lower to upper. */
+  diff(input: DiffInput, options: LayerJobOptions): Promise<BlobFile>;
+  /** Writes a layer in another form. */
+  convert(input: ConvertInput, options: LayerJobOptions): Promise<BlobFile>;
+}

@@ -1,0 +1,317 @@
+import { randomBytes } from 'node:crypto';
+import { type Digest, isDigest } from '../base/digest.ts';
+import { BuildError, Code, invalidArgument } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { Semaphore } from '../base/semaphore.ts';
+import { annotationDistributionSource, annotationUncompressed, type Descriptor } from '../oci/descriptor.ts';
+import type { ContentStore } from '../store/content.ts';
+import type { Database } from '../store/database.ts';
+import type { LeaseStore } from '../store/lease.ts';
+import { LocalMounter } from '../store/local-mounter.ts';
+import type { Snapshotter } from '../store/snapshot.ts';
+import { BlobMaker } from './blobs.ts';
+import { chainId } from './compression.ts';
+import { CacheCore, lockedError, type LiveRecord, MissingProvidersError, recordNotFound } from './core.ts';
+import { ImmutableHandle, MutableHandle, type HandleHost } from './handles.ts';
+import type { LayerJobs } from './layer-jobs.ts';
+import type { RecordMetadata } from './metadata.ts';
+import { pruneRule } from './prune.ts';
+import { type RecordRow, RecordTable, RowMetadata } from './records.ts';
+import type {
+  DiskUsageOptions,
+  GetByBlobOptions,
+  GetOptions,
+  ImmutableRef,
+  MutableRef,
+  NewRecordOptions,
+  PruneOptions,
+  RefContext,
+  RefManager,
+  UsageRecord,
+} from './ref.ts';
+import { SharedMounts } from './shared-mounts.ts';
+import { Unlazier } from './unlazy.ts';
+import { UsageMeter } from './usage.ts';
+
+export interface RefManagerOptions {
+  readonly db: Database;
+  readonly content: ContentStore;
+  readonly snapshots: Snapshotter;
+  readonly leases: LeaseStore;
+  readonly jobs: LayerJobs;
+  readonly log: Logger;
+  /** Directory for mount points, below the state directory. */
+  readonly mountDir: string;
+  /** Runs after a prune. */
+  readonly gc: () => Promise<unknown>;
+  /** Replaces the free bytes of the file system, for tests. */
+  readonly freeBytes?: () => number;
+}
+
+/** Refs over content, snapshots and leases. Opening it drops what a dead daemon was still writing. */
+export class LocalRefManager implements RefManager, HandleHost {
+  readonly core: CacheCore;
+  readonly unlazier: Unlazier;
+  readonly blobs: BlobMaker;
+  readonly meter: UsageMeter;
+  readonly shared: SharedMounts;
+  readonly #options: RefManagerOptions;
+  readonly #table: RecordTable;
+  readonly #pruning = new Semaphore(1);
+
+  constructor(options: RefManagerOptions) {
+    this.#options = options;
+    this.#table = new RecordTable(options.db);
+    const { content, snapshots, leases, jobs, log } = options;
+    const mounter = new LocalMounter(options.mountDir);
+    this.core = new CacheCore({ table: this.#table, content, snapshots, leases, jobs, log, mounter });
+    this.unlazier = new Unlazier(this.core);
+    this.blobs = new BlobMaker(this.core, this.unlazier);
+    this.meter = new UsageMeter(this.core, this.blobs);
+    this.shared = new SharedMounts(mounter);
+    for (const id of this.#table.unfinished()) this.core.removeRow(id);
+  }
+
+  async newMutable(
+    parent: ImmutableRef | undefined,
+    options: NewRecordOptions = {},
+    context: RefContext = {},
+  ): Promise<MutableRef> {
+    const below = parent && this.#recordOf(parent);
+    const create = async (): Promise<MutableRef> => {
+      if (below) {
+        this.core.finalize(below);
+        await this.unlazier.extract(below, context);
+      }
+      const row = newRow(options, { mutable: 1, parent: below?.id ?? null });
+      this.#insert(row, options);
+      try {
+        await this.#options.snapshots.prepare(row.snapshot, below?.row.snapshot, {
+          lease: row.id,
+          ...(context.signal ? { signal: context.signal } : {}),
+        });
+      } catch (error) {
+        this.core.removeRow(row.id);
+        throw error;
+      }
+      return new MutableHandle(this, this.core.adopt(row)!);
+    };
+    return below ? await this.core.holding(below, create) : await create();
+  }
+
+  /** Row, values and lease at once: the lease is there before the first byte. */
+  #insert(row: RecordRow, options: NewRecordOptions): void {
+    const { leases } = this.#options;
+    this.#table.db.transaction(() => {
+      this.#table.insert(row);
+      for (const [key, value] of Object.entries(options.metadata ?? {}))
+        this.#table.setValue(row.id, key, value);
+      leases.create({ id: row.id, flat: true });
+      if (row.equal_mutable === null) leases.add(row.id, { kind: 'snapshot', id: row.snapshot });
+      if (row.blob !== null) leases.add(row.id, { kind: 'content', id: row.blob });
+    });
+  }
+
+  async getMutable(id: string): Promise<MutableRef> {
+    const row = this.#table.get(id);
+    if (!row) throw recordNotFound(id);
+    if (row.mutable === 0) throw invalidArgument(`${id} is not mutable: invalid`);
+    if (this.core.isLive(id)) throw lockedError(id);
+    const equal = this.#table.equalImmutable(id);
+    if (equal && this.core.isLive(equal.id)) throw lockedError(id);
+    if (!this.#options.snapshots.stat(row.snapshot)) {
+      this.core.removeRow(id);
+      throw recordNotFound(id);
+    }
+    if (equal) this.core.removeRow(equal.id);
+    this.#table.update(row, { size: null });
+    const record = this.core.adopt(row);
+    if (!record) throw recordNotFound(id);
+    return new MutableHandle(this, record);
+  }
+
+  async get(id: string, options: GetOptions = {}): Promise<ImmutableRef> {
+    const record = this.core.load(id);
+    if (!record) throw recordNotFound(id);
+    if (record.row.mutable === 1) {
+      await using mutable = await this.getMutable(id);
+      return await mutable.commit();
+    }
+    for (const one of record.chain()) {
+      const provider = one.row.blob === null ? undefined : options.providers?.get(one.row.blob);
+      if (provider) one.provider = provider;
+    }
+    this.core.checkProviders(record);
+    return new ImmutableHandle(this, record, options.countUse ?? true);
+  }
+
+  async getByBlob(
+    descriptor: Descriptor,
+    parent: ImmutableRef | undefined,
+    options: GetByBlobOptions = {},
+  ): Promise<ImmutableRef> {
+    const diffId = diffIdOf(descriptor);
+    const { content } = this.#options;
+    if (!options.provider && !content.has(descriptor.digest))
+      throw new MissingProvidersError([descriptor.digest]);
+    const below = parent && this.#recordOf(parent);
+    if (below) this.core.finalize(below);
+    if (below && (below.row.chain_id === null || below.row.blob_chain_id === null))
+      throw new BuildError('failed to get ref by blob on non-addressable parent', {
+        code: Code.failedPrecondition,
+      });
+    const chain = chainId(below?.row.chain_id ?? undefined, diffId);
+    const layer = chainId(descriptor.digest, diffId);
+    const blobChain = chainId(below?.row.blob_chain_id ?? undefined, layer);
+    const known = this.#usable(this.#table.byChain('blob_chain_id', blobChain), options);
+    if (known) {
+      this.#addImageRef(known, options.imageRef);
+      return new ImmutableHandle(this, known, true);
+    }
+    const twin = this.#usable(this.#table.byChain('chain_id', chain), {});
+    const row = newRow(options, {
+      parent: below?.id ?? null,
+      snapshot: twin?.row.snapshot ?? chain,
+      blob_only: 1,
+      diff_id: diffId,
+      chain_id: chain,
+      blob_chain_id: blobChain,
+      blob: descriptor.digest,
+      media_type: descriptor.mediaType,
+      blob_size: descriptor.size,
+      annotations: JSON.stringify(keptAnnotations(descriptor)),
+      urls: JSON.stringify(descriptor.urls ?? []),
+    });
+    this.#insert(row, options);
+    const record = this.core.adopt(row)!;
+    record.provider = options.provider;
+    return new ImmutableHandle(this, record, true);
+  }
+
+  /** The first record that can be used as it is, or with the provider given. */
+  #usable(rows: readonly RecordRow[], options: GetByBlobOptions): LiveRecord | undefined {
+    for (const row of rows) {
+      const record = this.core.adopt(row);
+      if (!record) continue;
+      if (options.provider) record.provider = options.provider;
+      if (record.chain().every((one) => one.provider || !this.core.isLazy(one))) return record;
+    }
+    return undefined;
+  }
+
+  #addImageRef(record: LiveRecord, imageRef: string | undefined): void {
+    if (imageRef === undefined || record.metadata.imageRefs.includes(imageRef)) return;
+    this.#table.update(record.row, { image_refs: JSON.stringify([...record.metadata.imageRefs, imageRef]) });
+  }
+
+  commitMutable(record: LiveRecord): LiveRecord {
+    const { row } = record;
+    if (row.retain === 0) {
+      // Nobody can ask for the mutable again: the record itself becomes immutable.
+      this.#table.db.transaction(() => {
+        this.#options.snapshots.commit(row.snapshot, row.snapshot);
+        this.#table.update(row, { mutable: 0, size: null });
+      });
+      return record;
+    }
+    const options = { description: row.description };
+    const committed = newRow(options, { parent: row.parent, equal_mutable: row.id });
+    this.#insert(committed, options);
+    return this.core.adopt(committed)!;
+  }
+
+  releaseMutable(record: LiveRecord): void {
+    if (record.row.retain === 0) this.core.removeRow(record.id);
+  }
+
+  search(key: string, value: string): readonly RecordMetadata[] {
+    return this.#metadataOf(this.#table.search(key, value));
+  }
+
+  searchPrefix(key: string, prefix: string): readonly RecordMetadata[] {
+    return this.#metadataOf(this.#table.searchPrefix(key, prefix));
+  }
+
+  #metadataOf(ids: readonly string[]): RecordMetadata[] {
+    return ids.map((id) => this.metadata(id)).filter((m) => m !== undefined);
+  }
+
+  metadata(id: string): RecordMetadata | undefined {
+    const live = this.core.live(id);
+    if (live) return live.metadata;
+    const row = this.#table.get(id);
+    return row && new RowMetadata(this.#table, row);
+  }
+
+  diskUsage(options: DiskUsageOptions = {}): Promise<readonly UsageRecord[]> {
+    return this.meter.list(options);
+  }
+
+  async *prune(
+    rules: readonly PruneOptions[],
+    options: { signal?: AbortSignal } = {},
+  ): AsyncIterable<UsageRecord> {
+    using _alone = await this.#pruning.acquire(options.signal);
+    const { freeBytes, mountDir: dir } = this.#options;
+    const parts = { core: this.core, meter: this.meter, dir, ...(freeBytes ? { freeBytes } : {}) };
+    try {
+      for (const rule of rules) yield* pruneRule(parts, rule, options.signal);
+    } finally {
+      await this.#options.gc();
+    }
+  }
+
+  async close(): Promise<void> {
+    using _last = await this.#pruning.acquire();
+    if (this.core.liveCount > 0)
+      this.#options.log.warn('refs are still held at close', { records: this.core.liveCount });
+  }
+
+  #recordOf(ref: ImmutableRef): LiveRecord {
+    const record = ImmutableHandle.recordOf(ref);
+    if (!record) throw new BuildError(`ref ${ref.id} belongs to another manager`, { code: Code.internal });
+    return record;
+  }
+}
+
+function newRow(options: NewRecordOptions, own: Partial<RecordRow>): RecordRow {
+  const id = randomBytes(16).toString('hex');
+  return {
+    id,
+    mutable: 0,
+    parent: null,
+    snapshot: id,
+    blob_only: 0,
+    equal_mutable: null,
+    type: options.type ?? 'regular',
+    description: options.description ?? '',
+    retain: options.retain ? 1 : 0,
+    created_at: (options.createdAt ?? new Date()).getTime(),
+    size: null,
+    last_used_at: null,
+    usage_count: 0,
+    diff_id: null,
+    chain_id: null,
+    blob_chain_id: null,
+    blob: null,
+    media_type: null,
+    blob_size: null,
+    annotations: '{}',
+    urls: '[]',
+    image_refs: JSON.stringify(options.imageRef === undefined ? [] : [options.imageRef]),
+    ...own,
+  };
+}
+
+function diffIdOf(descriptor: Descriptor): Digest {
+  const diffId = descriptor.annotations?.[annotationUncompressed];
+  if (diffId === undefined) throw invalidArgument(`missing uncompressed annotation for ${descriptor.digest}`);
+  if (!isDigest(diffId)) throw invalidArgument(`failed to parse diffID "${diffId}" for ${descriptor.digest}`);
+  return diffId;
+}
+
+/** Where a blob comes from lets a push mount it instead of sending it. */
+function keptAnnotations(descriptor: Descriptor): Record<string, string> {
+  const all = Object.entries(descriptor.annotations ?? {});
+  return Object.fromEntries(all.filter(([key]) => key.startsWith(annotationDistributionSource)));
+}

@@ -1,0 +1,180 @@
+import { randomBytes } from 'node:crypto';
+import type { Digest } from '../base/digest.ts';
+import { BuildError, Code, hasCode } from '../base/errors.ts';
+import { SharedTask } from '../base/shared-task.ts';
+import { annotationUncompressed, type Descriptor } from '../oci/descriptor.ts';
+import type { CacheCore, LiveRecord } from './core.ts';
+import { MissingProvidersError } from './core.ts';
+import type { LayerProgress, RefContext } from './ref.ts';
+
+interface Shared {
+  readonly task: SharedTask<void>;
+  readonly listeners: Set<LayerProgress>;
+  /** End of the newest run: one that was given up may still be clearing away when the next begins. */
+  last: Promise<void>;
+}
+
+/** Brings lazy layers: blobs into the content store, trees into the snapshotter, each once for all who want it. */
+export class Unlazier {
+  readonly #core: CacheCore;
+  readonly #downloads = new Map<string, Shared>();
+  readonly #extractions = new Map<string, Shared>();
+
+  constructor(core: CacheCore) {
+    this.#core = core;
+  }
+
+  /** The record's blob is in the content store afterwards. */
+  async download(record: LiveRecord, context: RefContext = {}): Promise<void> {
+    const { blob } = record.row;
+    if (blob === null || this.#core.parts.content.has(blob)) return;
+    await this.#share(this.#downloads, blob, record, context, (signal, progress) =>
+      this.#download(record, blob, signal, progress),
+    );
+  }
+
+  /**
+   * The trees of the record's whole chain are there afterwards. Layers are downloaded side by side and unpacked
+   * from the bottom up, each on its finished parent.
+   */
+  async extract(record: LiveRecord, context: RefContext = {}): Promise<void> {
+    if (this.#core.isExtracted(record)) return;
+    if (record.row.blob === null)
+      throw new BuildError(`failed to restore missing snapshot ${record.row.snapshot}: no blob available`, {
+        code: Code.dataLoss,
+      });
+    await this.#share(this.#extractions, record.row.snapshot, record, context, (signal, progress) =>
+      this.#extract(record, signal, progress),
+    );
+    if (record.row.blob_only === 1) this.#core.parts.table.update(record.row, { blob_only: 0, size: null });
+  }
+
+  async #share(
+    map: Map<string, Shared>,
+    key: string,
+    record: LiveRecord,
+    context: RefContext,
+    work: (signal: AbortSignal, progress: LayerProgress) => Promise<void>,
+  ): Promise<void> {
+    let shared = map.get(key);
+    if (!shared) {
+      const made: Shared = {
+        listeners: new Set(),
+        last: Promise.resolve(),
+        task: new SharedTask(async (signal) => {
+          const before = made.last;
+          const done = Promise.withResolvers<void>();
+          made.last = done.promise;
+          await before;
+          try {
+            await this.#core.holding(record, () => work(signal, broadcast(made.listeners)));
+          } finally {
+            done.resolve();
+            if (map.get(key) === made && made.last === done.promise) map.delete(key);
+          }
+        }),
+      };
+      shared = made;
+      map.set(key, shared);
+    }
+    const progress = context.progress ?? record.provider?.progress;
+    if (progress) shared.listeners.add(progress);
+    await shared.task.join(context.signal);
+  }
+
+  async #download(
+    record: LiveRecord,
+    blob: Digest,
+    signal: AbortSignal,
+    progress: LayerProgress,
+  ): Promise<void> {
+    const { provider, row } = record;
+    if (!provider) throw new MissingProvidersError([blob]);
+    const total = row.blob_size ?? 0;
+    await using writer = await this.#core.parts.content.writer({
+      ref: `layer-${blob}`,
+      expected: blob,
+      ...(total > 0 ? { total } : {}),
+    });
+    progress.download(blob, writer.offset, total, false);
+    if (writer.offset < total || total === 0)
+      for await (const chunk of provider.open(recordDescriptor(record), writer.offset, { signal })) {
+        signal.throwIfAborted();
+        await writer.write(chunk);
+        progress.download(blob, writer.offset, total, false);
+      }
+    const { size } = await writer.commit({ lease: record.id, labels: blobLabels(record) });
+    this.#core.parts.table.update(row, { size: null });
+    progress.download(blob, size, size, true);
+  }
+
+  async #extract(record: LiveRecord, signal: AbortSignal, progress: LayerProgress): Promise<void> {
+    const { parent, row } = record;
+    const context = { signal, progress };
+    await allDone([parent && this.extract(parent, context), this.download(record, context)]);
+    const blob = row.blob!;
+    const { content, snapshots, leases, jobs } = this.#core.parts;
+    progress.extract(blob, false);
+    using lease = leases.hold();
+    const key = `extract-${randomBytes(8).toString('hex')}`;
+    await snapshots.prepare(key, parent?.row.snapshot, { lease: lease.id, signal });
+    const { diffId } = await jobs.apply(
+      {
+        blob: content.path(blob),
+        mediaType: row.media_type ?? '',
+        mounts: snapshots.mounts(key),
+        overlay: snapshots.layout(key),
+      },
+      { signal },
+    );
+    if (diffId !== row.diff_id)
+      throw new BuildError(`layer ${blob} unpacks to ${diffId}, expected ${row.diff_id}`, {
+        code: Code.failedPrecondition,
+      });
+    try {
+      snapshots.commit(row.snapshot, key);
+    } catch (error) {
+      // Another record has brought the same tree meanwhile.
+      if (!hasCode(error, Code.alreadyExists)) throw error;
+    }
+    progress.extract(blob, true);
+  }
+}
+
+/** Waits for all, then throws the first failure: nothing goes on behind the caller's back. */
+async function allDone(promises: readonly (Promise<void> | undefined)[]): Promise<void> {
+  const results = await Promise.allSettled(promises);
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
+}
+
+function broadcast(listeners: ReadonlySet<LayerProgress>): LayerProgress {
+  return {
+    download: (digest, current, total, done) => {
+      for (const one of listeners) one.download(digest, current, total, done);
+    },
+    extract: (digest, done) => {
+      for (const one of listeners) one.extract(digest, done);
+    },
+  };
+}
+
+/** Descriptor of the record's blob as it was given or made. */
+export function recordDescriptor(record: LiveRecord): Descriptor {
+  const { row } = record;
+  const urls = JSON.parse(row.urls) as string[];
+  return {
+    mediaType: row.media_type ?? '',
+    digest: row.blob!,
+    size: row.blob_size ?? 0,
+    ...(urls.length > 0 ? { urls } : {}),
+    annotations: {
+      ...(JSON.parse(row.annotations) as Record<string, string>),
+      ...(row.diff_id === null ? {} : { [annotationUncompressed]: row.diff_id }),
+    },
+  };
+}
+
+/** Labels of a layer blob in the content store. */
+function blobLabels(record: LiveRecord): Record<string, string> {
+  return { ...(record.row.diff_id === null ? {} : { [annotationUncompressed]: record.row.diff_id }) };
+}
