@@ -12,19 +12,24 @@ interface Bytes {
 /**
  * A byte stream over a call of BytesMessage messages, on either side of it: `Control.Session` and
  * ssh forwarding. Ending it half-closes the call; destroying it cancels the call. Nothing is read
- * from the call before the stream is read.
+ * from the call before the stream is read. `inbound` may rewrite what arrives.
  */
-export function duplexOf(call: MessageStream<Bytes, { data: Uint8Array }>): Duplex {
+export function duplexOf(
+  call: MessageStream<Bytes, { data: Uint8Array }>,
+  inbound: (data: Buffer) => readonly Buffer[] = (data) => [data],
+): Duplex {
   let ended = false;
   const duplex = new Duplex({
     allowHalfOpen: true,
     readableHighWaterMark: TUNNEL_MESSAGE_BYTES,
     writableHighWaterMark: TUNNEL_MESSAGE_BYTES,
     read() {
-      pull(call).then(
-        (data) => {
-          if (data === null) ended = true;
-          this.push(data);
+      pull(call, inbound).then(
+        (chunks) => {
+          if (chunks === null) {
+            ended = true;
+            this.push(null);
+          } else for (const chunk of chunks) this.push(chunk);
         },
         (error: unknown) => this.destroy(BuildError.from(error)),
       );
@@ -50,11 +55,16 @@ export function duplexOf(call: MessageStream<Bytes, { data: Uint8Array }>): Dupl
   return duplex;
 }
 
-async function pull(call: MessageStream<Bytes, unknown>): Promise<Uint8Array | null> {
+async function pull(
+  call: MessageStream<Bytes, unknown>,
+  inbound: (data: Buffer) => readonly Buffer[],
+): Promise<readonly Buffer[] | null> {
   for (;;) {
     const message = await call.receive();
     if (message === undefined) return null;
-    if (message.data.byteLength > 0) return message.data;
+    const { buffer, byteOffset, byteLength } = message.data;
+    const chunks = byteLength > 0 ? inbound(Buffer.from(buffer, byteOffset, byteLength)) : [];
+    if (chunks.length > 0) return chunks;
   }
 }
 

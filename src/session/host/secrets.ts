@@ -1,0 +1,64 @@
+import { readFile, stat } from 'node:fs/promises';
+import { BuildError, Code, errno, invalidArgument } from '../../base/errors.ts';
+import { SecretsDefinition } from '../../pb/secrets.ts';
+import { type RegisteredService, service } from '../../rpc/server.ts';
+
+const MAX_SECRET_BYTES = 500 << 10;
+
+export interface SecretSource {
+  readonly id: string;
+  readonly file?: string;
+  /** Name of an environment variable. */
+  readonly env?: string;
+}
+
+/**
+ * Lends secrets (FEATURES C19). One without file and env is the variable of its own name when that is set,
+ * else the file of that name.
+ * @throws BuildError for a repeated or missing id, or a missing or too large file
+ */
+export async function secretsService(
+  sources: readonly SecretSource[],
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<RegisteredService> {
+  const byId = new Map<string, SecretSource>();
+  for (const source of sources) {
+    if (source.id === '') throw invalidArgument('secret missing ID');
+    byId.set(source.id, await resolve(source, environment));
+  }
+  return service(SecretsDefinition, {
+    getSecret: async ({ ID }) => {
+      const source = byId.get(ID);
+      if (!source) throw new BuildError(`secret ${ID} not found`, { code: Code.notFound });
+      const data =
+        source.env === undefined
+          ? await readFile(source.file as string)
+          : Buffer.from(environment[source.env] ?? '');
+      checkSize(ID, data.byteLength);
+      return { data };
+    },
+  });
+}
+
+async function resolve(
+  source: SecretSource,
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<SecretSource> {
+  if (source.env === undefined && source.file === undefined && environment[source.id] !== undefined)
+    return { id: source.id, env: source.id };
+  if (source.env !== undefined) return source;
+  const file = source.file ?? source.id;
+  try {
+    checkSize(source.id, (await stat(file)).size);
+  } catch (error) {
+    if (error instanceof BuildError) throw error;
+    const why = errno(error) === 'ENOENT' ? 'no such file or directory' : (error as Error).message;
+    throw new BuildError(`failed to stat ${file}: ${why}`, { cause: error });
+  }
+  return { id: source.id, file };
+}
+
+function checkSize(id: string, bytes: number): void {
+  if (bytes > MAX_SECRET_BYTES)
+    throw invalidArgument(`invalid secret size ${bytes} of ${id}: the limit is ${MAX_SECRET_BYTES} bytes`);
+}
