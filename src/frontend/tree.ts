@@ -5,7 +5,19 @@ import type { ImmutableRef, RefMounts } from '../cache/ref.ts';
 import { globMatch } from '../match/glob.ts';
 import type { Stat } from '../pb/fsutil.ts';
 import { openRootfs, type Rootfs } from '../sys/rootfs.ts';
-import { type FileStat, fstat, isDirMode, isSymlinkMode, S_IFMT } from '../sys/stat.ts';
+import {
+  type FileStat,
+  fstat,
+  isDirMode,
+  isSymlinkMode,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFDIR,
+  S_IFIFO,
+  S_IFLNK,
+  S_IFMT,
+  S_IFSOCK,
+} from '../sys/stat.ts';
 
 /** Largest answer to one read, bytes: a message must fit the wire's 16 MiB. */
 const MAX_READ_BYTES = 15 << 20;
@@ -128,14 +140,14 @@ function goFileMode(mode: number): number {
   if (mode & 0o4000) out |= 1 << 23;
   if (mode & 0o2000) out |= 1 << 22;
   if (mode & 0o1000) out |= 1 << 20;
-  return (out | (GO_TYPES[mode & S_IFMT] ?? 0)) >>> 0;
+  return (out | (GO_TYPES.get(mode & S_IFMT) ?? 0)) >>> 0;
 }
 
-const GO_TYPES: Record<number, number> = {
-  9604: 1 << 31,
-  21609: 1 << 27,
-  2401: 1 << 25,
-  26411: 1 << 24,
-  14406: 1 << 26,
-  4802: (1 << 26) | (1 << 21),
-};
+const GO_TYPES = new Map([
+  [S_IFDIR, 1 << 31],
+  [S_IFLNK, 1 << 27],
+  [S_IFIFO, 1 << 25],
+  [S_IFSOCK, 1 << 24],
+  [S_IFBLK, 1 << 26],
+  [S_IFCHR, (1 << 26) | (1 << 21)],
+]);

@@ -1,0 +1,102 @@
+import { BuildError, Code } from '../base/errors.ts';
+import type { ConvertOptions, ResolvedImage, ResolveImageOptions } from '../dockerfile/convert/options.ts';
+import { ENABLED_CAPS } from '../llb/caps.ts';
+import type { Definition } from '../llb/ops.ts';
+import type { Platform } from '../oci/platform.ts';
+import type { VertexWarning } from '../solver/types.ts';
+import type { Bridge, SolveRequest } from './bridge.ts';
+import type { LazyRef } from './result.ts';
+import { readFileIn, withTree } from './tree.ts';
+
+/** A solved tree as the frontend sees it. `value` goes into the result. */
+export interface BuildRef<R> {
+  readonly value: R;
+  /** @throws {BuildError} `open PATH: no such file or directory` */
+  readFile(path: string, range?: { readonly offset: number; readonly length: number }): Promise<Uint8Array>;
+}
+
+export interface CacheImport {
+  readonly type: string;
+  readonly attrs: Readonly<Record<string, string>>;
+}
+
+/** All that the Dockerfile frontend needs of a running build. */
+export interface FrontendBridge<R> {
+  readonly options: ReadonlyMap<string, string>;
+  readonly sessionId: string;
+  /** Platforms of the worker, its own first. */
+  readonly workerPlatforms: readonly Platform[];
+  /** LLB capabilities that the daemon serves. */
+  readonly caps: NonNullable<ConvertOptions['caps']>;
+  readonly inputs: Readonly<Record<string, Definition>>;
+  /** Aborts when nobody wants the build any more. */
+  readonly signal: AbortSignal;
+  /** null is the empty tree. Solving starts when the tree is first used. */
+  solve(definition: Definition, cacheImports: readonly CacheImport[]): Promise<BuildRef<R> | null>;
+  resolveImage(ref: string, options: ResolveImageOptions): Promise<ResolvedImage>;
+  warn(warning: VertexWarning): void;
+}
+
+const IMAGE_SCHEME = 'docker-image://';
+
+/** The bridge of a build inside the daemon. */
+export function daemonBridge(
+  bridge: Bridge,
+  request: SolveRequest,
+  signal: AbortSignal,
+): FrontendBridge<LazyRef> {
+  return {
+    options: new Map(Object.entries(request.frontendOpt)),
+    sessionId: bridge.sessionId,
+    workerPlatforms: bridge.workerPlatforms,
+    caps: new Set(ENABLED_CAPS),
+    inputs: { ...bridge.inputs, ...request.frontendInputs },
+    signal,
+    solve: (definition, cacheImports) => solve(bridge, definition, cacheImports, signal),
+    resolveImage: (ref, options) => resolveImage(bridge, ref, options, signal),
+    warn: (warning) => bridge.warn(warning),
+  };
+}
+
+async function solve(
+  bridge: Bridge,
+  definition: Definition,
+  cacheImports: readonly CacheImport[],
+  signal: AbortSignal,
+): Promise<BuildRef<LazyRef> | null> {
+  if (cacheImports.length > 0)
+    throw new BuildError('importing a remote cache is not supported yet', { code: Code.unimplemented });
+  const plain = { frontend: '', frontendOpt: {}, frontendInputs: {}, evaluate: false };
+  const { ref } = await bridge.solve({ ...plain, definition }, signal);
+  if (!ref) return null;
+  return {
+    value: ref,
+    readFile: async (path, range) =>
+      withTree(await ref.result(signal), bridge.mountLocally, signal, (root) =>
+        readFileIn(root, path, range),
+      ),
+  };
+}
+
+async function resolveImage(
+  bridge: Bridge,
+  ref: string,
+  options: ResolveImageOptions,
+  signal: AbortSignal,
+): Promise<ResolvedImage> {
+  const { image, source } = await bridge.resolveSourceMeta(
+    {
+      source: { identifier: IMAGE_SCHEME + ref, attrs: {} },
+      platform: options.platform,
+      resolveMode: options.resolveMode,
+      logName: options.logName,
+      noConfig: false,
+    },
+    options.signal ?? signal,
+  );
+  if (!image) throw new BuildError(`${ref}: ${source.identifier} is no image`);
+  const resolved = source.identifier.startsWith(IMAGE_SCHEME)
+    ? source.identifier.slice(IMAGE_SCHEME.length)
+    : ref;
+  return { ref: resolved, digest: image.digest, config: image.config };
+}

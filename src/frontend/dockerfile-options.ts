@@ -1,0 +1,182 @@
+import { isIP } from 'node:net';
+import { BuildError, Code } from '../base/errors.ts';
+import type { ConvertOptions, NetworkMode, ResolveMode } from '../dockerfile/convert/options.ts';
+import { csvFields } from '../dockerfile/instructions/csv.ts';
+import { cut, parseBool, parseInt64, quote } from '../dockerfile/text.ts';
+import { hostPlatform, normalizePlatform, type Platform, parsePlatform } from '../oci/platform.ts';
+import type { CacheImport } from './dockerfile-bridge.ts';
+import { parseResources, parseUlimits } from './dockerfile-limits.ts';
+
+type Options = ReadonlyMap<string, string>;
+
+/** The part of the conversion's options that comes from the client's words (FEATURES H3-H12). */
+export interface FrontendOptions
+  extends Pick<
+    ConvertOptions,
+    | 'buildArgs'
+    | 'labels'
+    | 'target'
+    | 'buildPlatforms'
+    | 'multiPlatform'
+    | 'networkMode'
+    | 'hostname'
+    | 'extraHosts'
+    | 'shmSize'
+    | 'ulimits'
+    | 'cgroupParent'
+    | 'resources'
+    | 'imageResolveMode'
+    | 'cacheIdNamespace'
+    | 'isNoCache'
+  > {
+  /** Empty when the client asked for none. */
+  readonly targetPlatforms: readonly Platform[];
+  readonly cacheImports: readonly CacheImport[];
+  /** Session that serves a local folder, by the folder's name. */
+  readonly localSessions: ReadonlyMap<string, string>;
+}
+
+/** @throws {BuildError} that names the option at fault */
+export function parseFrontendOptions(
+  options: Options,
+  workerPlatforms: readonly Platform[],
+): FrontendOptions {
+  refuseRemoved(options);
+  const get = (key: string): string => options.get(key) ?? '';
+  const targetPlatforms = parsePlatforms(get('platform'));
+  const resources = prefixed('failed to parse resource limits', () => parseResources(options));
+  return {
+    targetPlatforms,
+    buildPlatforms: [workerPlatforms[0] ?? hostPlatform()],
+    imageResolveMode: parseResolveMode(get('image-resolve-mode')),
+    extraHosts: prefixed('failed to parse additional hosts', () => parseHosts(get('add-hosts'))),
+    shmSize: prefixed('failed to parse shm size', () => parseSize(get('shm-size'))),
+    ulimits: prefixed('failed to parse ulimit', () => parseUlimits(get('ulimit'))),
+    ...(resources ? { resources } : {}),
+    networkMode: parseNetwork(get('force-network-mode')),
+    isNoCache: parseNoCache(options.get('no-cache')),
+    multiPlatform: parseMultiPlatform(
+      get('build-arg:BUILDKIT_MULTI_PLATFORM') || get('multi-platform'),
+      targetPlatforms.length,
+    ),
+    cacheImports: [...parseCacheImports(get('cache-imports')), ...registryImports(get('cache-from'))],
+    ...refuseAttestations(options),
+    buildArgs: withPrefix(options, 'build-arg:'),
+    labels: withPrefix(options, 'label:'),
+    cacheIdNamespace: get('build-arg:BUILDKIT_CACHE_MOUNT_NS'),
+    cgroupParent: get('cgroup-parent'),
+    target: get('target'),
+    hostname: get('build-arg:BUILDKIT_SANDBOX_HOSTNAME') || get('hostname'),
+    localSessions: withPrefix(options, 'local-sessionid:'),
+  };
+}
+
+function refuseRemoved(options: Options): void {
+  if (options.get('override-copy-image'))
+    throw new BuildError('support for "override-copy-image" was removed in BuildKit 0.11');
+  if (parseBool(options.get('build-arg:BUILDKIT_DISABLE_FILEOP') ?? ''))
+    throw new BuildError('support for "BUILDKIT_DISABLE_FILEOP" build-arg was removed in BuildKit 0.11');
+}
+
+/** Provenance is the daemon's own work; scanners are not there yet. */
+function refuseAttestations(options: Options): object {
+  if (options.has('attest:sbom') || options.has('build-arg:BUILDKIT_ATTEST_SBOM'))
+    throw new BuildError('SBOM attestations are not supported yet', { code: Code.unimplemented });
+  return {};
+}
+
+function prefixed<T>(prefix: string, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    throw BuildError.wrap(error, prefix);
+  }
+}
+
+function withPrefix(options: Options, prefix: string): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const [key, value] of options) {
+    if (key.startsWith(prefix)) found.set(key.slice(prefix.length), value);
+  }
+  return found;
+}
+
+function parsePlatforms(list: string): Platform[] {
+  if (list === '') return [];
+  return list
+    .split(',')
+    .map((item) =>
+      prefixed(`failed to parse target platform ${item}`, () => normalizePlatform(parsePlatform(item))),
+    );
+}
+
+function parseResolveMode(text: string): ResolveMode {
+  if (text === '' || text === 'default') return 'default';
+  if (text === 'pull' || text === 'local') return text;
+  throw new BuildError(`invalid image-resolve-mode: ${text}`);
+}
+
+function parseNetwork(text: string): NetworkMode {
+  if (text === '') return 'sandbox';
+  if (text === 'none' || text === 'host' || text === 'sandbox') return text;
+  throw new BuildError(`invalid netmode ${text}`);
+}
+
+function parseHosts(list: string): { host: string; ip: string }[] {
+  if (list === '') return [];
+  return csvFields(list).map((field) => {
+    const [host, ip] = cut(field.toLowerCase(), '=');
+    if (ip === undefined) throw new BuildError(`invalid key-value pair ${field}`);
+    if (isIP(ip) === 0) throw new BuildError(`failed to parse IP ${ip}`);
+    return { host, ip: shortestIp(ip) };
+  });
+}
+
+/** The spelling that steps are keyed by. */
+function shortestIp(ip: string): string {
+  if (isIP(ip) === 4) return ip;
+  const mapped = /^::ffff:([0-9.]+)$/.exec(ip)?.[1];
+  return mapped ?? new URL(`http://[${ip}]`).hostname.slice(1, -1);
+}
+
+function parseSize(text: string): bigint {
+  if (text === '') return 0n;
+  const bytes = parseInt64(text);
+  if (bytes === undefined) throw new BuildError(`strconv.ParseInt: parsing ${quote(text)}: invalid syntax`);
+  return bytes;
+}
+
+function parseNoCache(text: string | undefined): (stageName: string) => boolean {
+  if (text === undefined) return () => false;
+  if (text === '') return () => true;
+  const names = new Set(text.toLowerCase().split(','));
+  return (stageName) => names.has(stageName.toLowerCase());
+}
+
+function parseMultiPlatform(text: string, count: number): boolean {
+  if (text === '') return count > 1;
+  const wanted = parseBool(text);
+  if (wanted === undefined) throw new BuildError(`invalid boolean value for multi-platform: ${text}`);
+  if (!wanted && count > 1)
+    throw new BuildError('conflicting config: returning multiple target platforms is not allowed');
+  return wanted;
+}
+
+function parseCacheImports(json: string): CacheImport[] {
+  if (json === '') return [];
+  return prefixed(`failed to unmarshal cache-imports (${quote(json)})`, () => {
+    const list: unknown = JSON.parse(json);
+    if (!Array.isArray(list)) throw new BuildError('not a list');
+    return list.map((item: { Type?: unknown; Attrs?: unknown } | null) => ({
+      type: String(item?.Type ?? ''),
+      attrs: Object.fromEntries(
+        Object.entries(item?.Attrs ?? {}).map(([key, value]) => [key, String(value)]),
+      ),
+    }));
+  });
+}
+
+function registryImports(list: string): CacheImport[] {
+  if (list === '') return [];
+  return list.split(',').map((ref) => ({ type: 'registry', attrs: { ref } }));
+}
