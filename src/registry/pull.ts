@@ -1,0 +1,178 @@
+import { digestAlgorithm } from '../base/digest.ts';
+import { createHash } from 'node:crypto';
+import { BuildError, Code, hasCode, isCanceled, notFound } from '../base/errors.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import { MAX_MANIFEST_BYTES } from '../oci/manifest.ts';
+import { isForeignLayer, isIndexType, isManifestType } from '../oci/media-types.ts';
+import type { RegistryHost } from './config.ts';
+import { isAuthorizationError, safeUrl, unexpectedStatus } from './errors.ts';
+import type { HttpResponse } from './http.ts';
+import { Backoff } from './retry.ts';
+import type { RepositoryRequest, RepositorySession } from './session.ts';
+
+/** New connections one transfer may need while bytes keep coming. */
+const MAX_RESUMES = 100;
+
+/** See `Registry.fetch`. */
+export async function* fetchContent(
+  session: RepositorySession,
+  hosts: readonly RegistryHost[],
+  descriptor: Descriptor,
+  offset: number,
+): AsyncGenerator<Uint8Array, void> {
+  if (offset >= descriptor.size && descriptor.size > 0) return;
+  const backoff = new Backoff(session.context);
+  let at = offset;
+  for (let opened = 0; ; opened++) {
+    const start = at;
+    try {
+      for await (const chunk of open(session, hosts, descriptor, at)) {
+        at += chunk.length;
+        if (at > descriptor.size) throw tooLong(descriptor);
+        yield chunk;
+      }
+      if (at < descriptor.size) throw cutShort(descriptor, at);
+      return;
+    } catch (error) {
+      if (isCanceled(error) || opened >= MAX_RESUMES) throw error;
+      if (at > start) backoff.reset();
+      await backoff.pause(error);
+    }
+  }
+}
+
+function cutShort(descriptor: Descriptor, at: number): BuildError {
+  const cause = Object.assign(new Error('unexpected EOF'), { code: 'ECONNRESET' });
+  return new BuildError(
+    `failed to copy: ${descriptor.digest} ended after ${at} of ${descriptor.size} bytes: unexpected EOF`,
+    { code: Code.unavailable, cause },
+  );
+}
+
+function tooLong(descriptor: Descriptor): BuildError {
+  return new BuildError(`${descriptor.digest} is longer than its ${descriptor.size} bytes`, {
+    code: Code.failedPrecondition,
+  });
+}
+
+async function* open(
+  session: RepositorySession,
+  hosts: readonly RegistryHost[],
+  descriptor: Descriptor,
+  offset: number,
+): AsyncGenerator<Uint8Array, void> {
+  const response = await firstAnswer(session, hosts, descriptor, offset);
+  let skip = await bytesToSkip(response, offset);
+  for await (const chunk of response.body()) {
+    const rest = skip > 0 ? chunk.subarray(Math.min(skip, chunk.length)) : chunk;
+    skip -= chunk.length - rest.length;
+    if (rest.length > 0) yield rest;
+  }
+}
+
+/** A server that ignores Range sends everything again. */
+async function bytesToSkip(response: HttpResponse, offset: number): Promise<number> {
+  if (offset === 0) return 0;
+  const range = response.header('content-range');
+  if (range === undefined) return response.status === 206 ? 0 : offset;
+  if (range.startsWith(`bytes ${offset}-`)) return 0;
+  await response.discard();
+  throw new BuildError(`unhandled content range in response: ${range}`);
+}
+
+async function firstAnswer(
+  session: RepositorySession,
+  hosts: readonly RegistryHost[],
+  descriptor: Descriptor,
+  offset: number,
+): Promise<HttpResponse> {
+  const headers: Record<string, string> = {
+    accept: descriptor.mediaType ? `${descriptor.mediaType}, */*` : '*/*',
+    'accept-encoding': 'identity',
+    ...(offset > 0 ? { range: `bytes=${offset}-` } : {}),
+  };
+  const foreign = await foreignAnswer(session, hosts, descriptor, headers);
+  if (foreign) return foreign;
+  const isJson = isManifestType(descriptor.mediaType) || isIndexType(descriptor.mediaType);
+  const paths = isJson ? [`manifests/${descriptor.digest}`] : [`blobs/${descriptor.digest}`];
+  let first: unknown;
+  for (const path of paths) {
+    for (const [i, host] of hosts.entries()) {
+      const lastHost = i === hosts.length - 1;
+      try {
+        return await ask(session, host, { method: 'GET', path, headers, lastHost });
+      } catch (error) {
+        session.context.signal.throwIfAborted();
+        if (first === undefined || hasCode(first, Code.notFound)) first = error;
+      }
+    }
+  }
+  if (!isAuthorizationError(first)) throw first;
+  throw BuildError.wrap(first, 'pull access denied, repository does not exist or may require authorization');
+}
+
+/** A layer that registries may not hand on is fetched from where its descriptor says. */
+async function foreignAnswer(
+  session: RepositorySession,
+  hosts: readonly RegistryHost[],
+  descriptor: Descriptor,
+  headers: Readonly<Record<string, string>>,
+): Promise<HttpResponse | undefined> {
+  const [host] = hosts;
+  if (!isForeignLayer(descriptor.mediaType) || !host) return undefined;
+  for (const text of descriptor.urls ?? []) {
+    const url = URL.canParse(text) ? new URL(text) : undefined;
+    if (url?.protocol !== 'http:' && url?.protocol !== 'https:') continue;
+    try {
+      const request = {
+        method: 'GET',
+        path: '',
+        url,
+        headers,
+        noAuthorization: true,
+        lastHost: true,
+      } as const;
+      return await ask(session, host, request);
+    } catch {
+      session.context.signal.throwIfAborted();
+      // The registry itself may have it all the same.
+    }
+  }
+  return undefined;
+}
+
+async function ask(
+  session: RepositorySession,
+  host: RegistryHost,
+  request: RepositoryRequest,
+): Promise<HttpResponse> {
+  const response = await session.request(host, request);
+  if (response.status <= 299) return response;
+  if (response.status !== 404) throw await unexpectedStatus(response);
+  await response.discard();
+  throw notFound(`content at ${safeUrl(response.url)} not found: not found`);
+}
+
+/** Collects `content` and checks its digest. */
+export async function fetchAll(
+  content: AsyncIterable<Uint8Array>,
+  descriptor: Descriptor,
+  maxBytes = MAX_MANIFEST_BYTES,
+): Promise<Uint8Array> {
+  if (descriptor.size > maxBytes)
+    throw new BuildError(`blob ${descriptor.digest} is too large`, { code: Code.resourceExhausted });
+  const chunks: Uint8Array[] = [];
+  const algorithm = digestAlgorithm(descriptor.digest);
+  const hash = createHash(algorithm);
+  for await (const chunk of content) {
+    hash.update(chunk);
+    chunks.push(chunk);
+  }
+  const actual = `${algorithm}:${hash.digest('hex')}`;
+  if (actual !== descriptor.digest)
+    throw new BuildError(
+      `unexpected commit digest ${actual}, expected ${descriptor.digest}: failed precondition`,
+      { code: Code.failedPrecondition },
+    );
+  return Buffer.concat(chunks);
+}

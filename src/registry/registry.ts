@@ -1,0 +1,137 @@
+import { Semaphore } from '../base/semaphore.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import { type ImageReference, parseReference, referenceHost } from '../oci/reference.ts';
+import { AuthCache } from './auth.ts';
+import { hostsOf, type ProxyConfig, type RegistryConfig, type RegistryHost } from './config.ts';
+import { HttpClient } from './http.ts';
+import { fetchAll, fetchContent } from './pull.ts';
+import { type PushOptions, type PushSource, pushDescriptor } from './push.ts';
+import { resolveReference } from './resolve.ts';
+import { type RegistryContext, RepositorySession } from './session.ts';
+
+/** Transfers at a time to one registry domain; those of `+json` content have one more place. */
+export const DEFAULT_CONNECTIONS = 4;
+const JSON_ALLOWANCE = 1;
+
+export interface RegistryOptions {
+  readonly registries: Readonly<Record<string, RegistryConfig>>;
+  readonly proxy?: ProxyConfig;
+  readonly userAgent: string;
+  /** Default DEFAULT_CONNECTIONS. */
+  readonly maxConnections?: number;
+}
+
+/** Pulls from and pushes to registries. One per daemon: it holds connections, tokens and the limits. */
+export class Registry {
+  readonly #registries: Readonly<Record<string, RegistryConfig>>;
+  readonly #http: HttpClient;
+  readonly #auth = new AuthCache();
+  readonly #limits = new Map<string, DomainLimit>();
+  readonly #maxConnections: number;
+
+  constructor(options: RegistryOptions) {
+    this.#registries = options.registries;
+    this.#maxConnections = options.maxConnections ?? DEFAULT_CONNECTIONS;
+    this.#http = new HttpClient({
+      userAgent: options.userAgent,
+      ...(options.proxy ? { proxy: options.proxy } : {}),
+    });
+  }
+
+  /**
+   * What a tag or digest names: media type, digest and size of the manifest.
+   * @throws notFound; `pull access denied, …`
+   */
+  resolve(reference: ImageReference, context: RegistryContext): Promise<Descriptor> {
+    return resolveReference(this.#session(reference, false, context), this.#hosts(reference));
+  }
+
+  /**
+   * Bytes of a blob or manifest of the reference's repository from `offset` on. A connection that breaks is
+   * replaced and the transfer goes on where it stopped. The size is checked, the digest is the reader's to check.
+   */
+  async *fetch(
+    reference: ImageReference,
+    descriptor: Descriptor,
+    offset: number,
+    context: RegistryContext,
+  ): AsyncGenerator<Uint8Array, void> {
+    using _place = await this.#limit(reference).acquire(descriptor.mediaType, context.signal);
+    yield* fetchContent(this.#session(reference, false, context), this.#hosts(reference), descriptor, offset);
+  }
+
+  /** A small blob or a manifest, digest checked. Refuses more than `maxBytes`. */
+  async fetchAll(
+    reference: ImageReference,
+    descriptor: Descriptor,
+    context: RegistryContext,
+    maxBytes?: number,
+  ): Promise<Uint8Array> {
+    return fetchAll(this.fetch(reference, descriptor, 0, context), descriptor, maxBytes);
+  }
+
+  /**
+   * Brings one blob or manifest to the reference's repository, unless it is there. A manifest whose digest is
+   * the reference's is put under the reference's tag.
+   */
+  async push(
+    reference: ImageReference,
+    descriptor: Descriptor,
+    source: PushSource,
+    context: RegistryContext,
+    options: PushOptions = {},
+  ): Promise<PushResult> {
+    using _place = await this.#limit(reference).acquire(descriptor.mediaType, context.signal);
+    const host = this.#hosts(reference, options.insecure).find((candidate) => candidate.canPush)!;
+    return pushDescriptor(this.#session(reference, true, context), host, descriptor, source);
+  }
+
+  /** Closes idle connections. */
+  close(): Promise<void> {
+    return this.#http.close();
+  }
+
+  #session(reference: ImageReference, push: boolean, context: RegistryContext): RepositorySession {
+    return new RepositorySession(reference, push, context, this.#http, this.#auth);
+  }
+
+  #hosts(reference: ImageReference, insecure = false): readonly RegistryHost[] {
+    const domain = referenceHost(reference);
+    return hostsOf(domain, insecure ? { [domain]: { http: true, insecure: true } } : this.#registries);
+  }
+
+  #limit(reference: ImageReference): DomainLimit {
+    const domain = referenceHost(reference);
+    let limit = this.#limits.get(domain);
+    if (!limit) {
+      limit = new DomainLimit(this.#maxConnections);
+      this.#limits.set(domain, limit);
+    }
+    return limit;
+  }
+}
+
+/** `exists`: it was there before; `mounted`: taken over from another repository. */
+export type PushResult = 'exists' | 'mounted' | 'uploaded';
+
+class DomainLimit {
+  readonly #large: Semaphore;
+  readonly #all: Semaphore;
+
+  constructor(connections: number) {
+    this.#large = new Semaphore(connections);
+    this.#all = new Semaphore(connections + JSON_ALLOWANCE);
+  }
+
+  async acquire(mediaType: string, signal: AbortSignal): Promise<Disposable> {
+    using stack = new DisposableStack();
+    if (!mediaType.endsWith('+json')) stack.use(await this.#large.acquire(signal));
+    stack.use(await this.#all.acquire(signal));
+    return stack.move();
+  }
+}
+
+/** For callers that have text only. @throws invalidArgument */
+export function imageReference(text: string): ImageReference {
+  return parseReference(text);
+}

@@ -1,0 +1,64 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
+import { BuildError, errno } from '../base/errors.ts';
+import type { KeyPairPaths, RegistryConfig } from './config.ts';
+
+let trusted: string[] | undefined;
+
+/** Certificates of the system and of the runtime, read once. */
+function systemCertificates(): string[] {
+  trusted ??= [...new Set([...getCACertificates('system'), ...getCACertificates('default')])];
+  return trusted;
+}
+
+/** What a host's connections trust and show (FEATURES F22). Reads the files of its configuration. */
+export async function loadSecureContext(config: RegistryConfig | undefined): Promise<SecureContext> {
+  const files = await filesOf(config);
+  const ca = await Promise.all(files.ca.map((path) => readText(path, `failed to read ${path}`)));
+  const pairs = await Promise.all(
+    files.pairs.map(async (pair) => {
+      const problem = `failed to load keypair for ${pair.cert}`;
+      return { cert: await readText(pair.cert, problem), key: await readText(pair.key, problem) };
+    }),
+  );
+  try {
+    return createSecureContext({
+      ca: [...systemCertificates(), ...ca],
+      minVersion: 'TLSv1.2',
+      ...(pairs.length ? { cert: pairs.map((p) => p.cert), key: pairs.map((p) => p.key) } : {}),
+    });
+  } catch (error) {
+    throw BuildError.wrap(error, 'failed to set up TLS for registry');
+  }
+}
+
+async function filesOf(config: RegistryConfig | undefined): Promise<{ ca: string[]; pairs: KeyPairPaths[] }> {
+  const ca = [...(config?.ca ?? [])];
+  const pairs = [...(config?.keyPairs ?? [])];
+  for (const dir of config?.tlsConfigDirs ?? []) {
+    for (const name of await listDir(dir)) {
+      if (name.endsWith('.crt')) ca.push(join(dir, name));
+      if (name.endsWith('.cert'))
+        pairs.push({ cert: join(dir, name), key: join(dir, `${name.slice(0, -'.cert'.length)}.key`) });
+    }
+  }
+  return { ca, pairs };
+}
+
+async function listDir(dir: string): Promise<string[]> {
+  try {
+    return (await readdir(dir)).sort();
+  } catch (error) {
+    if (errno(error) === 'ENOENT' || errno(error) === 'EACCES') return [];
+    throw BuildError.from(error);
+  }
+}
+
+async function readText(path: string, problem: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw BuildError.wrap(error, problem);
+  }
+}
