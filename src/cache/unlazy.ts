@@ -9,7 +9,9 @@ import type { LayerProgress, RefContext } from './ref.ts';
 
 interface Shared {
   readonly task: SharedTask<void>;
+  /** Who is told: the provider's progress always, and that of those who wait. */
   readonly listeners: Set<LayerProgress>;
+  readonly waiters: Set<LayerProgress>;
   /** End of the newest run: one that was given up may still be clearing away when the next begins. */
   last: Promise<void>;
 }
@@ -43,8 +45,8 @@ export class Unlazier {
       throw new BuildError(`failed to restore missing snapshot ${record.row.snapshot}: no blob available`, {
         code: Code.dataLoss,
       });
-    await this.#share(this.#extractions, record.row.snapshot, record, context, (signal, progress) =>
-      this.#extract(record, signal, progress),
+    await this.#share(this.#extractions, record.row.snapshot, record, context, (signal, progress, inner) =>
+      this.#extract(record, signal, progress, inner),
     );
     if (record.row.blob_only === 1) this.#core.parts.table.update(record.row, { blob_only: 0, size: null });
   }
@@ -54,12 +56,13 @@ export class Unlazier {
     key: string,
     record: LiveRecord,
     context: RefContext,
-    work: (signal: AbortSignal, progress: LayerProgress) => Promise<void>,
+    work: (signal: AbortSignal, progress: LayerProgress, inner: RefContext) => Promise<void>,
   ): Promise<void> {
     let shared = map.get(key);
     if (!shared) {
       const made: Shared = {
         listeners: new Set(),
+        waiters: new Set(),
         last: Promise.resolve(),
         task: new SharedTask(async (signal) => {
           const before = made.last;
@@ -67,7 +70,9 @@ export class Unlazier {
           made.last = done.promise;
           await before;
           try {
-            await this.#core.holding(record, () => work(signal, broadcast(made.listeners)));
+            await this.#core.holding(record, () =>
+              work(signal, broadcast(made.listeners), { signal, progress: broadcast(made.waiters) }),
+            );
           } finally {
             done.resolve();
             if (map.get(key) === made && made.last === done.promise) map.delete(key);
@@ -77,8 +82,11 @@ export class Unlazier {
       shared = made;
       map.set(key, shared);
     }
-    const progress = context.progress ?? record.provider?.progress;
-    if (progress) shared.listeners.add(progress);
+    if (record.provider?.progress) shared.listeners.add(record.provider.progress);
+    if (context.progress) {
+      shared.listeners.add(context.progress);
+      shared.waiters.add(context.progress);
+    }
     await shared.task.join(context.signal);
   }
 
@@ -108,10 +116,14 @@ export class Unlazier {
     progress.download(blob, size, size, true);
   }
 
-  async #extract(record: LiveRecord, signal: AbortSignal, progress: LayerProgress): Promise<void> {
+  async #extract(
+    record: LiveRecord,
+    signal: AbortSignal,
+    progress: LayerProgress,
+    inner: RefContext,
+  ): Promise<void> {
     const { parent, row } = record;
-    const context = { signal, progress };
-    await allDone([parent && this.extract(parent, context), this.download(record, context)]);
+    await allDone([parent && this.extract(parent, inner), this.download(record, inner)]);
     const blob = row.blob!;
     const { content, snapshots, leases, jobs } = this.#core.parts;
     progress.extract(blob, false);
