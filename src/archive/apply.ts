@@ -1,0 +1,279 @@
+import { createHash, type Hash } from 'node:crypto';
+import { closeSync, fchmodSync, fchownSync, writeSync } from 'node:fs';
+import type { Digest } from '../base/digest.ts';
+import { BuildError, Code, errno } from '../base/errors.ts';
+import { basePath, cleanPath, dirPath } from '../match/paths.ts';
+import type { JobContext } from '../pool/types.ts';
+import { futimes } from '../sys/file.ts';
+import { openRootfs, type Rootfs } from '../sys/rootfs.ts';
+import { isDirMode, isRegularMode, isSymlinkMode, S_IFBLK, S_IFCHR, S_IFIFO } from '../sys/stat.ts';
+import { readBlob } from './compression.ts';
+import { type TarHeader, type TarTime, TarType } from './tar-header.ts';
+import { type TarHandler, TarReader } from './tar-reader.ts';
+
+export const WHITEOUT_PREFIX = '.wh.';
+export const OPAQUE_MARK = '.wh..wh..opq';
+export const OPAQUE_XATTR = 'trusted.overlay.opaque';
+
+export interface ApplyLayerInput {
+  /** Blob file, compressed or not. */
+  readonly blob: string;
+  /** Directory to extract into: the upper directory of an overlay, or the whole tree. */
+  readonly target: string;
+  /** Whiteouts become overlayfs marks, or remove what is there. */
+  readonly whiteouts: 'overlay' | 'delete';
+  /** Trees below, top first, that give owner and mode to directories the layer does not mention. */
+  readonly parents?: readonly string[];
+}
+
+export interface ApplyLayerResult {
+  /** Digest of the uncompressed archive. */
+  readonly diffId: Digest;
+  /** Bytes of file data. */
+  readonly size: number;
+  /** Bytes of the uncompressed archive. */
+  readonly archiveSize: number;
+}
+
+/** Extracts a layer. What was written stays when it fails; the caller drops the directory. */
+export async function applyLayer(input: ApplyLayerInput, context: JobContext): Promise<ApplyLayerResult> {
+  using target = openRootfs(input.target);
+  using parents = new Parents(input.parents ?? []);
+  const extractor = new Extractor(target, input.whiteouts, parents);
+  const reader = new TarReader(extractor);
+  const hash: Hash = createHash('sha256');
+  let archiveSize = 0;
+  try {
+    for await (const chunk of readBlob(input.blob)) {
+      context.throwIfAborted();
+      hash.update(chunk);
+      archiveSize += chunk.length;
+      reader.push(chunk);
+    }
+    reader.close();
+    extractor.finish();
+  } finally {
+    extractor.closeFile();
+  }
+  return { diffId: `sha256:${hash.digest('hex')}` as Digest, size: extractor.size, archiveSize };
+}
+
+/** Directories of the layers below, for the metadata of a parent that has to be made. */
+class Parents implements Disposable {
+  readonly #roots: readonly Rootfs[];
+
+  constructor(dirs: readonly string[]) {
+    this.#roots = dirs.map(openRootfs);
+  }
+
+  [Symbol.dispose](): void {
+    for (const root of this.#roots) root[Symbol.dispose]();
+  }
+
+  /** Gives the new directory `path` of `target` what the same one below has. */
+  copyTo(target: Rootfs, path: string): void {
+    for (const root of this.#roots) {
+      const stat = root.lstatOrNone(path);
+      if (!stat) continue;
+      if (!isDirMode(stat.mode)) return;
+      target.lchown(path, stat.uid, stat.gid);
+      target.chmod(path, stat.mode);
+      for (const [name, value] of Object.entries(root.readXattrs(path) ?? {}))
+        if (!name.startsWith('trusted.overlay.')) setXattr(target, path, name, value);
+      const times = { sec: stat.mtimeSec, nsec: stat.mtimeNsec };
+      target.utimes(path, times, times);
+      return;
+    }
+  }
+}
+
+class Extractor implements TarHandler {
+  size = 0;
+  readonly #root: Rootfs;
+  readonly #overlay: boolean;
+  readonly #parents: Parents;
+  /** Times of directories, set when nothing is written to them any more. */
+  readonly #dirTimes = new Map<string, TarHeader>();
+  /** What this layer has written, for opaque marks that come late. Only kept where whiteouts remove. */
+  readonly #written = new Set<string>();
+  /** Directory whose existence was checked last. */
+  #lastParent: string | undefined;
+  #file: { readonly fd: number; readonly path: string; readonly header: TarHeader } | undefined;
+
+  constructor(root: Rootfs, whiteouts: 'overlay' | 'delete', parents: Parents) {
+    this.#root = root;
+    this.#overlay = whiteouts === 'overlay';
+    this.#parents = parents;
+  }
+
+  entry(header: TarHeader): void {
+    this.closeFile();
+    this.size += header.size;
+    if (header.type === 'g') return;
+    // Leading `..` parts stay at the root.
+    const path = cleanPath(`/${cleanPath(header.name)}`).slice(1);
+    if (path === '') return;
+    const dir = dirPath(path);
+    this.#makeParent(dir);
+    const name = basePath(path);
+    if (name.startsWith(WHITEOUT_PREFIX)) {
+      this.#whiteout(header, dir, name);
+      return;
+    }
+    this.#clear(path, header);
+    this.#create(path, header);
+    if (!this.#overlay) this.#written.add(path);
+  }
+
+  data(chunk: Buffer): void {
+    if (!this.#file) return;
+    for (let at = 0; at < chunk.length; ) at += writeSync(this.#file.fd, chunk, at, chunk.length - at, null);
+  }
+
+  end(): void {
+    const file = this.#file;
+    if (!file) return;
+    const { header, fd } = file;
+    fchownSync(fd, header.uid, header.gid);
+    this.#xattrs(file.path, header);
+    fchmodSync(fd, header.mode);
+    futimes(fd, accessTime(header), bound(header.mtime));
+    this.closeFile();
+  }
+
+  /** To be called after the last entry. */
+  finish(): void {
+    for (const [path, header] of this.#dirTimes) {
+      const stat = this.#root.lstatOrNone(path);
+      if (stat && isDirMode(stat.mode)) this.#root.utimes(path, accessTime(header), bound(header.mtime));
+    }
+  }
+
+  closeFile(): void {
+    const file = this.#file;
+    this.#file = undefined;
+    if (file) closeSync(file.fd);
+  }
+
+  #makeParent(dir: string): void {
+    if (dir === '.' || dir === this.#lastParent) return;
+    this.#root.mkdirAll(dir, 0o755, (made) => this.#parents.copyTo(this.#root, made));
+    this.#lastParent = dir;
+  }
+
+  /** Removes what is in the way; two directories are merged. */
+  #clear(path: string, header: TarHeader): void {
+    const stat = this.#root.lstatOrNone(path);
+    if (!stat || (isDirMode(stat.mode) && header.type === TarType.dir)) return;
+    this.#root.removeAll(path);
+    this.#lastParent = undefined;
+  }
+
+  #create(path: string, header: TarHeader): void {
+    const root = this.#root;
+    switch (header.type) {
+      case TarType.file:
+        this.#file = { fd: root.createFile(path, 0o600), path, header };
+        return;
+      case TarType.dir:
+        if (!root.lstatOrNone(path)) root.mkdir(path, header.mode);
+        this.#dirTimes.set(path, header);
+        break;
+      case TarType.link:
+        root.link(cleanPath(`/${cleanPath(header.linkname)}`), path);
+        break;
+      case TarType.symlink:
+        root.symlink(header.linkname, path);
+        break;
+      case TarType.char:
+      case TarType.block:
+      case TarType.fifo: {
+        const type = { [TarType.char]: S_IFCHR, [TarType.block]: S_IFBLK, [TarType.fifo]: S_IFIFO }[
+          header.type
+        ];
+        root.mknod(path, type! | (header.mode & 0o7777), header.devMajor, header.devMinor);
+        break;
+      }
+      default:
+        throw new BuildError(`unhandled tar header type ${header.type.charCodeAt(0)}`, {
+          code: Code.invalidArgument,
+        });
+    }
+    root.lchown(path, header.uid, header.gid);
+    this.#xattrs(path, header);
+    if (!isSymlinkMode(root.lstat(path).mode)) root.chmod(path, header.mode);
+    root.utimes(path, accessTime(header), bound(header.mtime));
+  }
+
+  #xattrs(path: string, header: TarHeader): void {
+    for (const [name, value] of header.xattrs ?? []) setXattr(this.#root, path, name, value);
+  }
+
+  #whiteout(header: TarHeader, dir: string, name: string): void {
+    if (name === OPAQUE_MARK) {
+      if (this.#overlay) this.#root.setXattr(dir, OPAQUE_XATTR, Buffer.from('y'));
+      else this.#removeUnwritten(dir);
+      return;
+    }
+    const hidden = name.slice(WHITEOUT_PREFIX.length);
+    if (hidden === '' || hidden === '.' || hidden === '..')
+      throw new BuildError(`invalid whiteout name: ${name}: invalid archive`, { code: Code.invalidArgument });
+    const path = dir === '.' ? hidden : `${dir}/${hidden}`;
+    if (this.#overlay) {
+      this.#hide(header, path);
+      return;
+    }
+    this.#root.removeAll(path);
+    this.#lastParent = undefined;
+  }
+
+  #hide(header: TarHeader, path: string): void {
+    try {
+      this.#root.mknod(path, S_IFCHR, 0, 0);
+    } catch (error) {
+      if (errno(error) !== 'EEXIST') throw error;
+      // The layer holds the name itself: only what lies below is hidden.
+      if (isDirMode(this.#root.lstat(path).mode)) this.#root.setXattr(path, OPAQUE_XATTR, Buffer.from('y'));
+      return;
+    }
+    this.#root.lchown(path, header.uid, header.gid);
+  }
+
+  #removeUnwritten(dir: string): void {
+    for (const name of this.#root.readdir(dir)) {
+      const path = dir === '.' ? name : `${dir}/${name}`;
+      if (!this.#written.has(path)) this.#root.removeAll(path);
+      else if (isDirMode(this.#root.lstat(path).mode)) this.#removeUnwritten(path);
+    }
+    this.#lastParent = undefined;
+  }
+}
+
+/** Attributes that the file system cannot keep are left out, as are `user.` ones of special files. */
+function setXattr(root: Rootfs, path: string, name: string, value: Uint8Array): void {
+  try {
+    root.setXattr(path, name, value);
+  } catch (error) {
+    const code = errno(error);
+    if (code === 'EOPNOTSUPP' || code === 'ENOTSUP') return;
+    const { mode } = root.lstat(path);
+    if (code === 'EPERM' && name.startsWith('user.') && !isRegularMode(mode) && !isDirMode(mode)) return;
+    throw BuildError.wrap(
+      error,
+      `failed to setxattr ${JSON.stringify(path)} for key ${JSON.stringify(name)}`,
+    );
+  }
+}
+
+/** Times before 1970 become 1970. */
+function bound(time: TarTime): TarTime {
+  return time.sec < 0 ? { sec: 0, nsec: 0 } : time;
+}
+
+/** Not before the modification. */
+function accessTime(header: TarHeader): TarTime {
+  const { atime, mtime } = header;
+  if (!atime) return bound(mtime);
+  const later = atime.sec > mtime.sec || (atime.sec === mtime.sec && atime.nsec > mtime.nsec);
+  return bound(later ? atime : mtime);
+}

@@ -1,0 +1,200 @@
+import { closeSync, createReadStream, openSync, readSync } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+import {
+  constants,
+  createGunzip,
+  createZstdCompress,
+  createZstdDecompress,
+  crc32,
+  deflateRaw,
+} from 'node:zlib';
+import { BuildError, Code } from '../base/errors.ts';
+
+/** How a layer blob is packed; `estargz` is gzip with a table of contents. */
+export type BlobCompression = 'uncompressed' | 'gzip' | 'zstd';
+
+const READ_BYTES = 1 << 20;
+const DICTIONARY_BYTES = 32 * 1024;
+/** Blocks that are compressed at the same time. */
+const MAX_BLOCKS = 4;
+const DEFAULT_GZIP_LEVEL = -1;
+const DEFAULT_ZSTD_LEVEL = 3;
+
+/** By the first bytes; anything unknown is taken as uncompressed. */
+export function detectCompression(head: Uint8Array): BlobCompression {
+  if (head[0] === 0x1f && head[1] === 0x8b && head[2] === 0x08) return 'gzip';
+  if (head[0] === 0x28 && head[1] === 0xb5 && head[2] === 0x2f && head[3] === 0xfd) return 'zstd';
+  // A skippable zstd frame may come first.
+  if (
+    head[0] !== undefined &&
+    (head[0] & 0xf0) === 0x50 &&
+    head[1] === 0x2a &&
+    head[2] === 0x4d &&
+    head[3] === 0x18
+  )
+    return 'zstd';
+  return 'uncompressed';
+}
+
+/** The compression of a file by its first bytes. */
+export function detectFileCompression(path: string): BlobCompression {
+  const head = Buffer.alloc(4);
+  const fd = openSync(path, 'r');
+  try {
+    return detectCompression(head.subarray(0, readSync(fd, head, 0, 4, 0)));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Uncompressed bytes of a blob file, whatever its compression. Stopping early closes everything. */
+export async function* readBlob(path: string): AsyncGenerator<Buffer, void, void> {
+  const compression = detectFileCompression(path);
+  const file = createReadStream(path, { highWaterMark: READ_BYTES });
+  if (compression === 'uncompressed') {
+    yield* file as AsyncIterable<Buffer>;
+    return;
+  }
+  const options = { chunkSize: READ_BYTES / 4 };
+  const unpack = compression === 'gzip' ? createGunzip(options) : createZstdDecompress(options);
+  const piped = pipeline(file, unpack);
+  // The same error comes out of the iteration.
+  piped.catch(() => {});
+  try {
+    yield* unpack as AsyncIterable<Buffer>;
+  } finally {
+    file.destroy();
+    unpack.destroy();
+  }
+}
+
+/** Compresses chunks into bytes for `write`, which are called in order. */
+export interface Compressor {
+  /** Waits while too much is in work. The chunk must not change afterwards. */
+  push(chunk: Buffer): Promise<void>;
+  finish(): Promise<void>;
+  /** Drops everything; needed when finish is not reached. */
+  destroy(): void;
+}
+
+/**
+ * The output depends on the chunks and the level only, never on timing or the number of threads.
+ * @param level gzip 0-9, zstd 0-22; the default of the kind when undefined
+ */
+export function createCompressor(
+  kind: BlobCompression,
+  level: number | undefined,
+  write: (bytes: Uint8Array) => void,
+): Compressor {
+  if (kind === 'gzip') return new GzipCompressor(level ?? DEFAULT_GZIP_LEVEL, write);
+  if (kind === 'zstd') return new ZstdCompressor(level ?? DEFAULT_ZSTD_LEVEL, write);
+  return {
+    push: async (chunk) => write(chunk),
+    finish: async () => {},
+    destroy: () => {},
+  };
+}
+
+/** Header of Go's gzip writer: no name, no time, unknown system; the level's hint byte. */
+function gzipHeader(level: number): Uint8Array {
+  return Uint8Array.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, level === 9 ? 2 : level === 1 ? 4 : 0, 255);
+}
+
+/**
+ * One gzip member out of blocks that are compressed side by side in the thread pool: each ends on a byte boundary
+ * and starts with the end of the one before as dictionary.
+ */
+class GzipCompressor implements Compressor {
+  readonly #level: number;
+  readonly #write: (bytes: Uint8Array) => void;
+  readonly #inWork: Promise<Buffer>[] = [];
+  #dictionary: Buffer | undefined;
+  #crc = 0;
+  #size = 0;
+
+  constructor(level: number, write: (bytes: Uint8Array) => void) {
+    this.#level = level;
+    this.#write = write;
+    write(gzipHeader(level));
+  }
+
+  async push(chunk: Buffer): Promise<void> {
+    if (chunk.length === 0) return;
+    this.#crc = crc32(chunk, this.#crc);
+    this.#size += chunk.length;
+    const block = this.#deflate(chunk, constants.Z_SYNC_FLUSH);
+    // Handled where it is awaited.
+    block.catch(() => {});
+    this.#inWork.push(block);
+    this.#dictionary = chunk.subarray(Math.max(0, chunk.length - DICTIONARY_BYTES));
+    if (this.#inWork.length >= MAX_BLOCKS) this.#write(await this.#inWork.shift()!);
+  }
+
+  async finish(): Promise<void> {
+    for (const block of this.#inWork.splice(0)) this.#write(await block);
+    // An empty final block: the ones before are all alike, whichever is last.
+    this.#write(Uint8Array.of(3, 0));
+    const tail = Buffer.alloc(8);
+    tail.writeUInt32LE(this.#crc, 0);
+    tail.writeUInt32LE(this.#size % 0x1_0000_0000, 4);
+    this.#write(tail);
+  }
+
+  destroy(): void {
+    this.#inWork.length = 0;
+  }
+
+  #deflate(chunk: Buffer, finishFlush: number): Promise<Buffer> {
+    const dictionary = this.#dictionary;
+    const options = { level: this.#level, finishFlush, chunkSize: READ_BYTES / 8 };
+    return new Promise((resolve, reject) => {
+      const done = (error: Error | null, result: Buffer): void => (error ? reject(error) : resolve(result));
+      deflateRaw(chunk, dictionary ? { ...options, dictionary } : options, done);
+    });
+  }
+}
+
+class ZstdCompressor implements Compressor {
+  readonly #stream;
+  readonly #drained: Promise<void>;
+  #failure: unknown;
+
+  constructor(level: number, write: (bytes: Uint8Array) => void) {
+    this.#stream = createZstdCompress({
+      chunkSize: READ_BYTES / 4,
+      params: { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 },
+    });
+    this.#drained = this.#drain(write);
+    this.#drained.catch((error: unknown) => {
+      this.#failure = error;
+    });
+  }
+
+  async #drain(write: (bytes: Uint8Array) => void): Promise<void> {
+    for await (const bytes of this.#stream as AsyncIterable<Buffer>) write(bytes);
+  }
+
+  async push(chunk: Buffer): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    await new Promise<void>((resolve, reject) =>
+      this.#stream.write(chunk, (error) => (error ? reject(error) : resolve())),
+    );
+  }
+
+  async finish(): Promise<void> {
+    this.#stream.end();
+    await this.#drained;
+  }
+
+  destroy(): void {
+    this.#stream.destroy();
+  }
+}
+
+/** @throws BuildError when the level is out of the kind's range */
+export function checkLevel(kind: BlobCompression, level: number | undefined): void {
+  const most = kind === 'zstd' ? 22 : kind === 'gzip' ? 9 : undefined;
+  if (level === undefined || most === undefined) return;
+  if (!Number.isInteger(level) || level < 0 || level > most)
+    throw new BuildError(`invalid compression level ${level} for ${kind}`, { code: Code.invalidArgument });
+}
