@@ -24,6 +24,8 @@ export interface GrpcChannel extends Disposable {
   /** Resolves when the connection is gone, with the reason if it did not end in order. */
   readonly closed: Promise<BuildError | undefined>;
   readonly isOpen: boolean;
+  /** Resolves when the server has introduced itself, or the connection has ended. Calls need not wait for it. */
+  readonly ready: Promise<void>;
 }
 
 /** Makes a channel of an established byte stream: a socket, a tunnel, a process's stdio. The stream belongs to it. */
@@ -42,6 +44,7 @@ class Channel implements GrpcChannel {
   readonly #authority: string;
   readonly #userAgent: string;
   readonly closed: Promise<BuildError | undefined>;
+  readonly ready: Promise<void>;
   #failure: BuildError | undefined;
 
   constructor(session: ClientHttp2Session, transport: Duplex, authority: string, userAgent: string) {
@@ -57,7 +60,13 @@ class Channel implements GrpcChannel {
     session.on('goaway', (code) => {
       if (code !== 0) this.#lost(new Error(`connection refused further work (code ${code})`));
     });
-    session.on('close', () => resolve(this.#failure));
+    const introduced = Promise.withResolvers<void>();
+    this.ready = introduced.promise;
+    session.once('remoteSettings', () => introduced.resolve());
+    session.on('close', () => {
+      introduced.resolve();
+      resolve(this.#failure);
+    });
     if (session.connecting)
       session.once('connect', () => session.setLocalWindowSize(CONNECTION_WINDOW_BYTES));
     else session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);

@@ -247,21 +247,20 @@ class Call extends CallStream<unknown, unknown> implements ServerCall {
       return;
     }
     stream.once('wantTrailers', () => {
-      if (!stream.destroyed) stream.sendTrailers(trailers);
+      if (stream.destroyed) return;
+      stream.sendTrailers(trailers);
+      this.#release();
     });
     stream.end();
-    this.#release();
   }
 
-  /** Once everything is written: the rest of what the caller may still send is not wanted. */
+  /** Once all is on its way: the rest of what the caller may still send is not wanted. */
   #release(): void {
     const stream = this.#stream;
-    const drop = (): void => {
+    setImmediate(() => {
       if (!stream.destroyed && !stream.closed && !stream.readableEnded) stream.close(0);
       this.discard();
-    };
-    if (stream.writableFinished) setImmediate(drop);
-    else stream.once('finish', () => setImmediate(drop));
+    });
   }
 }
 

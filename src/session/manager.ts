@@ -51,10 +51,10 @@ export class SessionManager {
    */
   async handle(stream: Duplex, metadata: Metadata, signal: AbortSignal): Promise<void> {
     const id = metadata.get(SESSION_ID) ?? '';
-    const session = new ConnectedSession(id, metadata, connectGrpc(stream, { authority: 'localhost' }));
-    this.#sessions.get(id)?.end(canceled());
-    this.#sessions.set(id, session);
-    for (const wake of [...this.#waiting]) wake();
+    const channel = connectGrpc(stream, { authority: 'localhost' });
+    const session = new ConnectedSession(id, metadata, channel);
+    // Its first calls may carry very long metadata, for which the other side's settings must be known.
+    channel.ready.then(() => this.#register(session));
     const onAbort = (): void => session.end(canceled());
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
@@ -65,6 +65,13 @@ export class SessionManager {
       if (this.#sessions.get(id) === session) this.#sessions.delete(id);
       stream.destroy();
     }
+  }
+
+  #register(session: ConnectedSession): void {
+    if (session.signal.aborted) return;
+    this.#sessions.get(session.id)?.end(canceled());
+    this.#sessions.set(session.id, session);
+    for (const wake of [...this.#waiting]) wake();
   }
 
   /** The session now, if it is connected. A `prefix:` before the id is ignored. */
