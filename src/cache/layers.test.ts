@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { digestOf } from '../base/digest.ts';
 import { Code, hasCode } from '../base/errors.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { openTestCache, packLayer, tarJobs, tarOf } from '../testing/cache.ts';
+import { countedLayerJobs, openTestCache, packLayer, tarOf } from '../testing/cache.ts';
 import { withMounted } from '../testing/contracts/snapshot.ts';
 import { openTestStore, temporaryRoot, temporaryStore } from '../testing/store.ts';
 import { MissingProvidersError } from './core.ts';
@@ -65,7 +65,7 @@ function providerOf(layer: Layer, failAfter?: number) {
 
 async function cache() {
   const fixture = await temporaryStore();
-  const jobs = tarJobs();
+  const jobs = countedLayerJobs(fixture.store);
   const refs = openTestCache(fixture.store, jobs);
   return { ...fixture, jobs, refs, [Symbol.asyncDispose]: () => fixture[Symbol.asyncDispose]() };
 }
@@ -174,7 +174,7 @@ test('a lazy ref without provider is a miss (F4)', async () => {
   let id = '';
   {
     await using store = openTestStore(root.path);
-    const refs = openTestCache(store, tarJobs());
+    const refs = openTestCache(store);
     await using ref = await refs.getByBlob(layer.descriptor, undefined, { ...providerOf(layer) });
     id = ref.id;
     await assert.rejects(
@@ -187,7 +187,7 @@ test('a lazy ref without provider is a miss (F4)', async () => {
     );
   }
   await using store = openTestStore(root.path);
-  const refs = openTestCache(store, tarJobs());
+  const refs = openTestCache(store);
   await assert.rejects(refs.get(id), (e) => {
     assert.ok(e instanceof MissingProvidersError);
     assert.match(e.message, /missing descriptor handlers/);
@@ -298,7 +298,7 @@ test('a pulled layer keeps its blob and origin for export', async () => {
 
 test('a failing diff leaves nothing behind', async () => {
   await using fixture = await temporaryStore();
-  const jobs = tarJobs();
+  const jobs = countedLayerJobs(fixture.store);
   const refs = openTestCache(fixture.store, {
     ...jobs,
     diff: async ({ output }) => {

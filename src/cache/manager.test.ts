@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Code, hasCode } from '../base/errors.ts';
 import { mountsUnder } from '../sys/mountinfo.ts';
-import { openTestCache, tarJobs } from '../testing/cache.ts';
+import { countedLayerJobs, openTestCache } from '../testing/cache.ts';
 import { withMounted } from '../testing/contracts/snapshot.ts';
 import { openTestStore, temporaryRoot, temporaryStore } from '../testing/store.ts';
 import { isLocked } from './core.ts';
@@ -13,7 +13,7 @@ import type { ImmutableRef, MutableRef, NewRecordOptions } from './ref.ts';
 
 async function cache() {
   const fixture = await temporaryStore();
-  const jobs = tarJobs();
+  const jobs = countedLayerJobs(fixture.store);
   return {
     ...fixture,
     jobs,
@@ -51,7 +51,7 @@ test('steps stack up and are found by id, also after a restart', async () => {
   let id = '';
   {
     await using store = openTestStore(root.path);
-    const refs = openTestCache(store, tarJobs());
+    const refs = openTestCache(store);
     await using a = await step(refs, undefined, 'a');
     await using b = await step(refs, a, 'b');
     assert.deepEqual(await list(b), ['a', 'b']);
@@ -59,7 +59,7 @@ test('steps stack up and are found by id, also after a restart', async () => {
     id = b.id;
   }
   await using store = openTestStore(root.path);
-  const refs = openTestCache(store, tarJobs());
+  const refs = openTestCache(store);
   await using b = await refs.get(id);
   assert.deepEqual(await list(b), ['a', 'b']);
   assert.equal(b.record.description, 'step b');
@@ -137,14 +137,14 @@ test('an immutable ref of a mutable is found after a restart and shares its snap
   let ids = ['', ''];
   {
     await using store = openTestStore(root.path);
-    const refs = openTestCache(store, tarJobs());
+    const refs = openTestCache(store);
     await using source = await refs.newMutable(undefined, { retain: true });
     await write(source, 'one', '1');
     await using first = await source.commit();
     ids = [source.id, first.id];
   }
   await using store = openTestStore(root.path);
-  const refs = openTestCache(store, tarJobs());
+  const refs = openTestCache(store);
   {
     await using first = await refs.get(ids[1]!);
     assert.deepEqual(await list(first), ['one']);
@@ -160,7 +160,7 @@ test('an immutable ref of a mutable is found after a restart and shares its snap
 test('the next start drops what was being written', async () => {
   await using root = temporaryRoot();
   const store = openTestStore(root.path);
-  const refs = openTestCache(store, tarJobs());
+  const refs = openTestCache(store);
   const kept = await step(refs, undefined, 'a');
   const half = await refs.newMutable(kept);
   const retained = await refs.newMutable(undefined, { retain: true });
@@ -168,7 +168,7 @@ test('the next start drops what was being written', async () => {
   store.db[Symbol.dispose]();
 
   await using again = openTestStore(root.path);
-  const reopened = openTestCache(again, tarJobs());
+  const reopened = openTestCache(again);
   assert.equal(await again.gc(), 1);
   assert.deepEqual((await reopened.diskUsage()).map((r) => r.id).sort(), [kept.id, retained.id].sort());
   await using ref = await reopened.get(kept.id);

@@ -94,8 +94,8 @@ export function keepBytes(rule: PruneOptions, total: number, free: number): numb
   let keep = rule.maxUsedSpace ?? 0;
   const excess = (rule.minFreeSpace ?? 0) - free;
   if (rule.minFreeSpace && excess > 0) keep = keep === 0 ? total - excess : Math.min(keep, total - excess);
-  // Enough is free and nothing else is asked for.
-  else if (rule.minFreeSpace && keep === 0) keep = total;
+  // Enough is free and nothing else is asked for: nothing goes.
+  else if (rule.minFreeSpace && keep === 0) keep = total + 1;
   // A cap below one byte is still a cap.
   return Math.max(keep, rule.reservedSpace ?? 0, 1);
 }
