@@ -58,7 +58,7 @@ export function goStruct<T>(
     const struct: Record<string, unknown> = {};
     for (const { name, value, omitEmpty: omit } of fields) {
       const v = value(of);
-      if (!omit || !isEmpty(v)) struct[name] = v;
+      if (!omit || !isEmpty(v)) struct[name] = v ?? null;
     }
     return struct;
   };
