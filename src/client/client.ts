@@ -1,0 +1,171 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BuildError, Code, hasCode, isCanceled } from '../base/errors.ts';
+import { ControlDefinition } from '../pb/control.ts';
+import { connectGrpc, type GrpcChannel } from '../rpc/client.ts';
+import { statusText } from '../rpc/status.ts';
+import type { ServiceDefinition, Client as TypedClient } from '../rpc/types.ts';
+import { dial } from './dial.ts';
+import type { SolveRequest, SolveResult } from './solve-types.ts';
+import type {
+  BuildkitVersion,
+  CallOptions,
+  ConnectOptions,
+  PruneRequest,
+  UsageInfo,
+  WorkerInfo,
+} from './types.ts';
+import { pruneToWire, usageFromWire, versionFromWire, workerFromWire } from './wire.ts';
+
+const DIAL_TIMEOUT_MS = 5_000;
+const WAIT_INTERVAL_MS = 1_000;
+
+/** A client of the daemon at `address`. Nothing is dialed before the first call. Close it to let the process end. */
+export function connect(address: string, options: ConnectOptions = {}): Client {
+  return new Client(address, options);
+}
+
+/**
+ * A daemon as its users see it. Every call throws BuildError: what failed, colon, the daemon's
+ * code and text; Unavailable when nobody answers.
+ */
+export class Client implements Disposable {
+  readonly address: string;
+  readonly #options: ConnectOptions;
+  #channel: Promise<GrpcChannel> | undefined;
+
+  constructor(address: string, options: ConnectOptions) {
+    this.address = address;
+    this.#options = options;
+  }
+
+  async listWorkers(
+    options: CallOptions & { readonly filters?: readonly string[] } = {},
+  ): Promise<WorkerInfo[]> {
+    return await named('failed to list workers', async () => {
+      const control = await this.service(ControlDefinition);
+      const response = await control.listWorkers(
+        { filter: [...(options.filters ?? [])] },
+        callOptions(options),
+      );
+      return response.record.map(workerFromWire);
+    });
+  }
+
+  async info(options: CallOptions = {}): Promise<{ readonly buildkitVersion: BuildkitVersion }> {
+    return await named('failed to call info', async () => {
+      const control = await this.service(ControlDefinition);
+      const response = await control.info({}, callOptions(options));
+      return { buildkitVersion: versionFromWire(response.buildkitVersion) };
+    });
+  }
+
+  /** Resolves when the daemon answers; asks once a second. Aborting `signal` gives up. */
+  async wait(options: CallOptions = {}): Promise<void> {
+    for (;;) {
+      try {
+        await this.info(options);
+        return;
+      } catch (error) {
+        if (hasCode(error, Code.unimplemented)) return; // an old daemon, but it has answered
+        if (!hasCode(error, Code.unavailable)) throw error;
+      }
+      await sleep(WAIT_INTERVAL_MS, undefined, callOptions(options));
+    }
+  }
+
+  /** Cache records, smallest first. */
+  async diskUsage(
+    options: CallOptions & { readonly filters?: readonly string[] } = {},
+  ): Promise<UsageInfo[]> {
+    return await named('failed to call diskusage', async () => {
+      const control = await this.service(ControlDefinition);
+      const request = { filter: [...(options.filters ?? [])], ageLimit: 0n };
+      const response = await control.diskUsage(request, callOptions(options));
+      return response.record
+        .map(usageFromWire)
+        .sort((a, b) => a.size - b.size || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
+    });
+  }
+
+  /** Removes cache records and yields each as it goes. */
+  async *prune(request: PruneRequest, options: CallOptions = {}): AsyncGenerator<UsageInfo> {
+    try {
+      const control = await this.service(ControlDefinition);
+      for await (const record of control.prune(pruneToWire(request), callOptions(options)))
+        yield usageFromWire(record);
+    } catch (error) {
+      throw prefixed(error, 'failed to call prune');
+    }
+  }
+
+  /** Runs a build; aborting the request's signal cancels it at the daemon. */
+  async solve(request: SolveRequest): Promise<SolveResult> {
+    const { solve } = await import('./solve.ts');
+    return await solve(this, request);
+  }
+
+  /** Typed calls of one of the daemon's services, over the shared connection. */
+  async service<S extends ServiceDefinition>(definition: S): Promise<TypedClient<S>> {
+    return (await this.channel()).client(definition);
+  }
+
+  close(): void {
+    const channel = this.#channel;
+    this.#channel = undefined;
+    channel?.then(
+      (open) => open.destroy(),
+      () => {}, // it was never made
+    );
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** The connection, dialed if there is none. It belongs to the client. */
+  async channel(): Promise<GrpcChannel> {
+    const open = await this.#channel;
+    if (open?.isOpen) return open;
+    this.#channel = this.#dial();
+    try {
+      return await this.#channel;
+    } catch (error) {
+      this.#channel = undefined;
+      throw error;
+    }
+  }
+
+  async #dial(): Promise<GrpcChannel> {
+    const { timeoutMs = DIAL_TIMEOUT_MS, signal } = this.#options;
+    const signals = [signal, timeoutMs > 0 ? AbortSignal.timeout(timeoutMs) : undefined];
+    const limit = AbortSignal.any(signals.filter((s) => s !== undefined));
+    const { stream, authority } = await dial(this.address, this.#options, limit);
+    return connectGrpc(stream, { authority });
+  }
+}
+
+/** The part of the options that calls take. */
+export function callOptions(options: CallOptions): { signal?: AbortSignal } {
+  return options.signal ? { signal: options.signal } : {};
+}
+
+async function named<T>(what: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw prefixed(error, what);
+  }
+}
+
+/** `what: Code: text`, as upstream's client words the daemon's errors. */
+export function prefixed(error: unknown, what: string): BuildError {
+  const own = BuildError.from(error);
+  const message = `${what}: ${statusText(own)}`;
+  const code = isCanceled(error) ? Code.canceled : own.code;
+  return new BuildError(message, {
+    code,
+    cause: own,
+    details: own.details,
+    ...(own.hint === undefined ? {} : { hint: own.hint }),
+  });
+}

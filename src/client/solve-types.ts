@@ -1,0 +1,61 @@
+import type { FileSink } from '../session/host/filesend.ts';
+import type { SecretSource } from '../session/host/secrets.ts';
+import type { SolveStatus } from './types.ts';
+
+export type { FileSink, SecretSource };
+
+/** Where one result of a build goes (FEATURES L6, N2). */
+export interface ExportEntry {
+  /** `image`, `oci`, `docker`, `local`, `tar`. */
+  readonly type: string;
+  readonly attrs: Readonly<Record<string, string>>;
+  /** Receives the file of `oci`, `docker` and `tar`; opened when the daemon begins to send. */
+  readonly output?: (metadata: Readonly<Record<string, string>>) => Promise<FileSink | undefined>;
+  /** Receives the files of `local`. */
+  readonly outputDir?: string;
+}
+
+/** An ssh agent lent to the build: sockets or keys; without paths the agent of `SSH_AUTH_SOCK`. */
+export interface SshSource {
+  readonly id: string;
+  readonly paths: readonly string[];
+  /** The one path is a socket passed on byte by byte. */
+  readonly raw: boolean;
+}
+
+/** TLS of a registry's token server (`--registry-auth-tlscontext`). */
+export interface RegistryTls {
+  readonly insecure: boolean;
+  readonly rootCas: readonly string[];
+  readonly keyPairs: readonly { readonly key: string; readonly cert: string }[];
+}
+
+export interface SolveRequest {
+  /** Marshaled LLB definition; exactly one of this and `frontend` is given. */
+  readonly definition?: Uint8Array;
+  readonly frontend?: string;
+  readonly frontendAttrs?: Readonly<Record<string, string>>;
+  /** Folders the build may read, by name. */
+  readonly localDirs?: Readonly<Record<string, string>>;
+  readonly exports?: readonly ExportEntry[];
+  readonly secrets?: readonly SecretSource[];
+  readonly ssh?: readonly SshSource[];
+  /** By registry host. */
+  readonly registryTls?: Readonly<Record<string, RegistryTls>>;
+  readonly allowedEntitlements?: readonly string[];
+  /** Name of the build at the daemon; random when absent. */
+  readonly ref?: string;
+  /** Key under which local sources are kept between builds of different clients. */
+  readonly sharedKey?: string;
+  readonly onStatus?: (status: SolveStatus) => void;
+  /** Aborting cancels the build. */
+  readonly signal?: AbortSignal;
+}
+
+export interface SolveResult {
+  readonly ref: string;
+  /** What exporters and frontend say of the result (FEATURES B8). */
+  readonly exporterResponse: Readonly<Record<string, string>>;
+  /** Metadata of the frontend's result. */
+  readonly metadata: Readonly<Record<string, Uint8Array>>;
+}

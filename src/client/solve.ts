@@ -1,0 +1,210 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BuildError, invalidArgument, isCanceled } from '../base/errors.ts';
+import { ControlDefinition, type SolveRequest as WireRequest } from '../pb/control.ts';
+import { Definition, Op } from '../pb/ops.ts';
+import type { RegisteredService } from '../rpc/server.ts';
+import { type ExportTarget, fileSendService } from '../session/host/filesend.ts';
+import { fileSyncService } from '../session/host/filesync.ts';
+import { newSessionId, SessionHost } from '../session/host/host.ts';
+import { secretsService } from '../session/host/secrets.ts';
+import { lendingServices } from './attachables.ts';
+import { type Client, prefixed } from './client.ts';
+import { runGateway } from './gateway.ts';
+import type { ExportEntry, SolveRequest, SolveResult } from './solve-types.ts';
+import { statusFromWire } from './wire.ts';
+
+/** Progress that stays silent for this long after the build's end is over (FEATURES B26). */
+const STATUS_SILENCE_MS = 5_000;
+/** How long a failed gateway waits for the build to end with its error. */
+const GATEWAY_GRACE_MS = 5_000;
+
+/**
+ * One build, as upstream's client runs it: a session, Control.Solve held open, the solve inside it
+ * through the gateway, and the progress stream beside them (FEATURES N3, B9 c).
+ */
+export async function solve(client: Client, request: SolveRequest): Promise<SolveResult> {
+  check(request);
+  const ref = request.ref ?? newSessionId();
+  const signal = request.signal ?? new AbortController().signal;
+  await client.listWorkers({ signal }).catch((error: unknown) => {
+    throw BuildError.wrap(error, 'listing workers for Build');
+  });
+  const host = new SessionHost({
+    services: await sessionServices(request),
+    ...(request.sharedKey === undefined ? {} : { sharedKey: request.sharedKey }),
+  });
+  const channel = await client.channel();
+  const sessionEnd = new AbortController();
+  const statusEnd = new AbortController();
+  const buildEnd = new AbortController();
+  const session = host.run(channel, sessionEnd.signal).catch((error: unknown) => {
+    buildEnd.abort(error); // without its session the build cannot go on
+    throw error;
+  });
+  session.catch(() => {}); // told by the build
+  const status = followStatus(client, ref, statusEnd, request);
+  status.done.catch(() => {});
+  try {
+    const result = await build(client, request, ref, host.id, AbortSignal.any([signal, buildEnd.signal]));
+    return { ref, ...result };
+  } finally {
+    status.finish();
+    sessionEnd.abort();
+    await session.catch(() => {});
+    await status.done;
+  }
+}
+
+function check(request: SolveRequest): void {
+  if (request.frontend && request.definition)
+    throw invalidArgument(`invalid definition for frontend ${request.frontend}`);
+  if (!request.frontend && !request.definition) throw invalidArgument('invalid empty definition');
+  for (const { type, output, outputDir } of request.exports ?? []) {
+    const file = type === 'oci' || type === 'docker' || type === 'tar';
+    if (output && !file) throw invalidArgument(`output file writer is not supported by ${type} exporter`);
+    if (outputDir !== undefined && type !== 'local')
+      throw invalidArgument(`output directory is not supported by ${type} exporter`);
+    if (file && !output) throw invalidArgument(`output file writer is required for ${type} exporter`);
+    if (type === 'local' && !outputDir)
+      throw invalidArgument(`output directory is required for ${type} exporter`);
+  }
+}
+
+async function sessionServices(request: SolveRequest): Promise<RegisteredService[]> {
+  const services: RegisteredService[] = [];
+  const dirs = offeredDirs(request);
+  if (Object.keys(dirs).length > 0) services.push(fileSyncService(dirs));
+  if (request.secrets?.length) services.push(await secretsService(request.secrets, process.env));
+  services.push(...(await lendingServices(request)));
+  const targets = new Map<number, ExportTarget>();
+  for (const [index, entry] of (request.exports ?? []).entries()) {
+    const target = targetOf(entry);
+    if (target) targets.set(index, target);
+  }
+  const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+  if (targets.size > 0) services.push(fileSendService(targets, owner));
+  return services;
+}
+
+/** All folders, or for a definition those that it reads. */
+function offeredDirs(request: SolveRequest): Record<string, string> {
+  const dirs = request.localDirs ?? {};
+  if (!request.definition) return { ...dirs };
+  const offered: Record<string, string> = {};
+  for (const bytes of Definition.decode(request.definition).def) {
+    const { op } = Op.decode(bytes);
+    if (op?.$case !== 'source' || !op.value.identifier.startsWith('local://')) continue;
+    const name = op.value.identifier.slice('local://'.length);
+    const dir = dirs[name];
+    if (dir === undefined) throw invalidArgument(`local directory ${name} not enabled`);
+    offered[name] = dir;
+  }
+  return offered;
+}
+
+function targetOf(entry: ExportEntry): ExportTarget | undefined {
+  if (entry.output) return { kind: 'file', open: entry.output };
+  if (entry.outputDir === undefined) return undefined;
+  const mode = entry.attrs.mode ?? '';
+  if (mode !== '' && mode !== 'copy' && mode !== 'delete')
+    throw invalidArgument(`invalid local exporter mode ${JSON.stringify(mode)}`);
+  return { kind: 'directory', dir: entry.outputDir, ...(mode === 'delete' ? { mirror: true } : {}) };
+}
+
+async function build(
+  client: Client,
+  request: SolveRequest,
+  ref: string,
+  session: string,
+  signal: AbortSignal,
+): Promise<Omit<SolveResult, 'ref'>> {
+  const control = await client.service(ControlDefinition);
+  const gatewayFailed = new AbortController();
+  const solveSignal = AbortSignal.any([signal, gatewayFailed.signal]);
+  const solved = control.solve(wireRequest(request, ref, session), { signal: solveSignal });
+  const gateway = runGateway(client, {
+    ref,
+    frontendAttrs: request.frontendAttrs ?? {},
+    signal,
+    ...(request.definition && { definition: request.definition }),
+    ...(request.frontend && { frontend: request.frontend }),
+  });
+  gateway.catch(async () => {
+    // The build ends with the same error; should it not, it is ended here.
+    await Promise.race([solved.catch(() => {}), sleep(GATEWAY_GRACE_MS, undefined, { ref: false })]);
+    gatewayFailed.abort();
+  });
+  try {
+    const { ExporterResponse: exporterResponse } = await solved;
+    return { exporterResponse, metadata: await gateway };
+  } catch (error) {
+    if (gatewayFailed.signal.aborted && !signal.aborted)
+      await gateway.catch((inner: unknown) => {
+        throw prefixed(inner, 'failed to run Build function');
+      });
+    const reason: unknown = signal.aborted ? signal.reason : undefined;
+    throw prefixed(reason instanceof BuildError && isCanceled(error) ? reason : error, 'failed to solve');
+  }
+}
+
+function wireRequest(request: SolveRequest, ref: string, session: string): WireRequest {
+  const exporters = (request.exports ?? []).map(({ type, attrs }) => ({ Type: type, Attrs: { ...attrs } }));
+  return {
+    Ref: ref,
+    Definition: undefined,
+    ExporterDeprecated: exporters[0]?.Type ?? '',
+    ExporterAttrsDeprecated: exporters[0]?.Attrs ?? {},
+    Session: session,
+    Frontend: '',
+    FrontendAttrs: { ...request.frontendAttrs },
+    Cache: {
+      ExportRefDeprecated: '',
+      ImportRefsDeprecated: [],
+      ExportAttrsDeprecated: {},
+      Exports: [],
+      Imports: [],
+    },
+    Entitlements: [...(request.allowedEntitlements ?? [])],
+    FrontendInputs: {},
+    Internal: false,
+    SourcePolicy: undefined,
+    Exporters: exporters,
+    EnableSessionExporter: false,
+    SourcePolicySession: '',
+    CompatibilityVersion: 0n,
+    ProxyNetwork: false,
+  };
+}
+
+/** Passes the progress on until the daemon ends it, or falls silent after `finish`. */
+function followStatus(
+  client: Client,
+  ref: string,
+  end: AbortController,
+  request: SolveRequest,
+): { readonly done: Promise<void>; finish(): void } {
+  let silence: NodeJS.Timeout | undefined;
+  const read = async (): Promise<void> => {
+    try {
+      const control = await client.service(ControlDefinition);
+      for await (const response of control.status({ Ref: ref }, { signal: end.signal })) {
+        silence?.refresh();
+        request.onStatus?.(statusFromWire(response));
+      }
+    } catch (error) {
+      if (!end.signal.aborted && !isCanceled(error)) throw prefixed(error, 'failed to receive status');
+    } finally {
+      clearTimeout(silence);
+    }
+  };
+  let over = false;
+  const done = read().finally(() => {
+    over = true;
+  });
+  return {
+    done,
+    finish: () => {
+      if (!over) silence = setTimeout(() => end.abort(), STATUS_SILENCE_MS);
+    },
+  };
+}

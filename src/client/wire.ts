@@ -1,0 +1,131 @@
+import type { Digest } from '../base/digest.ts';
+import type * as pb from '../pb/control.ts';
+import type { Timestamp } from '../pb/google/protobuf/timestamp.ts';
+import type * as pbWorker from '../pb/worker.ts';
+import type {
+  BuildkitVersion,
+  PruneRequest,
+  SolveStatus,
+  UsageInfo,
+  VertexWarning,
+  WorkerInfo,
+} from './types.ts';
+
+/** The daemon's messages as the client's plain data. */
+const NANOS = 1_000_000_000n;
+
+function nanos(time: Timestamp | undefined): bigint | undefined {
+  return time && time.seconds * NANOS + BigInt(time.nanos);
+}
+
+function span(message: { started: Timestamp | undefined; completed: Timestamp | undefined }) {
+  const started = nanos(message.started);
+  const completed = nanos(message.completed);
+  return {
+    ...(started === undefined ? {} : { started }),
+    ...(completed === undefined ? {} : { completed }),
+  };
+}
+
+export function statusFromWire(response: pb.StatusResponse): SolveStatus {
+  return {
+    vertexes: response.vertexes.map((v) => ({
+      digest: v.digest as Digest,
+      inputs: v.inputs as Digest[],
+      name: v.name,
+      cached: v.cached,
+      error: v.error,
+      ...span(v),
+      ...(v.progressGroup && { progressGroup: v.progressGroup }),
+    })),
+    statuses: response.statuses.map((s) => ({
+      id: s.ID,
+      vertex: s.vertex as Digest,
+      name: s.name,
+      current: Number(s.current),
+      total: Number(s.total),
+      timestamp: nanos(s.timestamp) ?? 0n,
+      ...span(s),
+    })),
+    logs: response.logs.map((l) => ({
+      vertex: l.vertex as Digest,
+      stream: l.stream === 2n ? 2 : 1,
+      timestamp: nanos(l.timestamp) ?? 0n,
+      data: l.msg,
+    })),
+    warnings: response.warnings.map(warningFromWire),
+  };
+}
+
+function warningFromWire(w: pb.VertexWarning): VertexWarning {
+  const position = (p: { line: number; character: number } | undefined) => p ?? { line: 0, character: 0 };
+  return {
+    vertex: w.vertex as Digest,
+    level: Number(w.level),
+    short: w.short,
+    detail: w.detail,
+    url: w.url,
+    ...(w.info && { sourceInfo: w.info }),
+    ranges: w.ranges.map((r) => ({ start: position(r.start), end: position(r.end) })),
+  };
+}
+
+export function versionFromWire(version: pbWorker.BuildkitVersion | undefined): BuildkitVersion {
+  return version ?? { package: '', version: '', revision: '', dockerfileVersion: '' };
+}
+
+export function workerFromWire(worker: pbWorker.WorkerRecord): WorkerInfo {
+  return {
+    id: worker.ID,
+    labels: worker.Labels,
+    platforms: worker.platforms.map((p) => ({
+      architecture: p.Architecture,
+      os: p.OS,
+      variant: p.Variant,
+      osVersion: p.OSVersion,
+      osFeatures: p.OSFeatures,
+    })),
+    gcPolicy: worker.GCPolicy.map((rule) => ({
+      all: rule.all,
+      filters: rule.filters,
+      keepDuration: rule.keepDuration,
+      reservedSpace: Number(rule.reservedSpace),
+      maxUsedSpace: Number(rule.maxUsedSpace),
+      minFreeSpace: Number(rule.minFreeSpace),
+    })),
+    buildkitVersion: versionFromWire(worker.BuildkitVersion),
+    cdiDevices: worker.CDIDevices.map((device) => ({
+      name: device.Name,
+      autoAllow: device.AutoAllow,
+      annotations: device.Annotations,
+      onDemand: device.OnDemand,
+    })),
+  };
+}
+
+export function usageFromWire(record: pb.UsageRecord): UsageInfo {
+  return {
+    id: record.ID,
+    mutable: record.Mutable,
+    inUse: record.InUse,
+    size: Number(record.Size),
+    createdAt: nanos(record.CreatedAt) ?? 0n,
+    lastUsedAt: nanos(record.LastUsedAt),
+    usageCount: Number(record.UsageCount),
+    parents: record.Parents,
+    description: record.Description,
+    recordType: record.RecordType,
+    shared: record.Shared,
+  };
+}
+
+export function pruneToWire(request: PruneRequest): pb.PruneRequest {
+  return {
+    filter: [...(request.filters ?? [])],
+    all: request.all ?? false,
+    keepDuration: request.keepDuration ?? 0n,
+    reservedSpace: BigInt(Math.trunc(request.reservedSpace ?? 0)),
+    maxUsedSpace: BigInt(Math.trunc(request.maxUsedSpace ?? 0)),
+    minFreeSpace: BigInt(Math.trunc(request.minFreeSpace ?? 0)),
+  };
+}
