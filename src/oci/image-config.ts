@@ -1,6 +1,7 @@
 import { type Digest, digestOf, isDigest } from '../base/digest.ts';
 import { BuildError, invalidArgument } from '../base/errors.ts';
-import { imageJson, joinRawFields, rawFields } from './json.ts';
+import { goJson } from '../base/gojson.ts';
+import { joinRawFields, rawFields } from './raw-json.ts';
 import { hostPlatform, type Platform, platformFromJson, platformToJson } from './platform.ts';
 import { type ImageTime, parseTime } from './time.ts';
 
@@ -88,7 +89,7 @@ export function defaultImageConfig(platform: Platform = hostPlatform()): Uint8Ar
     config: { ...env, WorkingDir: '/' },
     rootfs: { type: 'layers', diff_ids: null },
   };
-  return Buffer.from(imageJson(config));
+  return Buffer.from(goJson(config));
 }
 
 /** ID of a chain of layers by their diff IDs (image-spec config.md, layer ChainID). */
@@ -168,9 +169,9 @@ export function patchImageConfig(
   if (parsed.platform.architecture === '')
     throw new BuildError('invalid image config for export: missing architecture');
   const diffIds = layers.length ? layers.map((layer) => layer.diffId) : null;
-  fields.set('rootfs', imageJson({ type: 'layers', diff_ids: diffIds }));
+  fields.set('rootfs', goJson({ type: 'layers', diff_ids: diffIds }));
   const history = applyEpoch(normalizeHistory(parsed.history, layers), options);
-  fields.set('history', history.length ? imageJson(history.map(historyToJson)) : 'null');
+  fields.set('history', history.length ? goJson(history.map(historyToJson)) : 'null');
   setCreated(fields, history, options.epoch);
   return Buffer.from(joinRawFields(fields));
 }
@@ -180,7 +181,7 @@ function applyEpoch(history: readonly HistoryEntry[], options: PatchOptions): Hi
   if (!epoch) return [...history];
   const base = options.baseConfig?.length ? parseImageConfig(options.baseConfig).history : [];
   const same = (a: HistoryEntry, b: HistoryEntry | undefined): boolean =>
-    b !== undefined && imageJson(historyToJson(a)) === imageJson(historyToJson(b));
+    b !== undefined && goJson(historyToJson(a)) === goJson(historyToJson(b));
   const diverged = history.findIndex((entry, i) => !same(entry, base[i]));
   return history.map((entry, i) =>
     diverged >= 0 && i >= diverged && (!entry.created || entry.created.ns > epoch.ns)
@@ -197,7 +198,7 @@ function setCreated(
   const present = fields.get('created');
   if (present === undefined) {
     const last = history.findLast((entry) => entry.created)?.created;
-    fields.set('created', last ? imageJson(last.text) : 'null');
+    fields.set('created', last ? goJson(last.text) : 'null');
     return;
   }
   if (!epoch || present === 'null') return;
@@ -208,5 +209,5 @@ function setCreated(
   } catch (error) {
     throw BuildError.wrap(error, `failed to unmarshal creation time ${JSON.stringify(present)}`);
   }
-  if (created.ns > epoch.ns) fields.set('created', imageJson(epoch.text));
+  if (created.ns > epoch.ns) fields.set('created', goJson(epoch.text));
 }

@@ -1,7 +1,7 @@
 import { isDigest } from '../base/digest.ts';
 import { BuildError, invalidArgument } from '../base/errors.ts';
+import { goJson, goJsonIndent, goMap } from '../base/gojson.ts';
 import type { Descriptor } from './descriptor.ts';
-import { imageJson, sortedEntries } from './json.ts';
 import { isIndexType, isManifestType, mediaTypeDockerList, mediaTypeDockerManifest } from './media-types.ts';
 import { platformFromJson, platformToJson } from './platform.ts';
 
@@ -144,7 +144,7 @@ export function descriptorToJson(descriptor: Descriptor): Fields {
 
 function sortedAnnotations(annotations: Readonly<Record<string, string>> | undefined): Fields {
   if (!annotations || Object.keys(annotations).length === 0) return {};
-  return { annotations: Object.fromEntries(sortedEntries(annotations)) };
+  return { annotations: goMap(annotations) };
 }
 
 export interface EncodeOptions {
@@ -165,5 +165,6 @@ export function encodeManifest(manifest: Manifest | ImageIndex, options: EncodeO
     ...(manifest.subject ? { subject: descriptorToJson(manifest.subject) } : {}),
     ...sortedAnnotations(manifest.annotations),
   };
-  return Buffer.from(imageJson(fields, options.indent ?? '  '));
+  const indent = options.indent ?? '  ';
+  return Buffer.from(indent === '' ? goJson(fields) : goJsonIndent(fields, indent));
 }

@@ -1,4 +1,5 @@
 import { invalidArgument } from '../base/errors.ts';
+import { goJson } from '../base/gojson.ts';
 
 const ESCAPES: Readonly<Record<string, string>> = {
   '<': '\\u003c',
@@ -13,18 +14,8 @@ function goEscapes(json: string): string {
   return json.replace(/[<>&\u2028\u2029]/g, (c) => ESCAPES[c]!);
 }
 
-/** JSON byte for byte as upstream writes it; keys in the order given (FEATURES J28). */
-export function imageJson(value: unknown, indent = ''): string {
-  return goEscapes(JSON.stringify(value, undefined, indent));
-}
-
-/** For maps: keys by code point, as Go prints them. */
-export function sortedEntries<T>(map: Readonly<Record<string, T>>): [string, T][] {
-  return Object.entries(map).sort(([a], [b]) => compareCodePoints(a, b));
-}
-
 /** Order of the UTF-8 bytes, which is that of the code points (not of UTF-16 units). */
-export function compareCodePoints(a: string, b: string): number {
+function compareCodePoints(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
@@ -57,7 +48,7 @@ export function rawFields(json: string): Map<string, string> | null {
 /** The object of these fields, keys sorted. */
 export function joinRawFields(fields: ReadonlyMap<string, string>): string {
   const keys = [...fields.keys()].sort(compareCodePoints);
-  return `{${keys.map((key) => `${imageJson(key)}:${fields.get(key)}`).join(',')}}`;
+  return `{${keys.map((key) => `${goJson(key)}:${fields.get(key)}`).join(',')}}`;
 }
 
 /** Valid JSON without white space between tokens, escaped as Go does. */
