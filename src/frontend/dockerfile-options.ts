@@ -80,7 +80,8 @@ function refuseRemoved(options: Options): void {
 
 /** Provenance is the daemon's own work; scanners are not there yet. */
 function refuseAttestations(options: Options): object {
-  if (options.has('attest:sbom') || options.has('build-arg:BUILDKIT_ATTEST_SBOM'))
+  const wanted = options.get('attest:sbom') ?? options.get('build-arg:BUILDKIT_ATTEST_SBOM');
+  if (wanted !== undefined && !wanted.split(',').includes('disabled=true'))
     throw new BuildError('SBOM attestations are not supported yet', { code: Code.unimplemented });
   return {};
 }
@@ -135,8 +136,11 @@ function parseHosts(list: string): { host: string; ip: string }[] {
 /** The spelling that steps are keyed by. */
 function shortestIp(ip: string): string {
   if (isIP(ip) === 4) return ip;
-  const mapped = /^::ffff:([0-9.]+)$/.exec(ip)?.[1];
-  return mapped ?? new URL(`http://[${ip}]`).hostname.slice(1, -1);
+  const short = new URL(`http://[${ip}]`).hostname.slice(1, -1);
+  const mapped = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(short);
+  if (!mapped) return short;
+  const words = [mapped[1]!, mapped[2]!].map((word) => Number.parseInt(word, 16));
+  return words.flatMap((word) => [word >> 8, word & 0xff]).join('.');
 }
 
 function parseSize(text: string): bigint {

@@ -2,7 +2,7 @@ import { BuildError } from '../../base/errors.ts';
 import { normalizePlatform } from '../../oci/platform.ts';
 import { hostPlatform } from '../../oci/platform.ts';
 import { NetMode } from '../../llb/ops.ts';
-import { setEnv, setHostname, setNetwork, stateOf } from '../../llb/state.ts';
+import { type State, scratch, setEnv, setHostname, setNetwork, stateOf } from '../../llb/state.ts';
 import type { Platform } from '../../oci/platform.ts';
 import { atLocation } from '../errors.ts';
 import type { ExpandOptions } from '../expand.ts';
@@ -43,7 +43,7 @@ class Conversion {
   readonly #platforms: PlatformChoice;
   readonly #stages = new StageList();
   readonly #resolver: BaseResolver;
-  readonly #tree = new LateTree();
+  #mainContext: State | undefined;
   readonly #context: DispatchContext;
 
   constructor(file: StagedFile, expansion: ExpandOptions, options: ConvertOptions) {
@@ -63,7 +63,7 @@ class Conversion {
       buildArgs,
       globalArgs,
       expansion,
-      buildContext: stateOf(this.#tree),
+      buildContext: stateOf(new LateTree(() => this.#mainContext ?? scratch())),
       epoch: seconds,
     };
   }
@@ -76,7 +76,7 @@ class Conversion {
     const paths = this.#dispatchStages(needed);
     target.paths.add('/');
     for (const [key, value] of this.#options.labels) target.image.config.labels.set(key, value);
-    this.#tree.set(await this.#options.mainContext(usedPaths(paths)));
+    this.#mainContext = await this.#options.mainContext(usedPaths(paths));
     const { epoch } = this.#context;
     return {
       state: target.state,

@@ -32,17 +32,28 @@ export function inlineFile(step: FileStep, platform: Platform | undefined): Stat
 
 /** A tree that is known when the graph is encoded, not yet when steps are put on it. */
 export class LateTree implements Output {
-  readonly index = 0;
-  #real: Output | undefined;
+  readonly #make: () => State;
+  #output: Output | undefined;
 
-  set(state: State): void {
-    if (state.output === null || state.output.index !== 0)
-      throw new BuildError('a build context must be the first output of a step');
-    this.#real = state.output;
+  /** `make` is asked once, when the tree is first looked at. */
+  constructor(make: () => State) {
+    this.#make = make;
   }
 
   get node(): Node {
-    if (!this.#real) throw new BuildError('internal: the build context is not known yet');
-    return this.#real.node;
+    return this.#real().node;
+  }
+
+  get index(): number {
+    return this.#real().index;
+  }
+
+  #real(): Output {
+    if (!this.#output) {
+      const { output } = this.#make();
+      if (!output) throw new BuildError('the empty tree can not be used as a context');
+      this.#output = output;
+    }
+    return this.#output;
   }
 }

@@ -1,0 +1,141 @@
+import { BuildError, Code } from '../base/errors.ts';
+import { type Image, parseImage } from '../dockerfile/convert/image.ts';
+import { LateTree } from '../dockerfile/convert/llb.ts';
+import type { NamedContext, NamedContextOptions } from '../dockerfile/convert/options.ts';
+import { isGitSource } from '../dockerfile/convert/remote-source.ts';
+import { cut } from '../dockerfile/text.ts';
+import { fromDefinition } from '../llb/definition-state.ts';
+import { marshal } from '../llb/marshal.ts';
+import { http, image, local } from '../llb/source.ts';
+import { type State, scratch, stateOf, withImageSettings } from '../llb/state.ts';
+import { formatPlatformFull, hostPlatform, normalizePlatform } from '../oci/platform.ts';
+import { familiarReference, formatReference, parseReference, withDefaultTag } from '../oci/reference.ts';
+import type { FrontendBridge } from './dockerfile-bridge.ts';
+import { ignoreFileOptions, parsePatterns, readOrNothing } from './dockerfile-context.ts';
+
+type Loaded = Awaited<ReturnType<NamedContext['load']>>;
+
+/** Names that the client gave a meaning of their own (FEATURES H15). */
+export class NamedContexts<R> {
+  readonly #bridge: FrontendBridge<R>;
+  readonly #localSessions: ReadonlyMap<string, string>;
+
+  constructor(bridge: FrontendBridge<R>, localSessions: ReadonlyMap<string, string>) {
+    this.#bridge = bridge;
+    this.#localSessions = localSessions;
+  }
+
+  find(name: string, options: NamedContextOptions): NamedContext | undefined {
+    const short = shortName(name);
+    const platform = normalizePlatform(options.platform ?? hostPlatform());
+    for (const key of [`${short}::${formatPlatformFull(platform)}`, short]) {
+      const value = this.#bridge.options.get(`context:${key}`);
+      if (value !== undefined) return { load: () => this.#load(key, value, options) };
+    }
+    return undefined;
+  }
+
+  async #load(key: string, value: string, options: NamedContextOptions): Promise<Loaded> {
+    const [scheme, rest] = cut(value, ':');
+    if (rest === undefined) throw new BuildError(`invalid context specifier ${value} for ${key}`);
+    switch (scheme.startsWith('git@') ? 'git' : scheme) {
+      case 'docker-image':
+        return this.#image(key, rest.replace(/^\/\//, ''), options);
+      case 'http':
+      case 'https':
+        if (isGitSource(value)) throw unsupported('Git', key);
+        return { state: http(value, { filename: 'context', customName: `[context ${key}] ${value}` }) };
+      case 'local':
+        return { state: await this.#local(key, rest, options) };
+      case 'input':
+        return this.#input(key, rest);
+      case 'git':
+        throw unsupported('Git', key);
+      case 'oci-layout':
+        throw unsupported('OCI layout', key);
+      default:
+        throw new BuildError(`unsupported context source ${scheme} for ${key}`);
+    }
+  }
+
+  async #image(key: string, name: string, options: NamedContextOptions): Promise<Loaded> {
+    if (name === 'scratch') return { state: scratch() };
+    const reference = formatReference(withDefaultTag(parseReference(name)));
+    const platform = options.platform ?? hostPlatform();
+    const resolved = await this.#bridge.resolveImage(reference, {
+      platform,
+      resolveMode: options.resolveMode,
+      logName: `[context ${key}] load metadata for ${name}`,
+      signal: this.#bridge.signal,
+    });
+    const config = parseImage(resolved.config);
+    const state = image(resolved.ref, {
+      customName: `[context ${key}] ${name}`,
+      ...(options.platform ? { platform: options.platform } : {}),
+    });
+    return { state: withConfig(state, config), image: { ...config, created: undefined } };
+  }
+
+  /** The folder is fetched when the graph is encoded, since only then all paths are known. */
+  async #local(key: string, name: string, options: NamedContextOptions): Promise<State> {
+    const sessionId = this.#localSessions.get(name) ?? this.#bridge.sessionId;
+    const probe = local(name, { sessionId, ...ignoreFileOptions(`context:${key}`, `[context ${key}]`) });
+    const ref = await this.#bridge.solve(marshal(probe), []);
+    const excludePatterns = parsePatterns('.dockerignore', await readOrNothing(ref));
+    const sharedKey = this.#bridge.options.get(`sharedkey:localdir:${key}`) ?? '';
+    const make = (): State => {
+      const followPaths = options.paths();
+      return local(name, {
+        sessionId,
+        excludePatterns,
+        sharedKeyHint: `context:${key}-${sharedKey}`,
+        customName: `[context ${key}] load from client`,
+        ...(followPaths ? { followPaths } : {}),
+      });
+    };
+    return stateOf(new LateTree(make));
+  }
+
+  #input(key: string, name: string): Loaded {
+    const definition = this.#bridge.inputs[name];
+    if (!definition) throw new BuildError(`invalid input ${name} for ${key}`);
+    const state = fromDefinition(definition);
+    const metadata = this.#bridge.options.get(`input-metadata:${name}`);
+    const encoded = metadata === undefined ? undefined : configOf(metadata);
+    if (encoded === undefined) return { state };
+    const config = parseImage(Buffer.from(encoded, 'base64'));
+    return { state: withConfig(state, config), image: config };
+  }
+}
+
+function configOf(metadata: string): string | undefined {
+  try {
+    const value = (JSON.parse(metadata) as Record<string, unknown> | null)?.['containerimage.config'];
+    return typeof value === 'string' ? value : undefined;
+  } catch (error) {
+    throw BuildError.wrap(error, `failed to parse input metadata ${metadata}`);
+  }
+}
+
+function withConfig(state: State, { config, platform }: Image): State {
+  const known = platform.architecture !== '' && platform.os !== '';
+  return withImageSettings(state, {
+    env: config.env,
+    workingDir: config.workingDir,
+    ...(known ? { platform } : {}),
+  });
+}
+
+function shortName(name: string): string {
+  try {
+    return familiarReference(parseReference(name)).replace(/:latest$/, '');
+  } catch (error) {
+    throw BuildError.wrap(error, `invalid context name ${name}`);
+  }
+}
+
+function unsupported(what: string, key: string): BuildError {
+  return new BuildError(`context ${key}: ${what} sources are not supported yet`, {
+    code: Code.unimplemented,
+  });
+}

@@ -1,0 +1,200 @@
+import { digestOf } from '../base/digest.ts';
+import { BuildError, Code } from '../base/errors.ts';
+import { goJson } from '../base/gojson.ts';
+import { convertDockerfile } from '../dockerfile/convert/convert.ts';
+import { encodeImage } from '../dockerfile/convert/image.ts';
+import type { ConvertResult, ImageResolver, ResolvedImage } from '../dockerfile/convert/options.ts';
+import { withSources } from '../dockerfile/errors.ts';
+import { marshal } from '../llb/marshal.ts';
+import type { SourceMap } from '../llb/node.ts';
+import {
+  formatPlatformFull,
+  hostPlatform,
+  normalizePlatform,
+  type Platform,
+  platformToJson,
+} from '../oci/platform.ts';
+import type { Frontend } from './bridge.ts';
+import { daemonBridge, type FrontendBridge } from './dockerfile-bridge.ts';
+import { BuildContext, type DockerfileSource } from './dockerfile-context.ts';
+import { NamedContexts } from './dockerfile-named.ts';
+import { type FrontendOptions, parseFrontendOptions } from './dockerfile-options.ts';
+import { checkSyntax, type SyntaxNote } from './dockerfile-syntax.ts';
+import type { FrontendResult } from './result.ts';
+
+const LANGUAGE = 'Dockerfile';
+/** What clients may ask a frontend to understand (FEATURES I4). */
+const SERVED_CAPS: readonly string[] = ['inputs', 'contexts'].map((name) => `moby.buildkit.frontend.${name}`);
+
+/** `dockerfile.v0` inside the daemon. */
+export const dockerfileFrontend: Frontend = (bridge, request, signal) =>
+  buildDockerfile(daemonBridge(bridge, request, signal));
+
+/** Builds the Dockerfile that the options of `bridge` name, for all platforms asked for (FEATURES H). */
+export async function buildDockerfile<R>(bridge: FrontendBridge<R>): Promise<FrontendResult<R>> {
+  const options = parseFrontendOptions(bridge.options, bridge.workerPlatforms);
+  refuseUnknownCaps(bridge.options.get('frontend.caps') ?? '');
+  const context = await BuildContext.open(bridge, options.localSessions);
+  const source = await context.readDockerfile();
+  try {
+    const note = checkSyntax(source.text, bridge.options);
+    const request = bridge.options.get('requestid');
+    if (request !== undefined) throw unsupportedRequest(request);
+    if (note) bridge.warn(warningOf(note, source));
+    return await new DockerfileBuild(bridge, options, context, source).run();
+  } catch (error) {
+    throw withSources(error, { filename: source.filename, data: source.data, language: LANGUAGE });
+  }
+}
+
+function refuseUnknownCaps(list: string): void {
+  if (list === '') return;
+  for (const cap of list.split(',')) {
+    const name = cap.split('+', 1)[0] ?? '';
+    if (SERVED_CAPS.includes(name)) continue;
+    throw new BuildError(`unsupported frontend capability ${name}`, {
+      code: Code.unimplemented,
+      details: [{ type: 'errdefs.FrontendCap', value: { name } }],
+    });
+  }
+}
+
+function unsupportedRequest(name: string): BuildError {
+  return new BuildError(`unsupported request ${name}`, {
+    code: Code.unimplemented,
+    details: [{ type: 'errdefs.Subrequest', value: { name } }],
+  });
+}
+
+function warningOf(note: SyntaxNote, source: DockerfileSource) {
+  // The step that brought the file stands right before the end of its graph.
+  const vertex = digestOf(source.definition.def.at(-2) ?? new Uint8Array());
+  const { filename, data } = source;
+  return {
+    vertex,
+    level: 1,
+    short: Buffer.from(note.message),
+    detail: [],
+    url: '',
+    sourceInfo: { filename, data, language: LANGUAGE },
+    ranges: note.location,
+  };
+}
+
+interface PlatformBuild<R> {
+  readonly id: string;
+  readonly platform: Platform;
+  readonly value: R | null;
+  readonly converted: ConvertResult;
+}
+
+class DockerfileBuild<R> {
+  readonly #bridge: FrontendBridge<R>;
+  readonly #options: FrontendOptions;
+  readonly #context: BuildContext<R>;
+  readonly #source: DockerfileSource;
+  readonly #named: NamedContexts<R>;
+  readonly #sourceMap: SourceMap;
+  readonly #resolveImage: ImageResolver;
+  readonly #abort = new AbortController();
+
+  constructor(
+    bridge: FrontendBridge<R>,
+    options: FrontendOptions,
+    context: BuildContext<R>,
+    source: DockerfileSource,
+  ) {
+    this.#bridge = bridge;
+    this.#options = options;
+    this.#context = context;
+    this.#source = source;
+    this.#named = new NamedContexts(bridge, options.localSessions);
+    this.#sourceMap = {
+      filename: source.filename,
+      language: LANGUAGE,
+      data: source.data,
+      definition: source.definition,
+    };
+    this.#resolveImage = remembered((ref, resolveOptions) => bridge.resolveImage(ref, resolveOptions));
+  }
+
+  async run(): Promise<FrontendResult<R>> {
+    const { targetPlatforms } = this.#options;
+    const wanted = targetPlatforms.length > 0 ? targetPlatforms : [undefined];
+    // Fetched while bases are looked up. A failure shows when the context is put together.
+    this.#context.ignorePatterns().catch(() => undefined);
+    const builds = wanted.map((platform) => this.#build(platform));
+    try {
+      return this.#result(await Promise.all(builds));
+    } catch (error) {
+      this.#abort.abort();
+      await Promise.allSettled(builds);
+      throw error;
+    }
+  }
+
+  async #build(platform: Platform | undefined): Promise<PlatformBuild<R>> {
+    const { targetPlatforms: _all, cacheImports, localSessions: _sessions, ...options } = this.#options;
+    const { caps, signal } = this.#bridge;
+    const converted = await convertDockerfile(this.#source.text, {
+      ...options,
+      ...(platform ? { targetPlatform: platform } : {}),
+      caps,
+      sourceMap: this.#sourceMap,
+      resolveImage: this.#resolveImage,
+      namedContext: (name, namedOptions) => this.#named.find(name, namedOptions),
+      mainContext: (paths) => this.#context.mainContext(paths),
+      signal: AbortSignal.any([signal, this.#abort.signal]),
+    });
+    const definition = marshal(converted.state, { platform: converted.platform, caps });
+    const ref = await this.#bridge.solve(definition, cacheImports);
+    const chosen = normalizePlatform(platform ?? hostPlatform());
+    return {
+      id: formatPlatformFull(chosen),
+      platform: exportPlatform(chosen, converted.image.platform),
+      value: ref?.value ?? null,
+      converted,
+    };
+  }
+
+  #result(builds: readonly PlatformBuild<R>[]): FrontendResult<R> {
+    const metadata = new Map<string, Uint8Array>();
+    const { multiPlatform } = this.#options;
+    for (const { id, converted } of builds) {
+      const put = (key: string, value: Uint8Array) =>
+        metadata.set(multiPlatform ? `${key}/${id}` : key, value);
+      put('containerimage.config', encodeImage(converted.image));
+      if (converted.baseImage) put('containerimage.base.config', encodeImage(converted.baseImage));
+      if (converted.epoch !== undefined) put('source.date.epoch', Buffer.from(String(converted.epoch)));
+    }
+    const Platforms = builds.map(({ id, platform }) => ({ ID: id, Platform: platformToJson(platform) }));
+    metadata.set('refs.platforms', Buffer.from(goJson({ Platforms })));
+    if (!multiPlatform) return { ref: builds[0]?.value ?? null, metadata };
+    return { ref: null, refs: new Map(builds.map(({ id, value }) => [id, value])), metadata };
+  }
+}
+
+/** Windows images say which build of the system they need. */
+function exportPlatform(platform: Platform, image: Platform): Platform {
+  if (platform.os !== 'windows' || image.os !== 'windows') return platform;
+  const osVersion = platform.osVersion || image.osVersion;
+  const osFeatures = platform.osFeatures ?? image.osFeatures;
+  return normalizePlatform({
+    ...platform,
+    ...(osVersion ? { osVersion } : {}),
+    ...(osFeatures ? { osFeatures } : {}),
+  });
+}
+
+/** Asks once for each image and platform. */
+function remembered(resolve: ImageResolver): ImageResolver {
+  const asked = new Map<string, Promise<ResolvedImage>>();
+  return (ref, options) => {
+    const key = `${ref} ${formatPlatformFull(options.platform)} ${options.resolveMode}`;
+    const known = asked.get(key);
+    if (known) return known;
+    const answer = resolve(ref, options);
+    asked.set(key, answer);
+    return answer;
+  };
+}
