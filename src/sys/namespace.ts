@@ -1,13 +1,26 @@
-import { readlinkSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, readlinkSync, symlinkSync } from 'node:fs';
 import { readlink } from 'node:fs/promises';
+import { join } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { cfunc, check } from './ffi.ts';
-import { MNT_DETACH, MS_REC, MS_SLAVE, mountRaw, umount } from './mount.ts';
+import {
+  MS_BIND,
+  MS_NODEV,
+  MS_NOEXEC,
+  MS_NOSUID,
+  MS_RDONLY,
+  MS_REC,
+  MS_SLAVE,
+  mountRaw,
+  remountBind,
+} from './mount.ts';
 import { readMountInfo } from './mountinfo.ts';
+import { O_CLOEXEC, O_PATH } from './rootdirs.ts';
 
 export const CLONE_NEWNS = 0x0002_0000;
 export const CLONE_NEWNET = 0x4000_0000;
 
+const CGROUP_DIR = '/sys/fs/cgroup';
 const MARKER = 'BUILDKIT_TS_MOUNT_NAMESPACE';
 /** More than libuv's usual four, so that every thread of the pool answers. */
 const PROBES = 32;
@@ -53,9 +66,26 @@ export async function poolSharesNamespace(): Promise<boolean> {
   return (await Promise.all(probes)).every((seen) => seen === own);
 }
 
+/**
+ * Covers /sys/fs/cgroup with a view that has the first version's controllers only. Merely unmounting the
+ * second hierarchy would leave its empty directory, which crun then fills with files.
+ */
 function hideUnifiedCgroup(): void {
-  const mounts = readMountInfo();
-  if (!mounts.some((m) => m.fsType === 'cgroup')) return;
-  for (const { fsType, mountPoint } of mounts)
-    if (fsType === 'cgroup2' && mountPoint !== '/sys/fs/cgroup') umount(mountPoint, MNT_DETACH);
+  const mounts = readMountInfo().filter((m) => m.mountPoint.startsWith(`${CGROUP_DIR}/`));
+  const controllers = mounts.filter((m) => m.fsType === 'cgroup');
+  if (controllers.length === 0 || !mounts.some((m) => m.fsType === 'cgroup2')) return;
+  const links = readdirSync(CGROUP_DIR, { withFileTypes: true }).filter((entry) => entry.isSymbolicLink());
+  const targets = links.map(({ name }) => [name, readlinkSync(join(CGROUP_DIR, name))] as const);
+  const open = controllers.map((m) => [m.mountPoint, openSync(m.mountPoint, O_PATH | O_CLOEXEC)] as const);
+  try {
+    mountRaw('tmpfs', CGROUP_DIR, 'tmpfs', MS_NOSUID | MS_NODEV | MS_NOEXEC, 'mode=755,size=64k');
+    for (const [mountPoint, fd] of open) {
+      mkdirSync(mountPoint, { recursive: true });
+      mountRaw(`/proc/thread-self/fd/${fd}`, mountPoint, null, MS_BIND);
+    }
+    for (const [name, target] of targets) symlinkSync(target, join(CGROUP_DIR, name));
+    remountBind(CGROUP_DIR, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC);
+  } finally {
+    for (const [, fd] of open) closeSync(fd);
+  }
 }
