@@ -4,12 +4,6 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Mount } from '../oci/mount.ts';
 import type { RecordMetadata } from './metadata.ts';
 
-/**
- * What a record is made of: `base` stands alone, `layer` stands on one parent. Records made of several others
- * (merge, diff) will join this union.
- */
-export type RecordKind = 'base' | 'layer';
-
 /** FEATURES B29. */
 export type RecordType =
   | 'regular'

@@ -14,12 +14,14 @@ interface Entry {
 export class SharedMounts {
   readonly #mounter: LocalMounter;
   readonly #entries = new Map<string, Entry>();
+  readonly #closing = new Map<string, Promise<void>>();
 
   constructor(mounter: LocalMounter) {
     this.#mounter = mounter;
   }
 
   async take(key: string, mounts: readonly Mount[], readonly: boolean): Promise<RefMounts> {
+    while (this.#closing.has(key)) await this.#closing.get(key);
     let entry = this.#entries.get(key);
     if (!entry) {
       entry = { tree: this.#mounter.mount(mounts, { enforce: true }), users: 0 };
@@ -33,9 +35,19 @@ export class SharedMounts {
       held = false;
       if (--taken.users > 0) return;
       this.#entries.delete(key);
-      await taken.tree[Symbol.asyncDispose]();
+      const closing = this.#close(key, taken.tree);
+      this.#closing.set(key, closing);
+      await closing;
     };
     const bind: Mount = { type: 'bind', source: taken.tree.path, options: [readonly ? 'ro' : 'rw', 'rbind'] };
     return { mounts: [bind], release, [Symbol.asyncDispose]: release };
+  }
+
+  async #close(key: string, tree: MountedTree): Promise<void> {
+    try {
+      await tree[Symbol.asyncDispose]();
+    } finally {
+      this.#closing.delete(key);
+    }
   }
 }

@@ -186,7 +186,8 @@ export function recordDescriptor(record: LiveRecord): Descriptor {
   };
 }
 
-/** Labels of a layer blob in the content store. */
-function blobLabels(record: LiveRecord): Record<string, string> {
-  return { ...(record.row.diff_id === null ? {} : { [annotationUncompressed]: record.row.diff_id }) };
+/** Labels of a layer blob in the content store: what it unpacks to and where it came from (FEATURES F10). */
+function blobLabels({ row }: LiveRecord): Record<string, string> {
+  const origin = JSON.parse(row.annotations) as Record<string, string>;
+  return { ...origin, ...(row.diff_id === null ? {} : { [annotationUncompressed]: row.diff_id }) };
 }

@@ -1,4 +1,4 @@
-import { closeSync, fdatasync, openSync } from 'node:fs';
+import { closeSync, fdatasync, fstatSync, openSync } from 'node:fs';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { promisify } from 'node:util';
 import { BuildError, Code } from '../base/errors.ts';
@@ -21,15 +21,22 @@ export class Database implements Disposable {
   #afterCommit: (() => void)[] = [];
   #walFd: number | undefined;
   #flushing: Promise<void> | undefined;
+  #checkpointing: Promise<void> | undefined;
   #dirty = false;
   #flushTimer: NodeJS.Timeout | undefined;
+
+  /** Runs a checkpoint elsewhere when the log has grown; the log is then written from its start again. */
+  checkpoint: (() => Promise<void>) | undefined;
 
   /** Opens or creates the file. @throws what SQLite throws for a damaged one. */
   constructor(path: string) {
     this.path = path;
     this.#db = new DatabaseSync(path);
     try {
-      this.#db.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000;');
+      this.#db.exec(
+        'PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000;' +
+          ` PRAGMA wal_autocheckpoint=${FORCED_CHECKPOINT_PAGES};`,
+      );
       this.#db.exec(
         'CREATE TABLE IF NOT EXISTS schema (component TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID',
       );
@@ -136,6 +143,14 @@ export class Database implements Disposable {
     this.#flushTimer = undefined;
     this.#walFd ??= openSync(`${this.path}-wal`, 'r');
     await fdatasyncAsync(this.#walFd);
+    if (this.checkpoint && !this.#checkpointing && fstatSync(this.#walFd).size > CHECKPOINT_BYTES) {
+      this.#checkpointing = this.checkpoint()
+        // Not urgent: the next one covers it, and a much larger log is dealt with by SQLite itself.
+        .catch(() => {})
+        .finally(() => {
+          this.#checkpointing = undefined;
+        });
+    }
   }
 
   #markDirty(): void {
@@ -156,6 +171,13 @@ export class Database implements Disposable {
     return statement;
   }
 
+  /** Waits for background work, then closes. */
+  async close(): Promise<void> {
+    await this.flush();
+    await this.#checkpointing;
+    this[Symbol.dispose]();
+  }
+
   /** Closes after a last checkpoint, which also makes everything durable. */
   [Symbol.dispose](): void {
     clearTimeout(this.#flushTimer);
@@ -168,5 +190,9 @@ export class Database implements Disposable {
   }
 }
 
+/** Size of the log from which it is moved into the file in the background. */
+const CHECKPOINT_BYTES = 4 * 1024 * 1024;
+/** Size, in pages of 4 KiB, from which a commit does it itself, for whoever runs without background checkpoints. */
+const FORCED_CHECKPOINT_PAGES = 8000;
 /** Commits within this time share one sync of the log. */
 const FLUSH_DELAY_MS = 50;

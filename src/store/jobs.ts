@@ -11,6 +11,7 @@ import {
   symlinkSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import type { JobContext, Jobs } from '../pool/types.ts';
 import { copyFileData, lchown, lutimes, mknod } from '../sys/file.ts';
 import {
@@ -103,6 +104,16 @@ function removeTree(input: { path: string }): void {
   rmSync(input.path, { recursive: true, force: true });
 }
 
+/** Moves the database's log into its file, as far as readers allow; writers go on meanwhile. */
+function checkpoint(input: { path: string }): void {
+  const db = new DatabaseSync(input.path);
+  try {
+    db.exec('PRAGMA busy_timeout=1000; PRAGMA wal_checkpoint(PASSIVE);');
+  } finally {
+    db.close();
+  }
+}
+
 /** Heavy work of the store, for the worker threads. */
-export const storeJobs = { treeUsage, copyTree, removeTree } satisfies Jobs;
+export const storeJobs = { treeUsage, copyTree, removeTree, checkpoint } satisfies Jobs;
 export type StoreJobs = typeof storeJobs;

@@ -62,6 +62,7 @@ export function openStore(options: OpenStoreOptions): Store {
   });
   trash.take(layout.tmp);
   const db = openDatabase(layout, trash, log);
+  db.checkpoint = () => jobs.run('checkpoint', { path: layout.database });
   try {
     const collector = new Collector(db);
     const leases = new SqlLeaseStore(db, () => db.afterCommit(() => collector.schedule()));
@@ -91,8 +92,7 @@ function assemble(parts: Parts, collector: Collector, trash: Trash): Store {
   const close = async (): Promise<void> => {
     await collector.close();
     await parts.content.close();
-    await parts.db.flush();
-    parts.db[Symbol.dispose]();
+    await parts.db.close();
     await trash.close();
   };
   const store: Store = {
