@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { linkSync, lstatSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -63,8 +63,8 @@ function providerOf(layer: Layer, failAfter?: number) {
   return { provider, seen };
 }
 
-async function cache() {
-  const fixture = await temporaryStore();
+async function cache(snapshotter?: string) {
+  const fixture = await temporaryStore(snapshotter);
   const jobs = countedLayerJobs(fixture.store);
   const refs = openTestCache(fixture.store, jobs);
   return { ...fixture, jobs, refs, [Symbol.asyncDispose]: () => fixture[Symbol.asyncDispose]() };
@@ -313,3 +313,38 @@ test('a failing diff leaves nothing behind', async () => {
   );
   assert.deepEqual(readdirSync(fixture.store.layout.tmp), ['mounts']);
 });
+
+for (const snapshotter of ['overlayfs', 'native'])
+  test(`${snapshotter}: layers made here unpack elsewhere to the same tree, deletions included`, async () => {
+    await using fixture = await cache(snapshotter);
+    await using other = await cache(snapshotter);
+    const { refs, lease } = fixture;
+    await using base = await stack(refs, ['kept', 'gone']);
+    await using mutable = await refs.newMutable(base);
+    {
+      await using mounts = await mutable.mount(false);
+      withMounted(mounts.mounts, (dir) => {
+        rmSync(join(dir, 'gone'));
+        mkdirSync(join(dir, 'sub'));
+        writeFileSync(join(dir, 'sub', 'new'), 'new');
+        linkSync(join(dir, 'sub', 'new'), join(dir, 'linked'));
+      });
+    }
+    await using top = await mutable.commit();
+    const descriptors = await top.ensureBlobs({ compression: { type: 'zstd', force: false }, lease });
+    let above: ImmutableRef | undefined;
+    for (const descriptor of descriptors) {
+      const provider: BlobProvider = {
+        open: (d, offset, { signal }) => fixture.content.read(d.digest, { offset, signal }),
+      };
+      const next = await other.refs.getByBlob(descriptor, above, { provider });
+      await above?.release();
+      above = next;
+    }
+    await using mounts = await above!.mount(true);
+    withMounted(mounts.mounts, (dir) => {
+      assert.deepEqual(readdirSync(dir).sort(), ['kept', 'linked', 'sub']);
+      assert.equal(lstatSync(join(dir, 'sub', 'new')).ino, lstatSync(join(dir, 'linked')).ino);
+    });
+    await above!.release();
+  });

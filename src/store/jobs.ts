@@ -100,8 +100,17 @@ function copyMetadata(from: string, to: string, stat: FileStat): void {
   lutimes(to, { sec: stat.atimeSec, nsec: stat.atimeNsec }, { sec: stat.mtimeSec, nsec: stat.mtimeNsec });
 }
 
-function removeTree(input: { path: string }): void {
-  rmSync(input.path, { recursive: true, force: true });
+/** Deletes trees; what resists is left, and the first such failure thrown at the end. */
+function removeTrees(input: { paths: readonly string[] }): void {
+  const failures: unknown[] = [];
+  for (const path of input.paths) {
+    try {
+      rmSync(path, { recursive: true, force: true });
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
 }
 
 /** Moves the database's log into its file, as far as readers allow; writers go on meanwhile. */
@@ -115,5 +124,5 @@ function checkpoint(input: { path: string }): void {
 }
 
 /** Heavy work of the store, for the worker threads. */
-export const storeJobs = { treeUsage, copyTree, removeTree, checkpoint } satisfies Jobs;
+export const storeJobs = { treeUsage, copyTree, removeTrees, checkpoint } satisfies Jobs;
 export type StoreJobs = typeof storeJobs;

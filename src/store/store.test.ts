@@ -181,3 +181,21 @@ test('a damaged database is put aside, a newer one refused', async () => {
   db[Symbol.dispose]();
   assert.throws(() => openTestStore(root.path), /written by a newer version/);
 });
+
+test('a full disk leaves nothing of the blob behind', async () => {
+  await using root = temporaryRoot();
+  mountAll([{ type: 'tmpfs', source: 'tmpfs', options: ['size=4m'] }], root.path);
+  const store = openTestStore(root.path);
+  const lease = store.leases.hold().id;
+  const chunk = Buffer.alloc(1 << 20, 1);
+  for (let round = 0; round < 2; round++) {
+    await using writer = await store.content.writer({ ref: 'big' });
+    assert.equal(writer.offset, 0);
+    await assert.rejects(async () => {
+      for (let i = 0; i < 10; i++) await writer.write(chunk);
+    }, /ENOSPC/);
+  }
+  assert.deepEqual(readdirSync(store.layout.tmp), []);
+  await store.content.writeBlob(chunk, { lease });
+  await store.close();
+});

@@ -54,11 +54,11 @@ export function openStore(options: OpenStoreOptions): Store {
   // Trees of one snapshotter mean nothing to another, and neither do the records about them.
   const layout = storeLayout(kind === 'overlayfs' ? base : join(base, kind));
   mkdirSync(layout.dir, { recursive: true, mode: 0o711 });
-  detachUnder(layout.dir);
+  detachUnder(base);
   const trash = new Trash({
     dir: layout.trash,
     log,
-    remove: (path) => jobs.run('removeTree', { path }),
+    remove: (paths) => jobs.run('removeTrees', { paths }),
   });
   trash.take(layout.tmp);
   const db = openDatabase(layout, trash, log);

@@ -1,5 +1,4 @@
 import { mkdirSync, readdirSync, renameSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errno } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -7,18 +6,21 @@ import type { Logger } from '../base/log.ts';
 export interface TrashOptions {
   readonly dir: string;
   readonly log: Logger;
-  /** Deletes a tree, e.g. in a worker thread; default is Node's own asynchronous removal. */
-  readonly remove?: (path: string) => Promise<void>;
+  /** Deletes trees, e.g. in a worker thread; goes on after one that cannot be deleted, then throws. */
+  readonly remove: (paths: readonly string[]) => Promise<void>;
 }
+
+/** Trees handed over for deletion together. */
+const BATCH = 64;
 
 /**
  * Deletes files and trees without making anybody wait: they are renamed into one directory at once and deleted
- * one after the other in the background. What a crash leaves there is deleted by the next start.
+ * in the background. What a crash leaves there is deleted by the next start.
  */
 export class Trash {
   readonly #dir: string;
   readonly #log: Logger;
-  readonly #remove: (path: string) => Promise<void>;
+  readonly #remove: (paths: readonly string[]) => Promise<void>;
   readonly #queue: string[] = [];
   #counter = 0;
   #running: Promise<void> | undefined;
@@ -27,7 +29,7 @@ export class Trash {
   constructor(options: TrashOptions) {
     this.#dir = options.dir;
     this.#log = options.log;
-    this.#remove = options.remove ?? ((path) => rm(path, { recursive: true, force: true }));
+    this.#remove = options.remove;
     mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
     for (const name of readdirSync(this.#dir)) this.#queue.push(join(this.#dir, name));
   }
@@ -56,12 +58,12 @@ export class Trash {
   }
 
   async #work(): Promise<void> {
-    for (let path = this.#queue.shift(); path !== undefined && !this.#stopped; path = this.#queue.shift()) {
+    while (this.#queue.length > 0 && !this.#stopped) {
       try {
-        await this.#remove(path);
+        await this.#remove(this.#queue.splice(0, BATCH));
       } catch (error) {
-        // Stays for the next start; a busy mount inside is the usual reason.
-        this.#log.warn('cannot delete', { path, error });
+        // What is left stays for the next start; a busy mount inside is the usual reason.
+        this.#log.warn('cannot delete all of the trash', { dir: this.#dir, error });
       }
     }
   }

@@ -26,6 +26,7 @@ interface Ingest {
   /** Covers the first `offset` bytes. */
   hash: Digester;
   busy: boolean;
+  broken: boolean;
 }
 
 /**
@@ -58,6 +59,7 @@ export class Ingests {
         expected: undefined,
         hash: new Digester(),
         busy: true,
+        broken: false,
       };
       this.#byRef.set(options.ref, ingest);
     }
@@ -104,7 +106,7 @@ export class Ingests {
 
   async #closed(ingest: Ingest): Promise<void> {
     ingest.busy = false;
-    if (ingest.offset === 0) return await this.#forget(ingest);
+    if (ingest.offset === 0 || ingest.broken) return await this.#forget(ingest);
     const idle = [...this.#byRef.values()].filter((one) => !one.busy);
     if (idle.length <= MAX_IDLE_INGESTS) return;
     const oldest = idle.reduce((a, b) => (a.updatedAt <= b.updatedAt ? a : b));
@@ -161,11 +163,17 @@ class IngestWriter implements BlobWriter {
     const ingest = this.#ingest;
     if (ingest.total > 0 && ingest.offset + chunk.length > ingest.total)
       throw mismatch(`${ingest.ref}: more than the expected ${ingest.total} bytes`);
-    for (let done = 0; done < chunk.length; ) {
-      const { bytesWritten } = await file.write(chunk, done, chunk.length - done, ingest.offset);
-      ingest.hash.update(chunk.subarray(done, done + bytesWritten));
-      ingest.offset += bytesWritten;
-      done += bytesWritten;
+    try {
+      for (let done = 0; done < chunk.length; ) {
+        const { bytesWritten } = await file.write(chunk, done, chunk.length - done, ingest.offset);
+        ingest.hash.update(chunk.subarray(done, done + bytesWritten));
+        ingest.offset += bytesWritten;
+        done += bytesWritten;
+      }
+    } catch (error) {
+      // Usually a full disk: what was written must not stay to fill it.
+      ingest.broken = true;
+      throw error;
     }
     ingest.updatedAt = new Date();
   }
