@@ -1,8 +1,13 @@
 import type { ImmutableRef } from '../cache/ref.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { TreeSource } from '../session/fsutil/source.ts';
+import type { Credentials } from '../registry/credentials.ts';
 import type { VertexProgress } from '../solver/types.ts';
+import type { RefMounts } from '../cache/ref.ts';
 
-/** What is exported: one tree or one per key (platform id), with the frontend's metadata. null is the empty tree. */
+/** The result of a build as exporters see it (FEATURES J26). The refs stay the caller's. */
 export interface ExportSource {
+  /** null is the empty tree. Ignored when `refs` is there. */
   readonly ref: ImmutableRef | null;
   readonly refs?: ReadonlyMap<string, ImmutableRef | null>;
   readonly metadata: ReadonlyMap<string, Uint8Array>;
@@ -10,29 +15,75 @@ export interface ExportSource {
 
 export interface ExportContext {
   readonly signal: AbortSignal;
-  /** Of the exporter's own vertex. */
+  /** Of the exporter's vertex. */
   readonly progress: VertexProgress;
-  /** Session of the client that asked for the export. */
-  readonly sessionId: string;
-  /** Place of the exporter in the request; names the client's target (FEATURES C14). */
-  readonly index: number;
-  /** Holds what is made, until all exporters are finalized. */
-  readonly lease: string;
 }
 
-/** One exporter of one request, its attributes parsed. */
+/** What an export gave. `release` ends the hold on its blobs; call it once, after `finalize`. */
+export interface ExportResult {
+  /** Keys of FEATURES J18. */
+  readonly response: Readonly<Record<string, string>>;
+  readonly descriptor?: Descriptor;
+  /** Work that may run beside the cache export: pushing. */
+  finalize?(context: ExportContext): Promise<void>;
+  release(): void;
+}
+
+/** One output of a build. */
 export interface Exporter {
-  /** Name of its vertex, e.g. `exporting to image`. */
+  readonly type: string;
+  /** Name of its vertex. */
   readonly name: string;
+  readonly attrs: Readonly<Record<string, string>>;
   export(source: ExportSource, context: ExportContext): Promise<ExportResult>;
 }
 
-export interface ExportResult {
-  /** Goes to the client (FEATURES B8, J18). */
-  readonly response: Readonly<Record<string, string>>;
-  /** What comes after all exporters are done (a push). The context is of a new run of the same vertex. */
-  readonly finalize?: (context: ExportContext) => Promise<void>;
+/** Where one exporter's files go: the client that asked for it. */
+export interface ExportTarget {
+  /** Opens the client's file. `metadata` travels with it. Not closing it before disposal cancels it. */
+  openFile(options: {
+    readonly metadata?: Readonly<Record<string, string>>;
+    readonly signal: AbortSignal;
+  }): Promise<FileSink>;
+  /** Makes the client's directory hold the tree; `deleteOthers` removes everything else from it. */
+  sendDirectory(
+    tree: TreeSource,
+    options: {
+      readonly signal: AbortSignal;
+      readonly onProgress: (bytes: number, done: boolean) => void;
+      readonly deleteOthers: boolean;
+    },
+  ): Promise<void>;
+  /** The client's content store for exported images; undefined when it offers none. */
+  contentStore?(): Promise<ContentSink>;
+  /** Credentials of the client's sessions. */
+  readonly credentials: Credentials;
 }
 
-/** Makes an exporter from a request's attributes. @throws BuildError for attributes that make no sense */
-export type ExporterFactory = (attrs: Readonly<Record<string, string>>) => Exporter;
+/** @throws alreadyExists from `write` or `close` when the client wants to skip the file. */
+export interface FileSink extends AsyncDisposable {
+  write(chunk: Uint8Array): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Takes blobs by digest. A blob that is there already is no error. */
+export interface ContentSink {
+  put(
+    descriptor: Descriptor,
+    data: AsyncIterable<Uint8Array>,
+    options: { signal: AbortSignal },
+  ): Promise<void>;
+}
+
+/** A tree mounted where this process can read it. */
+export type MountTree = (mounts: RefMounts) => Promise<{ readonly path: string; release(): Promise<void> }>;
+
+/** Shows `id` as a sub-status for as long as `work` takes. */
+export async function oneOff<T>(progress: VertexProgress, id: string, work: () => Promise<T>): Promise<T> {
+  progress.status(id, {});
+  try {
+    return await work();
+  } finally {
+    progress.status(id, { done: true });
+  }
+}

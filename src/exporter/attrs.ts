@@ -1,0 +1,134 @@
+import { BuildError, Code } from '../base/errors.ts';
+import { parseBool } from '../base/flags.ts';
+import type { Compression, CompressionType } from '../cache/ref.ts';
+import { type ImageTime, parseTime } from '../oci/time.ts';
+import type { ExportSource } from './exporter.ts';
+import { keyEpoch, platformValue, type ResultPlatform } from './platforms.ts';
+
+export type Attrs = Readonly<Record<string, string>>;
+
+/** Attributes that all image-like exporters have (FEATURES J3, J7, J11, J13). */
+export interface ImageAttrs {
+  /** Comma-separated; `*` = what the frontend says. */
+  readonly name: string;
+  /** undefined: the exporter's default. */
+  readonly ociTypes: boolean | undefined;
+  readonly compression: Compression;
+  readonly preferNonDistributable: boolean;
+  readonly epoch: EpochAttr | undefined;
+  /** Everything else: metadata of the result. */
+  readonly rest: ReadonlyMap<string, string>;
+}
+
+/** `value` undefined: the result's epoch is not to be used. */
+export interface EpochAttr {
+  readonly value: ImageTime | undefined;
+}
+
+const KNOWN = new Set([
+  'name',
+  'oci-mediatypes',
+  'oci-artifact',
+  'attestation-inline',
+  'prefer-nondist-layers',
+  'rewrite-timestamp',
+  'compression',
+  'compression-level',
+  'force-compression',
+  'source-date-epoch',
+]);
+
+export function parseImageAttrs(attrs: Attrs): ImageAttrs {
+  const bool = (key: string): boolean | undefined =>
+    Object.hasOwn(attrs, key) ? boolAttr(attrs, key) : undefined;
+  refuseAnnotations(attrs);
+  if (bool('rewrite-timestamp')) throw notYet('rewrite-timestamp');
+  bool('attestation-inline');
+  const ociTypes = bool('oci-mediatypes');
+  const compression = parseCompression(attrs);
+  const epoch = epochAttr(attrs);
+  if (ociTypes === false) {
+    if (compression.type === 'zstd' || compression.type === 'estargz')
+      throw new BuildError(
+        `exporter option "compression=${compression.type}" conflicts with "oci-mediatypes=false"`,
+      );
+    if (bool('oci-artifact'))
+      throw new BuildError('exporter option "oci-artifact=true" conflicts with "oci-mediatypes=false"');
+  }
+  bool('oci-artifact');
+  return {
+    name: attrs.name ?? '',
+    ociTypes,
+    compression,
+    preferNonDistributable: bool('prefer-nondist-layers') ?? false,
+    epoch,
+    rest: new Map(Object.entries(attrs).filter(([key]) => !KNOWN.has(key))),
+  };
+}
+
+function notYet(option: string): BuildError {
+  return new BuildError(`exporter option ${JSON.stringify(option)} is not supported yet`, {
+    code: Code.unimplemented,
+  });
+}
+
+function refuseAnnotations(attrs: Attrs): void {
+  const found = Object.keys(attrs).find((key) => /^annotation(-\w+)*(\[[^\]]*\])?\./.test(key));
+  if (found !== undefined) throw notYet(found);
+}
+
+/** @throws for a value that Go would not read as a boolean. '' is one of them. */
+export function boolAttr(attrs: Attrs, key: string): boolean {
+  const value = parseBool(attrs[key] ?? '');
+  if (value === undefined) throw new BuildError(`non-bool value specified for ${key}: ${attrs[key]}`);
+  return value;
+}
+
+/** As `boolAttr`, but '' is true and absence is `absent`. */
+export function flagAttr(attrs: Attrs, key: string, absent: boolean): boolean {
+  if (!Object.hasOwn(attrs, key)) return absent;
+  return attrs[key] === '' ? true : boolAttr(attrs, key);
+}
+
+const TYPES: readonly CompressionType[] = ['uncompressed', 'gzip', 'zstd', 'estargz'];
+
+export function parseCompression(attrs: Attrs): Compression {
+  const name = attrs.compression ?? 'gzip';
+  const type = TYPES.find((known) => known === name);
+  if (!type) throw new BuildError(`unsupported compression type ${name}`);
+  if (type === 'estargz')
+    throw new BuildError('compression type estargz is not supported yet', { code: Code.unimplemented });
+  const level = attrs['compression-level'];
+  if (level !== undefined && !/^[+-]?\d+$/.test(level))
+    throw new BuildError(`non-integer value ${level} specified for compression-level`);
+  return {
+    type,
+    force: flagAttr(attrs, 'force-compression', false),
+    ...(level === undefined ? {} : { level: Number(level) }),
+  };
+}
+
+export function epochAttr(attrs: Attrs): EpochAttr | undefined {
+  const text = attrs['source-date-epoch'];
+  return text === undefined ? undefined : { value: epochTime(text, 'source-date-epoch') };
+}
+
+function epochTime(text: string, what: string): ImageTime | undefined {
+  if (text === '') return undefined;
+  const seconds = /^[+-]?\d+$/.test(text) ? Number(text) : Number.NaN;
+  const date = new Date(seconds * 1000);
+  if (Number.isNaN(date.getTime())) throw new BuildError(`invalid ${what}: ${text}`);
+  return parseTime(date.toISOString());
+}
+
+/** SOURCE_DATE_EPOCH of one platform: the attribute's, else what the frontend found. */
+export function epochOf(
+  attr: EpochAttr | undefined,
+  source: ExportSource,
+  platform: ResultPlatform | undefined,
+): ImageTime | undefined {
+  if (attr) return attr.value;
+  const value = platformValue(source, keyEpoch, platform);
+  if (value === undefined) return undefined;
+  return epochTime(Buffer.from(value).toString(), 'SOURCE_DATE_EPOCH from frontend');
+}

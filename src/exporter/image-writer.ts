@@ -1,0 +1,194 @@
+import type { Digest } from '../base/digest.ts';
+import { digestOf } from '../base/digest.ts';
+import { BuildError } from '../base/errors.ts';
+import type { ImmutableRef } from '../cache/ref.ts';
+import {
+  annotationCreatedAt,
+  annotationDescription,
+  annotationDistributionSource,
+  annotationUncompressed,
+  type Descriptor,
+} from '../oci/descriptor.ts';
+import { type ConfigLayer, defaultImageConfig, patchImageConfig } from '../oci/image-config.ts';
+import { encodeManifest } from '../oci/manifest.ts';
+import {
+  convertLayerMediaType,
+  mediaTypeDockerConfig,
+  mediaTypeDockerList,
+  mediaTypeDockerManifest,
+  mediaTypeOciConfig,
+  mediaTypeOciIndex,
+  mediaTypeOciManifest,
+} from '../oci/media-types.ts';
+import { parseTime, timeFromDate } from '../oci/time.ts';
+import type { ContentStore } from '../store/content.ts';
+import { epochOf, type ImageAttrs } from './attrs.ts';
+import { type ExportContext, type ExportSource, oneOff } from './exporter.ts';
+import {
+  isMultiRef,
+  keyBaseConfig,
+  keyImageConfig,
+  platformValue,
+  refOf,
+  type ResultPlatform,
+  resultPlatforms,
+} from './platforms.ts';
+
+export interface CommitOptions {
+  readonly attrs: ImageAttrs;
+  readonly ociTypes: boolean;
+  /** Holds all blobs of the image. */
+  readonly lease: string;
+}
+
+/** What was written. */
+export interface CommittedImage {
+  /** Of the index, or of the manifest with its platform. */
+  readonly descriptor: Descriptor;
+  /** Of a single manifest. */
+  readonly configDigest: Digest | undefined;
+  /** Layers as their refs describe them, with the annotations that manifests leave out. */
+  readonly layers: readonly Descriptor[];
+}
+
+/** Writes config, manifest and index of a result into the content store (FEATURES J26, J27, J28). */
+export class ImageWriter {
+  readonly #content: ContentStore;
+
+  constructor(content: ContentStore) {
+    this.#content = content;
+  }
+
+  async commit(
+    source: ExportSource,
+    options: CommitOptions,
+    context: ExportContext,
+  ): Promise<CommittedImage> {
+    const platforms = resultPlatforms(source);
+    if (!isMultiRef(source) && platforms.length > 1)
+      throw new BuildError('cannot export multiple platforms without multi-platform enabled');
+    const refs = platforms.map((platform) => refOf(source, platform.id));
+    const chains = await oneOff(context.progress, 'exporting layers', () =>
+      Promise.all(refs.map((ref) => this.#layers(ref, options, context))),
+    );
+    const images: Written[] = [];
+    for (const [i, platform] of platforms.entries())
+      images.push(await this.#writeImage(source, platform, refs[i]!, chains[i]!, options, context));
+    const layers = chains.flat();
+    const [only] = images;
+    if (!isMultiRef(source) && only) return { descriptor: only.manifest, configDigest: only.config, layers };
+    const index = await this.#writeIndex(
+      images.map((image) => image.manifest),
+      options,
+      context,
+    );
+    return { descriptor: index, configDigest: undefined, layers };
+  }
+
+  async #layers(
+    ref: ImmutableRef | null,
+    options: CommitOptions,
+    context: ExportContext,
+  ): Promise<readonly Descriptor[]> {
+    if (!ref) return [];
+    const { compression, preferNonDistributable } = options.attrs;
+    const { lease } = options;
+    return ref.ensureBlobs({ compression, lease, preferNonDistributable }, { signal: context.signal });
+  }
+
+  async #writeImage(
+    source: ExportSource,
+    platform: ResultPlatform,
+    ref: ImmutableRef | null,
+    layers: readonly Descriptor[],
+    options: CommitOptions,
+    context: ExportContext,
+  ): Promise<Written> {
+    const epoch = epochOf(options.attrs.epoch, source, platform);
+    const baseConfig = platformValue(source, keyBaseConfig, platform);
+    const given = platformValue(source, keyImageConfig, platform);
+    const configBytes = patchImageConfig(
+      given?.length ? given : defaultImageConfig(),
+      configLayers(layers, ref),
+      { ...(epoch ? { epoch } : {}), ...(baseConfig ? { baseConfig } : {}) },
+    );
+    const config: Descriptor = {
+      mediaType: options.ociTypes ? mediaTypeOciConfig : mediaTypeDockerConfig,
+      digest: digestOf(configBytes),
+      size: configBytes.length,
+    };
+    const mediaType = options.ociTypes ? mediaTypeOciManifest : mediaTypeDockerManifest;
+    const manifestLayers = layers.map((layer) => manifestLayer(layer, options.ociTypes));
+    const text = encodeManifest({ kind: 'manifest', mediaType, config, layers: manifestLayers });
+    const manifest = { mediaType, digest: digestOf(text), size: text.length, platform: platform.platform };
+    const { progress } = context;
+    await oneOff(progress, `exporting manifest ${manifest.digest}`, () =>
+      this.#write(text, [config, ...layers], options.lease),
+    );
+    await oneOff(progress, `exporting config ${config.digest}`, () =>
+      this.#write(configBytes, [], options.lease),
+    );
+    return { manifest, config: config.digest };
+  }
+
+  async #writeIndex(
+    manifests: readonly Descriptor[],
+    options: CommitOptions,
+    context: ExportContext,
+  ): Promise<Descriptor> {
+    const mediaType = options.ociTypes ? mediaTypeOciIndex : mediaTypeDockerList;
+    const text = encodeManifest({ kind: 'index', mediaType, manifests });
+    const digest = digestOf(text);
+    await oneOff(context.progress, `exporting manifest list ${digest}`, () =>
+      this.#write(text, manifests, options.lease),
+    );
+    return { mediaType, digest, size: text.length };
+  }
+
+  async #write(data: Uint8Array, children: readonly Descriptor[], lease: string): Promise<void> {
+    const labels = children.map(({ digest }, i) => [`containerd.io/gc.ref.content.${i}`, digest]);
+    await this.#content.writeBlob(data, { labels: Object.fromEntries(labels), lease });
+  }
+}
+
+interface Written {
+  readonly manifest: Descriptor;
+  readonly config: Digest;
+}
+
+/** Times and descriptions of the layers, from their records where the descriptors say nothing. */
+function configLayers(layers: readonly Descriptor[], ref: ImmutableRef | null): ConfigLayer[] {
+  const records = (ref?.layerChain() ?? []).slice(-layers.length);
+  return layers.map((layer, i) => {
+    const { annotations = {} } = layer;
+    const record = records[i];
+    const diffId = annotations[annotationUncompressed] as Digest | undefined;
+    if (!diffId) throw new BuildError(`missing diff ID of layer ${layer.digest}`);
+    const created = annotations[annotationCreatedAt];
+    const description = record?.description || annotations[annotationDescription];
+    return {
+      diffId,
+      ...(record
+        ? { created: timeFromDate(record.createdAt) }
+        : created
+          ? { created: parseTime(created) }
+          : {}),
+      ...(description ? { description } : {}),
+    };
+  });
+}
+
+const INTERNAL_ANNOTATIONS = new Set([annotationUncompressed, annotationCreatedAt, annotationDescription]);
+
+/** The layer as a manifest names it: the media type's family changed, our own annotations left out. */
+function manifestLayer(layer: Descriptor, oci: boolean): Descriptor {
+  const { annotations, platform: _, ...rest } = layer;
+  const kept = Object.entries(annotations ?? {}).filter(
+    ([key]) => !INTERNAL_ANNOTATIONS.has(key) && !key.startsWith(`${annotationDistributionSource}.`),
+  );
+  return {
+    ...rest,
+    mediaType: convertLayerMediaType(layer.mediaType, oci),
+    ...(oci && kept.length ? { annotations: Object.fromEntries(kept) } : {}),
+  };
+}

@@ -1,0 +1,124 @@
+import { BuildError, Code } from '../base/errors.ts';
+import { goJson } from '../base/gojson.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import { descriptorToJson } from '../oci/manifest.ts';
+import { formatSeconds } from '../oci/time.ts';
+import type { Registry } from '../registry/registry.ts';
+import type { ContentStore } from '../store/content.ts';
+import type { LeaseStore } from '../store/lease.ts';
+import { type Attrs, flagAttr, type ImageAttrs, parseImageAttrs } from './attrs.ts';
+import type { ExportContext, Exporter, ExportResult, ExportSource, ExportTarget } from './exporter.ts';
+import { type CommittedImage, ImageWriter } from './image-writer.ts';
+import { allRefs } from './platforms.ts';
+import { pushImage } from './push.ts';
+
+export interface ImageExporterServices {
+  readonly content: ContentStore;
+  readonly leases: Pick<LeaseStore, 'hold'>;
+  readonly registry: Pick<Registry, 'push'>;
+}
+
+/** Images in the daemon's content store, pushed on request (FEATURES J3-J7, J18). */
+export class ImageExporter implements Exporter {
+  readonly type = 'image';
+  readonly name = 'exporting to image';
+  readonly attrs: Attrs;
+  readonly #parsed: ImageAttrs;
+  readonly #push: boolean;
+  readonly #byDigest: boolean;
+  readonly #insecure: boolean;
+  readonly #services: ImageExporterServices;
+  readonly #target: Pick<ExportTarget, 'credentials'>;
+
+  /** @throws for attributes that have a bad value */
+  constructor(attrs: Attrs, services: ImageExporterServices, target: Pick<ExportTarget, 'credentials'>) {
+    this.attrs = attrs;
+    this.#parsed = parseImageAttrs(attrs);
+    this.#push = flagAttr(attrs, 'push', false);
+    this.#byDigest = flagAttr(attrs, 'push-by-digest', false);
+    this.#insecure = flagAttr(attrs, 'registry.insecure', false);
+    this.#services = services;
+    this.#target = target;
+    flagAttr(attrs, 'store', true);
+    if (flagAttr(attrs, 'unpack', false))
+      throw new BuildError('exporter option "unpack" needs a worker with an image store', {
+        code: Code.unimplemented,
+      });
+  }
+
+  async export(source: ExportSource, context: ExportContext): Promise<ExportResult> {
+    const lease = this.#services.leases.hold();
+    try {
+      const writer = new ImageWriter(this.#services.content);
+      const options = { attrs: this.#parsed, ociTypes: this.#parsed.ociTypes ?? true, lease: lease.id };
+      const image = await writer.commit(source, options, context);
+      const name = imageName(this.#parsed.name, source);
+      const { response, descriptor } = imageResponse(image, name);
+      const names = this.#push ? name.split(',').filter((n) => n !== '') : [];
+      return {
+        response,
+        descriptor,
+        ...(names.length ? { finalize: (c) => this.#pushAll(names, image, source, c) } : {}),
+        release: () => lease[Symbol.dispose](),
+      };
+    } catch (error) {
+      lease[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  async #pushAll(
+    names: readonly string[],
+    image: CommittedImage,
+    source: ExportSource,
+    context: ExportContext,
+  ): Promise<void> {
+    for (const name of names) {
+      try {
+        const request = {
+          name,
+          digest: image.descriptor.digest,
+          byDigest: this.#byDigest,
+          insecure: this.#insecure,
+          credentials: this.#target.credentials,
+          layers: image.layers,
+          refs: allRefs(source),
+        };
+        await pushImage(this.#services, request, context);
+      } catch (error) {
+        throw BuildError.wrap(error, `failed to push ${name}`);
+      }
+    }
+  }
+}
+
+/** The `name` attribute; `*` is the frontend's `image.name`. */
+export function imageName(attr: string, source: ExportSource): string {
+  const given = source.metadata.get('image.name');
+  return attr === '*' && given !== undefined ? Buffer.from(given).toString() : attr;
+}
+
+/** Keys of FEATURES J18 and the descriptor they tell of. */
+export function imageResponse(
+  image: CommittedImage,
+  name: string,
+  annotations: Readonly<Record<string, string>> = {},
+): { response: Record<string, string>; descriptor: Descriptor } {
+  const { configDigest } = image;
+  const plain: Descriptor = Object.keys(annotations).length
+    ? { ...image.descriptor, annotations }
+    : image.descriptor;
+  const json = goJson(descriptorToJson(plain));
+  const response = {
+    ...(name === '' ? {} : { 'image.name': name }),
+    'containerimage.digest': plain.digest,
+    ...(configDigest ? { 'containerimage.config.digest': configDigest } : {}),
+    'containerimage.descriptor': Buffer.from(json).toString('base64'),
+  };
+  return { response, descriptor: plain };
+}
+
+/** `org.opencontainers.image.created` of an archive: the epoch, else now. */
+export function createdAnnotation(date: Date): Record<string, string> {
+  return { 'org.opencontainers.image.created': formatSeconds(date) };
+}

@@ -1,0 +1,87 @@
+import { BuildError } from '../base/errors.ts';
+import type { TreeSource } from '../session/fsutil/source.ts';
+import { type Attrs, boolAttr, type EpochAttr, epochAttr } from './attrs.ts';
+import type {
+  ExportContext,
+  Exporter,
+  ExportResult,
+  ExportSource,
+  ExportTarget,
+  MountTree,
+} from './exporter.ts';
+import { isMultiRef } from './platforms.ts';
+import { joinUnderPlatforms, mergeTrees, mountTrees, type PlatformTree } from './trees.ts';
+
+const PROGRESS_INTERVAL_MS = 100;
+
+/** What the two directory exporters have in common. */
+export interface TreeAttrs {
+  /** undefined: as many directories as the result has platforms. */
+  readonly platformSplit: boolean | undefined;
+  readonly epoch: EpochAttr | undefined;
+}
+
+export function parseTreeAttrs(attrs: Attrs): TreeAttrs {
+  const split = Object.hasOwn(attrs, 'platform-split') ? boolAttr(attrs, 'platform-split') : undefined;
+  return { platformSplit: split, epoch: epochAttr(attrs) };
+}
+
+/** One tree of all: below platform directories, or merged. */
+export async function oneTree(trees: readonly PlatformTree[], split: boolean): Promise<TreeSource> {
+  if (split) return joinUnderPlatforms(trees);
+  const [only] = trees;
+  return trees.length === 1 && only ? only.tree : mergeTrees(trees);
+}
+
+/** Files into a directory of the client (FEATURES J19). */
+export class LocalExporter implements Exporter {
+  readonly type = 'local';
+  readonly name = 'exporting to client directory';
+  readonly attrs: Attrs;
+  readonly #parsed: TreeAttrs;
+  readonly #deleteOthers: boolean;
+  readonly #mount: MountTree;
+  readonly #target: Pick<ExportTarget, 'sendDirectory'>;
+
+  /** @throws for attributes that have a bad value */
+  constructor(attrs: Attrs, mount: MountTree, target: Pick<ExportTarget, 'sendDirectory'>) {
+    this.attrs = attrs;
+    this.#parsed = parseTreeAttrs(attrs);
+    const mode = attrs.mode ?? 'copy';
+    if (!['', 'copy', 'delete'].includes(mode)) throw new BuildError(`invalid local exporter mode: ${mode}`);
+    this.#deleteOthers = mode === 'delete';
+    this.#mount = mount;
+    this.#target = target;
+  }
+
+  async export(source: ExportSource, context: ExportContext): Promise<ExportResult> {
+    await using stack = new AsyncDisposableStack();
+    const trees = await mountTrees(source, this.#parsed.epoch, this.#mount, context, stack);
+    const split = this.#parsed.platformSplit ?? isMultiRef(source);
+    const label = split && trees.length === 1 ? `copying files ${trees[0]!.id}` : 'copying files';
+    await this.#send(label, await oneTree(trees, split), context);
+    return { response: {}, release: () => {} };
+  }
+
+  async #send(label: string, tree: TreeSource, context: ExportContext): Promise<void> {
+    let shown = 0;
+    let sent = 0;
+    const { progress, signal } = context;
+    progress.status(label, { name: 'transferring', current: 0 });
+    try {
+      await this.#target.sendDirectory(tree, {
+        signal,
+        deleteOthers: this.#deleteOthers,
+        onProgress: (bytes, done) => {
+          sent = bytes;
+          const now = Date.now();
+          if (!done && now - shown < PROGRESS_INTERVAL_MS) return;
+          shown = now;
+          progress.status(label, { name: 'transferring', current: bytes });
+        },
+      });
+    } finally {
+      progress.status(label, { name: 'transferring', current: sent, done: true });
+    }
+  }
+}
