@@ -1,0 +1,132 @@
+import { BuildError, Code, invalidArgument } from '../base/errors.ts';
+import { type FlagValues, parseBool } from '../base/flags.ts';
+import { csvPairs } from '../client/csv.ts';
+import type { RegistryTls, SecretSource, SshSource } from '../client/solve-types.ts';
+
+/** The flags of `build` as requests (FEATURES L5-L9). */
+type Env = Readonly<Record<string, string | undefined>>;
+
+/** Flags whose feature does not exist yet. */
+const LATER: Readonly<Record<string, string>> = {
+  'oci-layout': 'OCI layouts as sources',
+  'export-cache': 'cache export',
+  'import-cache': 'cache import',
+  'source-policy-file': 'source policies',
+  'proxy-network': 'the proxy network',
+  'debug-json-cache-metrics': 'cache metrics',
+};
+
+/** @throws BuildError that names the flag. */
+export function refuseLater(flags: FlagValues): void {
+  for (const [name, feature] of Object.entries(LATER))
+    if (flags.isSet(name) && flags.string(name) !== '' && flags.string(name) !== 'false')
+      throw new BuildError(`--${name}: ${feature} not built yet`, { code: Code.unimplemented });
+}
+
+const BUILD_ARG = 'build-arg:';
+/** Variables that reach the build without being asked for. */
+const PASSED_ON = ['SOURCE_DATE_EPOCH'];
+
+/** `k=v` options of the frontend; a build argument without value takes the environment's. */
+export function parseOpts(opts: readonly string[], env: Env): Record<string, string> {
+  const attrs: Record<string, string> = {};
+  for (const name of PASSED_ON) if (env[name] !== undefined) attrs[BUILD_ARG + name] = env[name];
+  for (const opt of opts) {
+    const name = opt.startsWith(BUILD_ARG) ? opt.slice(BUILD_ARG.length) : '';
+    if (name !== '' && !name.includes('=')) {
+      if (env[name] !== undefined) attrs[opt] = env[name];
+    } else {
+      const [key, value] = pair(opt, 'invalid opt');
+      attrs[key] = value;
+    }
+  }
+  return attrs;
+}
+
+/** `name=folder`; each must be one. */
+export function parseLocals(locals: readonly string[], statSync: typeof import('node:fs').statSync) {
+  const dirs: Record<string, string> = {};
+  for (const local of locals) {
+    const [name, dir] = pair(local, 'invalid local');
+    const stat = statSync(dir, { throwIfNoEntry: false });
+    if (!stat) throw invalidArgument(`invalid local: stat ${dir}: no such file or directory`);
+    if (!stat.isDirectory()) throw invalidArgument(`invalid local: ${dir}: not a directory`);
+    dirs[name] = dir;
+  }
+  return dirs;
+}
+
+function pair(text: string, what: string): [string, string] {
+  const at = text.indexOf('=');
+  if (at < 0) throw invalidArgument(`${what}: invalid value ${text}`);
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+export function parseSecret(text: string): SecretSource {
+  let type = '';
+  const found: { id: string; file?: string; env?: string } = { id: '' };
+  for (const [key, value, field] of csvPairs(text, (f) => `invalid field '${f}' must be a key=value pair`)) {
+    if (key === 'type') {
+      if (value !== 'file' && value !== 'env')
+        throw invalidArgument(`unsupported secret type ${JSON.stringify(value)}`);
+      type = value;
+    } else if (key === 'id') found.id = value;
+    else if (key === 'source' || key === 'src') found.file = value;
+    else if (key === 'env') found.env = value;
+    else throw invalidArgument(`unexpected key '${key}' in '${field}'`);
+  }
+  if (type !== 'env' || found.env !== undefined) return found;
+  return { id: found.id, ...(found.file === undefined ? {} : { env: found.file }) };
+}
+
+export function parseSsh(text: string): SshSource {
+  const at = text.indexOf('=');
+  const id = at < 0 ? text : text.slice(0, at);
+  const paths: string[] = [];
+  let raw = false;
+  for (const part of at < 0 ? [] : text.slice(at + 1).split(',')) {
+    if (!part.startsWith('raw=')) {
+      paths.push(part);
+      continue;
+    }
+    const value = parseBool(part.slice('raw='.length));
+    if (value === undefined) throw invalidArgument(`invalid value for 'raw': ${part.slice('raw='.length)}`);
+    raw = value;
+  }
+  if (raw && paths.length !== 1)
+    throw invalidArgument(`raw mode must supply exactly one socket path for ${JSON.stringify(id)}`);
+  return { id, paths, raw };
+}
+
+const ENTITLEMENTS = new Set(['network.host', 'security.insecure', 'device']);
+
+export function checkAllow(names: readonly string[]): void {
+  for (const name of names) {
+    const known = ENTITLEMENTS.has(name) || name.startsWith('device=');
+    if (!known) throw invalidArgument(`unknown entitlement ${name}`);
+  }
+}
+
+/** By host; several entries of one host add up. */
+export function parseRegistryTls(texts: readonly string[]): Record<string, RegistryTls> {
+  const byHost: Record<string, RegistryTls> = {};
+  for (const text of texts) {
+    const fields = new Map(csvPairs(text, (f) => `invalid value ${f}`).map(([key, value]) => [key, value]));
+    const [host = '', ca = '', cert = '', key = ''] = ['host', 'ca', 'cert', 'key'].map((k) => fields.get(k));
+    const insecure = parseBool(fields.get('insecure') ?? '') === true;
+    if (host === '') throw invalidArgument('--registry-auth-tlscontext requires host=<host>');
+    if (ca === '' && !insecure && (cert === '' || key === ''))
+      throw invalidArgument(
+        '--registry-auth-tlscontext requires ca=<ca> or cert=<cert>,key=<key> or insecure=true',
+      );
+    if (ca !== '' && (cert === '') !== (key === ''))
+      throw invalidArgument('--registry-auth-tlscontext requires cert=<cert>,key=<key>');
+    const before = byHost[host];
+    byHost[host] = {
+      insecure: insecure || (before?.insecure ?? false),
+      rootCas: [...(before?.rootCas ?? []), ...(ca === '' ? [] : [ca])],
+      keyPairs: [...(before?.keyPairs ?? []), ...(cert === '' || key === '' ? [] : [{ key, cert }])],
+    };
+  }
+  return byHost;
+}

@@ -1,0 +1,143 @@
+import { BuildError, invalidArgument } from '../base/errors.ts';
+import type { FlagValues } from '../base/flags.ts';
+import {
+  openDisplay,
+  type ProgressDisplay,
+  type ProgressOutput,
+  resetTime,
+} from '../client/progress/display.ts';
+import type { SolveRequest, SolveResult } from '../client/solve-types.ts';
+import type { SolveStatus } from '../client/types.ts';
+import {
+  checkAllow,
+  parseLocals,
+  parseOpts,
+  parseRegistryTls,
+  parseSecret,
+  parseSsh,
+  refuseLater,
+} from './build-options.ts';
+import { type CommandContext, openClient } from './context.ts';
+import { parseOutput } from './outputs.ts';
+import { readStdin } from './stdin.ts';
+
+/** `buildctl build` (FEATURES L3-L14). */
+export async function runBuild(context: CommandContext): Promise<void> {
+  const { flags, signal } = context;
+  const request = await buildRequest(flags);
+  const { openDaemon } = await import('./private-daemon.ts');
+  await using daemon = await openDaemon(context);
+  using client = await openClient(context, daemon.address);
+  const { newSessionId } = await import('../session/host/host.ts');
+  const ref = newSessionId();
+  try {
+    const result = await showing(context, (onStatus) => client.solve({ ...request, ref, onStatus, signal }));
+    await report(flags, result);
+  } catch (error) {
+    throw daemon.explain(error);
+  } finally {
+    const refFile = flags.string('ref-file');
+    if (refFile !== '') (await import('./metadata-file.ts')).writeAtomically(refFile, ref);
+  }
+}
+
+/** Everything the flags ask for, checked before a daemon is spoken to. */
+async function buildRequest(flags: FlagValues): Promise<SolveRequest> {
+  const { env } = process;
+  refuseLater(flags);
+  checkAllow(flags.strings('allow'));
+  const { statSync } = await import('node:fs');
+  const [folder, ...more] = flags.args;
+  if (more.length > 0) throw invalidArgument(`unexpected argument ${JSON.stringify(more[0])}`);
+  const shorthand = folder === undefined ? [] : shorthandLocals(folder, flags);
+  const frontend = flags.string('frontend') || (folder === undefined ? '' : 'dockerfile.v0');
+  const frontendAttrs = parseOpts(flags.strings('opt'), env);
+  if (frontend !== '' && flags.bool('no-cache')) frontendAttrs['no-cache'] = '';
+  if (frontendAttrs.requestid !== undefined)
+    frontendAttrs['frontend.caps'] ??= 'moby.buildkit.frontend.subrequests';
+  return {
+    ...(frontend === '' ? { definition: await definition(flags.bool('no-cache')) } : { frontend }),
+    frontendAttrs,
+    localDirs: parseLocals([...shorthand, ...flags.strings('local')], statSync),
+    exports: flags.strings('output').map((text) => parseOutput(text, process.stdout)),
+    secrets: flags.strings('secret').map(parseSecret),
+    ssh: flags.strings('ssh').map(parseSsh),
+    registryTls: parseRegistryTls(flags.strings('registry-auth-tlscontext')),
+    allowedEntitlements: flags.strings('allow'),
+  };
+}
+
+/** `buildctl build FOLDER`: the folder is context and home of the Dockerfile, unless `--local` says otherwise. */
+function shorthandLocals(folder: string, flags: FlagValues): string[] {
+  const given = flags.strings('local').map((local) => local.split('=')[0]);
+  return ['context', 'dockerfile'].filter((name) => !given.includes(name)).map((name) => `${name}=${folder}`);
+}
+
+async function definition(noCache: boolean): Promise<Uint8Array> {
+  if (process.stdin.isTTY) throw invalidArgument('please specify --frontend or pipe LLB definition to stdin');
+  const bytes = await readStdin();
+  const { digestOf } = await import('../base/digest.ts');
+  const { Definition, OpMetadata } = await import('../pb/ops.ts');
+  let parsed: ReturnType<typeof Definition.decode>;
+  try {
+    parsed = Definition.decode(bytes);
+  } catch (error) {
+    throw BuildError.wrap(error, 'failed to parse input');
+  }
+  if (parsed.def.length === 0)
+    throw invalidArgument('empty definition sent to build. Specify --frontend instead?');
+  if (!noCache) return bytes;
+  for (const op of parsed.def) {
+    const digest = digestOf(op);
+    parsed.metadata[digest] = { ...(parsed.metadata[digest] ?? OpMetadata.create()), ignoreCache: true };
+  }
+  return Definition.encode(parsed).finish();
+}
+
+/** Runs the build with its progress on stderr, and in the trace file when there is one. */
+async function showing(
+  { flags, log }: CommandContext,
+  build: (onStatus: (status: SolveStatus) => void) => Promise<SolveResult>,
+): Promise<SolveResult> {
+  const output = process.stderr as ProgressOutput;
+  const display = openDisplay(flags.string('progress'), output, process.env, (text) => log.warn(text));
+  const trace = await openTrace(flags.string('trace'), (path) => log.info(`tracing logs to ${path}`));
+  const moved = resetTime();
+  try {
+    return await build((status) => follow(moved(status), display, trace));
+  } finally {
+    display.finish();
+    trace?.close();
+  }
+}
+
+function follow(status: SolveStatus, display: ProgressDisplay, trace: TraceFile | undefined): void {
+  display.update(status);
+  trace?.add(status);
+}
+
+interface TraceFile {
+  add(status: SolveStatus): void;
+  close(): void;
+}
+
+async function openTrace(path: string, opened: (path: string) => void): Promise<TraceFile | undefined> {
+  if (path === '') return undefined;
+  const { closeSync, openSync, writeSync } = await import('node:fs');
+  const { statusJson } = await import('../client/progress/rawjson.ts');
+  const fd = openSync(path, 'a', 0o600);
+  opened(path);
+  return { add: (status) => void writeSync(fd, statusJson(status)), close: () => closeSync(fd) };
+}
+
+async function report(flags: FlagValues, result: SolveResult): Promise<void> {
+  const file = flags.string('metadata-file');
+  if (file !== '') (await import('./metadata-file.ts')).writeMetadataFile(file, result.exporterResponse);
+  const asked = flags.strings('opt').some((opt) => opt.startsWith('requestid='));
+  if (!asked) return;
+  const text = result.metadata['result.txt'];
+  if (text) process.stdout.write(text);
+  else
+    for (const [key, value] of Object.entries(result.metadata))
+      if (key.startsWith('result.')) process.stdout.write(`${key}\n${Buffer.from(value).toString()}\n`);
+}

@@ -1,0 +1,192 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BuildError, Code } from '../base/errors.ts';
+import type { CommandContext } from './context.ts';
+
+/** The daemon a build speaks to: one that runs already, or its own (FEATURES: no daemon needed). */
+export interface BuildDaemon extends AsyncDisposable {
+  readonly address: string;
+  /** Adds what is known of the daemon's end to an error of the build. */
+  explain(error: unknown): unknown;
+}
+
+const RUN_DIR = '/run/buildkit';
+/** Longest path of a unix socket, bytes. */
+const MAX_SOCKET_PATH = 107;
+const POLL_MS = 50;
+const LOCK_POLL_MS = 500;
+/** A daemon that has not answered by then is taken for stuck. */
+const START_LIMIT_MS = 60_000;
+/** Time to end after its input has, before it is killed. */
+const STOP_LIMIT_MS = 20_000;
+/** Error output kept for the message, characters. */
+const MAX_STDERR = 16 << 10;
+const LOCKED = /could not lock .*another instance running\?/;
+
+/**
+ * The daemon of `--addr` or `BUILDKIT_HOST`, else the one at the default address if it answers,
+ * else a private one that lives as long as this process does.
+ */
+export async function openDaemon(context: CommandContext): Promise<BuildDaemon> {
+  const { flags, signal } = context;
+  const address = flags.string('addr');
+  const asked = flags.isSet('addr') || (process.env.BUILDKIT_HOST ?? '') !== '' || flags.bool('wait');
+  const path = address.startsWith('unix://') ? address.slice('unix://'.length) : '';
+  if (asked || path === '' || (await answers(path)) || !canRunHere()) return runningAt(address);
+  const root = flags.string('root');
+  say('no buildkitd answers, running a private one for this build');
+  let waiting = false;
+  for (;;) {
+    const daemon = new PrivateDaemon(root);
+    try {
+      await daemon.ready(signal);
+      return daemon;
+    } catch (error) {
+      await daemon[Symbol.asyncDispose]();
+      if (!(error instanceof BuildError) || !LOCKED.test(error.message)) throw error;
+      if (await answers(path)) return runningAt(address);
+      if (!waiting) say('another buildkitd uses the same state directory, waiting for it to end');
+      waiting = true;
+      await sleep(LOCK_POLL_MS, undefined, { signal });
+    }
+  }
+}
+
+function say(text: string): void {
+  process.stderr.write(`buildctl: ${text}\n`);
+}
+
+function runningAt(address: string): BuildDaemon {
+  return { address, explain: (error) => error, [Symbol.asyncDispose]: async () => {} };
+}
+
+/** True for root. @throws BuildError that says what anyone else lacks. */
+function canRunHere(): boolean {
+  if (process.getuid?.() === 0) return true;
+  throw new BuildError('no buildkitd answers at the default address, and running a private one needs root', {
+    code: Code.unavailable,
+    hint: 'run the build as root, start buildkitd, or name a daemon with --addr or BUILDKIT_HOST',
+  });
+}
+
+async function answers(path: string): Promise<boolean> {
+  if (!existsSync(path)) return false;
+  const socket = connect({ path });
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  socket.once('connect', () => resolve(true));
+  socket.once('error', () => resolve(false));
+  const answered = await promise;
+  socket.destroy();
+  return answered;
+}
+
+/** A child process that ends when this one does: its standard input is a pipe held here. */
+class PrivateDaemon implements BuildDaemon {
+  readonly address: string;
+  readonly #dir: string;
+  readonly #socket: string;
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<void>;
+  #log = '';
+
+  constructor(root: string) {
+    this.#dir = socketDir();
+    this.#socket = join(this.#dir, 'private.sock');
+    this.address = `unix://${this.#socket}`;
+    const [file, args] = daemonCommand();
+    const flags = ['--addr', this.address, '--exit-with-stdin', ...(root === '' ? [] : ['--root', root])];
+    // In a process group of its own, so that Ctrl-C reaches it through the build only.
+    this.#child = spawn(file, [...args, ...flags], { stdio: ['pipe', 'ignore', 'pipe'], detached: true });
+    this.#child.stdin?.on('error', () => {}); // it has ended, which is noticed elsewhere
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#child.once('close', () => resolve());
+    this.#child.once('error', (error) => {
+      this.#log += error.message;
+      resolve();
+    });
+    this.#ended = promise;
+    this.#collect().catch(() => {}); // only for messages
+  }
+
+  async #collect(): Promise<void> {
+    for await (const chunk of this.#child.stderr ?? [])
+      this.#log = (this.#log + (chunk as Buffer).toString()).slice(-MAX_STDERR);
+  }
+
+  get #hasEnded(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null || this.#child.pid === undefined;
+  }
+
+  async ready(signal: AbortSignal): Promise<void> {
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(START_LIMIT_MS)]);
+    while (!(await answers(this.#socket))) {
+      if (this.#hasEnded) {
+        await this.#ended;
+        throw new BuildError(`the private buildkitd could not start: ${this.#lastWords()}`, {
+          code: Code.unavailable,
+        });
+      }
+      if (limit.aborted && !signal.aborted)
+        throw new BuildError(`the private buildkitd did not answer: ${this.#lastWords()}`, {
+          code: Code.unavailable,
+        });
+      signal.throwIfAborted();
+      await Promise.race([sleep(POLL_MS), this.#ended]);
+    }
+  }
+
+  explain(error: unknown): unknown {
+    if (!this.#hasEnded) return error;
+    return BuildError.wrap(error, `the private buildkitd has ended (${this.#lastWords()})`);
+  }
+
+  /** Its own error line if it gave one, else the end of what it said. */
+  #lastWords(): string {
+    const lines = this.#log.trimEnd().split('\n');
+    const fatal = lines.findLast((line) => line.startsWith('buildkitd: '));
+    return fatal?.slice('buildkitd: '.length) ?? lines.slice(-5).join('\n');
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.stdin?.end();
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_LIMIT_MS);
+    if (this.#child.pid !== undefined) await this.#ended;
+    clearTimeout(timer);
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+}
+
+function socketDir(): string {
+  const parents = [RUN_DIR, tmpdir(), '/tmp'];
+  for (const parent of parents) {
+    if (Buffer.byteLength(join(parent, 'private-XXXXXX', 'private.sock')) > MAX_SOCKET_PATH) continue;
+    try {
+      mkdirSync(parent, { recursive: true });
+      return mkdtempSync(join(parent, 'private-'));
+    } catch {
+      // not writable: the next place
+    }
+  }
+  throw new BuildError(`no place for a socket: none of ${parents.join(', ')} can be written`);
+}
+
+/** The daemon beside this program: its bundle, its own executable, or its source. */
+function daemonCommand(): readonly [file: string, args: readonly string[]] {
+  const program = process.argv[1] ?? '';
+  const here = existsSync(program) ? dirname(realpathSync(program)) : '';
+  const bundle = join(here, 'buildkitd.cjs');
+  if (existsSync(bundle)) return [process.execPath, [bundle]];
+  const executable = join(dirname(process.execPath), 'buildkitd');
+  if (process.execPath.endsWith('buildctl') && statSync(executable, { throwIfNoEntry: false }))
+    return [executable, []];
+  const source = join(here, '..', 'daemon', 'main.ts');
+  if (existsSync(source)) return [process.execPath, [source]];
+  throw new BuildError('no buildkitd answers, and there is none beside this program to run', {
+    code: Code.unavailable,
+    hint: 'start buildkitd, or name a daemon with --addr or BUILDKIT_HOST',
+  });
+}
