@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { BuildError, Code, invalidArgument } from '../base/errors.ts';
+import { BuildError, Code, errno, invalidArgument } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { systemErrorText } from '../sys/errno.ts';
 import { detachAll, mountAll, umountAsync } from '../sys/mount.ts';
@@ -111,6 +111,7 @@ export class RuntimeExecutor implements Executor {
 
     const root = openRootfs(rootfs);
     cleanup.add('root directory', () => root[Symbol.dispose]());
+    makeMountDirectories(root);
     const removeStubs = watchMountStubs(root, request.mounts, meta.removeMountStubsRecursive === true);
     cleanup.add('mount stubs', removeStubs);
     const user = lookUpUser(root, meta.user);
@@ -201,6 +202,18 @@ function checkedId(id: string | undefined): string {
   if (id === '') throw invalidArgument('container id must not be empty');
   if (/^[A-Za-z0-9]+$/.test(id)) return id;
   throw invalidArgument(`invalid container id ${JSON.stringify(id)}: only letters and numbers are allowed`);
+}
+
+/** What every container mounts on; runtimes differ in the mode they would give it. */
+function makeMountDirectories(root: Rootfs): void {
+  for (const path of ['/dev', '/proc', '/sys']) {
+    try {
+      if (!root.lstatOrNone(path)) root.mkdir(path, 0o755);
+    } catch (error) {
+      // A read-only tree: the runtime will say what it misses.
+      if (errno(error) !== 'EROFS') throw error;
+    }
+  }
 }
 
 /** FEATURES G8. */
