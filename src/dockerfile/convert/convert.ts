@@ -56,7 +56,11 @@ class Conversion {
     const stageName = options.target || (file.stages.at(-1)?.name ?? '');
     const automatic = automaticArgs(build, this.#platforms.target, stageName, options.buildArgs);
     const declared = declareGlobalArgs(automatic, file.globalArgs, options.buildArgs, expansion);
-    const { seconds, globalArgs, buildArgs } = resolveEpoch(declared, options.buildArgs);
+    const { seconds, globalArgs, buildArgs } = resolveEpoch(
+      declared,
+      options.buildArgs,
+      file.stages.map((stage) => stage.name),
+    );
     this.#context = {
       options,
       platforms: this.#platforms,

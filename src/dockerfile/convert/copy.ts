@@ -1,6 +1,6 @@
 import { BuildError, Code } from '../../base/errors.ts';
 import { merge } from '../../llb/combine.ts';
-import { copy, file, mkfile, parseOwner } from '../../llb/file.ts';
+import { copy, file, mkfile } from '../../llb/file.ts';
 import { joinPath } from '../../llb/gopath.ts';
 import type { Constraints, CopyOptions, FileStep } from '../../llb/node.ts';
 import { http } from '../../llb/source.ts';
@@ -9,7 +9,7 @@ import type { AddInstruction, CopyInstruction } from '../instructions/types.ts';
 import { cut } from '../text.ts';
 import type { DispatchContext } from './dispatch.ts';
 import { addHistory } from './history.ts';
-import { commandDescription, inlineFile, locationOf, stateVariables } from './llb.ts';
+import { commandDescription, inlineFile, locationOf, ownerOf, stateVariables } from './llb.ts';
 import { instructionText, vertexName } from './names.ts';
 import { isAbsolute, normalizePath, toSlash, withoutDrive } from './paths.ts';
 import { downloadName, isGitSource, isHttpSource, parseDigest } from './remote-source.ts';
@@ -113,7 +113,7 @@ class CopyDispatch {
     return {
       createDestPath: true,
       ...(mode === undefined ? {} : { mode }),
-      ...(chown === '' ? {} : { owner: parseOwner(chown) }),
+      ...(chown === '' ? {} : { owner: ownerOf(chown) }),
       ...(exclude.length === 0 ? {} : { excludePatterns: exclude }),
     };
   }

@@ -69,30 +69,39 @@ export interface Epoch {
 
 const EPOCH_ARG = 'SOURCE_DATE_EPOCH';
 
-/** SOURCE_DATE_EPOCH as a number of seconds (FEATURES H53). An empty value unsets it. */
-export function resolveEpoch(globalArgs: VariableList, buildArgs: ReadonlyMap<string, string>): Epoch {
+/**
+ * SOURCE_DATE_EPOCH as a number of seconds (FEATURES H53). An empty value unsets it. `stageNames` are the
+ * sources that a value may also name.
+ */
+export function resolveEpoch(
+  globalArgs: VariableList,
+  buildArgs: ReadonlyMap<string, string>,
+  stageNames: readonly string[],
+): Epoch {
   const written = buildArgs.get(EPOCH_ARG) ?? (globalArgs.get(EPOCH_ARG) || undefined);
   if (written === undefined) return { globalArgs, buildArgs };
-  if (written !== '') {
-    const seconds = parseInt64(written);
-    if (seconds === undefined) throw unsupportedEpoch(written);
-    const text = seconds.toString();
-    const nextArgs = new Map(buildArgs);
-    if (buildArgs.has(EPOCH_ARG)) nextArgs.set(EPOCH_ARG, text);
-    const declared = globalArgs.get(EPOCH_ARG) !== undefined;
-    return {
-      seconds,
-      globalArgs: declared ? globalArgs.with(EPOCH_ARG, text) : globalArgs,
-      buildArgs: nextArgs,
-    };
-  }
   const nextArgs = new Map(buildArgs);
-  nextArgs.delete(EPOCH_ARG);
-  return { globalArgs: globalArgs.without(EPOCH_ARG), buildArgs: nextArgs };
+  if (written === '') {
+    nextArgs.delete(EPOCH_ARG);
+    return { globalArgs: globalArgs.without(EPOCH_ARG), buildArgs: nextArgs };
+  }
+  const seconds = parseInt64(written);
+  if (seconds === undefined) throw refusedEpoch(written, stageNames);
+  const text = seconds.toString();
+  if (buildArgs.has(EPOCH_ARG)) nextArgs.set(EPOCH_ARG, text);
+  const declared = globalArgs.get(EPOCH_ARG) !== undefined;
+  return {
+    seconds,
+    globalArgs: declared ? globalArgs.with(EPOCH_ARG, text) : globalArgs,
+    buildArgs: nextArgs,
+  };
 }
 
-function unsupportedEpoch(written: string): BuildError {
-  return new BuildError(`SOURCE_DATE_EPOCH from "${written}": only a number of seconds is supported`, {
+function refusedEpoch(written: string, stageNames: readonly string[]): BuildError {
+  const name = written.toLowerCase();
+  if (name !== 'context' && !stageNames.includes(name))
+    return new BuildError(`invalid SOURCE_DATE_EPOCH: ${written}`);
+  return new BuildError(`SOURCE_DATE_EPOCH: the time of ${written} can not be looked up yet`, {
     code: Code.unimplemented,
   });
 }

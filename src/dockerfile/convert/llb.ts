@@ -1,6 +1,6 @@
 import { BuildError } from '../../base/errors.ts';
-import { file } from '../../llb/file.ts';
-import type { FileStep, Node, Output, SourceLocation, SourceMap } from '../../llb/node.ts';
+import { file, parseOwner } from '../../llb/file.ts';
+import type { FileStep, Node, Output, Owner, SourceLocation, SourceMap } from '../../llb/node.ts';
 import { getEnv, type State, scratch } from '../../llb/state.ts';
 import type { Platform } from '../../oci/platform.ts';
 import type { Location } from '../errors.ts';
@@ -16,6 +16,16 @@ export function stateVariables(state: State): Variables {
 /** Says which instruction a vertex comes from. */
 export function commandDescription(code: string): Readonly<Record<string, string>> {
   return { [COMMAND_KEY]: code };
+}
+
+/** Owner of what a step makes: `user[:group]`. An empty part is root. */
+export function ownerOf(chown: string): ReturnType<typeof parseOwner> {
+  const { user, group } = parseOwner(chown);
+  return { ...(user ? { user: known(user) } : {}), ...(group ? { group: known(group) } : {}) };
+}
+
+function known(owner: Owner): Owner {
+  return 'name' in owner && owner.name === '' ? { id: 0 } : owner;
 }
 
 export function locationOf(map: SourceMap, location: Location): readonly SourceLocation[] {

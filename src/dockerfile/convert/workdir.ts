@@ -1,9 +1,9 @@
-import { file, mkdir, parseOwner } from '../../llb/file.ts';
+import { file, mkdir } from '../../llb/file.ts';
 import { setDir } from '../../llb/state.ts';
 import type { InstructionOf } from '../instructions/types.ts';
 import type { DispatchContext } from './dispatch.ts';
 import { addHistory } from './history.ts';
-import { locationOf, stateVariables } from './llb.ts';
+import { locationOf, ownerOf, stateVariables } from './llb.ts';
 import { instructionText, vertexName } from './names.ts';
 import { normalizeWorkdir, toSlash } from './paths.ts';
 import type { StageState } from './stage.ts';
@@ -34,7 +34,7 @@ export function dispatchWorkdir(
     const { user } = stage.image.config;
     const step = mkdir(directory, 0o755, {
       makeParents: true,
-      ...(user === '' ? {} : { owner: parseOwner(user) }),
+      ...(user === '' ? {} : { owner: ownerOf(user) }),
       ...(context.epoch === undefined ? {} : { createdTime: context.epoch * NANOSECONDS }),
     });
     stage.state = file(stage.state, [step], {

@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { BuildError, Code } from '../../base/errors.ts';
+import { marshal } from '../../llb/marshal.ts';
+import type { Definition } from '../../llb/ops.ts';
+import { local } from '../../llb/source.ts';
+import { formatPlatformFull, hostPlatform, normalizePlatform, parsePlatform } from '../../oci/platform.ts';
+import { normalizeReference } from '../../oci/reference.ts';
+import { LocatedError } from '../errors.ts';
+import { convertDockerfile } from './convert.ts';
+import { encodeImage } from './image.ts';
+import type { ConvertOptions, ConvertResult } from './options.ts';
+
+/** Heads, vertex names, configs and errors as BuildKit v0.32 gives them for the same files. */
+interface Golden {
+  readonly images: Readonly<Record<string, { readonly digest: string; readonly config: string }>>;
+  readonly cases: readonly GoldenCase[];
+}
+
+interface GoldenCase {
+  readonly file: string;
+  readonly flags?: readonly string[];
+  readonly error?: string;
+  readonly lines?: readonly (readonly number[])[];
+  readonly head?: string;
+  readonly names?: string;
+  readonly image?: string;
+}
+
+const golden = JSON.parse(
+  readFileSync(new URL('../../../test/golden/dockerfile.json', import.meta.url), 'utf8'),
+) as Golden;
+
+const CAPS = new Set(
+  (
+    'mergeop exec.meta.setsdefaultpath exec.mount.bind.readwrite-nooutput exec.mount.tmpfs.size ' +
+    'exec.meta.ulimit exec.meta.cgroup.parent exec.meta.linux.resources'
+  ).split(' '),
+);
+
+interface Asked {
+  readonly refs: string[];
+  readonly paths: (readonly string[] | undefined)[];
+}
+
+function optionsFor(file: string, change: Partial<ConvertOptions> = {}, asked?: Asked): ConvertOptions {
+  return {
+    buildArgs: new Map(),
+    labels: new Map(),
+    target: '',
+    buildPlatforms: [hostPlatform()],
+    multiPlatform: false,
+    networkMode: 'sandbox',
+    hostname: '',
+    extraHosts: [],
+    shmSize: 0n,
+    ulimits: [],
+    cgroupParent: '',
+    imageResolveMode: 'default',
+    cacheIdNamespace: '',
+    isNoCache: () => false,
+    caps: CAPS,
+    sourceMap: { filename: 'Dockerfile', language: 'Dockerfile', data: Buffer.from(file) },
+    resolveImage: async (ref, { platform, logName }) => {
+      asked?.refs.push(logName);
+      const name = normalizeReference(ref);
+      const image = golden.images[`${name}|${formatPlatformFull(platform)}`] ?? golden.images[name];
+      if (!image) throw new Error(`${ref}: not found`);
+      return { ref, digest: image.digest, config: Buffer.from(image.config) };
+    },
+    namedContext: () => undefined,
+    mainContext: async (paths) => {
+      asked?.paths.push(paths);
+      const followPaths = paths ? { followPaths: paths } : {};
+      return local('context', {
+        sharedKeyHint: 'context',
+        customName: '[internal] load build context',
+        ...followPaths,
+      });
+    },
+    ...change,
+  };
+}
+
+function flagged(flags: readonly string[] = []): Partial<ConvertOptions> {
+  const buildArgs = new Map<string, string>();
+  const labels = new Map<string, string>();
+  let change: Partial<ConvertOptions> = { buildArgs, labels };
+  for (let i = 0; i < flags.length; i += 2) {
+    const value = flags[i + 1] ?? '';
+    const [key = '', ...rest] = value.split('=');
+    if (flags[i] === '--build-arg') buildArgs.set(key, rest.join('='));
+    else if (flags[i] === '--label') labels.set(key, rest.join('='));
+    else if (flags[i] === '--target') change = { ...change, target: value };
+    else change = { ...change, targetPlatform: normalizePlatform(parsePlatform(value)) };
+  }
+  return change;
+}
+
+function encode(result: ConvertResult): Definition {
+  return marshal(result.state, { platform: result.platform, caps: CAPS, localUniqueId: 'unique' });
+}
+
+const sha256 = (data: string | Uint8Array): string => createHash('sha256').update(data).digest('hex');
+const namesOf = (definition: Definition): string[] =>
+  definition.def.map(
+    (bytes) => definition.metadata[`sha256:${sha256(bytes)}`]?.description['llb.customname'] ?? '',
+  );
+
+test('the golden files give the graphs, names, configs and errors of BuildKit', async () => {
+  assert.ok(golden.cases.length > 150);
+  for (const [index, expected] of golden.cases.entries()) {
+    const label = `case ${index} ${expected.flags?.join(' ') ?? ''}\n${expected.file}`;
+    const outcome = await convertDockerfile(
+      expected.file,
+      optionsFor(expected.file, flagged(expected.flags)),
+    ).catch((error: unknown) => BuildError.from(error));
+    if (outcome instanceof BuildError) {
+      assert.equal(outcome.message, expected.error, label);
+      const locations = outcome instanceof LocatedError ? outcome.locations : [];
+      const lines = locations.map((ranges) => ranges.map((range) => range.start.line));
+      assert.deepEqual(lines, expected.lines, label);
+      continue;
+    }
+    assert.equal(expected.error, undefined, label);
+    const definition = encode(outcome);
+    const last = definition.def.at(-1);
+    assert.equal(last ? `sha256:${sha256(last)}` : '', expected.head, label);
+    assert.equal(sha256(namesOf(definition).join('\n')).slice(0, 16), expected.names, label);
+    const config = JSON.stringify(JSON.parse(Buffer.from(encodeImage(outcome.image)).toString()));
+    assert.equal(sha256(config).slice(0, 16), expected.image, `${label}\n${config}`);
+  }
+});
+
+async function convert(file: string, change: Partial<ConvertOptions> = {}, asked?: Asked) {
+  return convertDockerfile(file, optionsFor(file, change, asked));
+}
+
+test('only stages that the target needs are looked up, and only their paths are fetched', async () => {
+  const asked: Asked = { refs: [], paths: [] };
+  const file = [
+    'FROM nowhere AS unused',
+    'COPY secret /',
+    'FROM busybox AS used',
+    'COPY b/../c a /',
+    'ADD http://example.com/x /',
+    'FROM alpine',
+    'COPY --from=used /x /y',
+    'RUN --mount=target=/ctx,source=sub true',
+  ].join('\n');
+  await convert(file, {}, asked);
+  assert.deepEqual(asked.refs.toSorted(), [
+    '[internal] load metadata for docker.io/library/alpine:latest',
+    '[internal] load metadata for docker.io/library/busybox:latest',
+  ]);
+  assert.deepEqual(asked.paths, [['a', 'c', 'sub']]);
+});
+
+test('a context that is used whole is fetched whole', async () => {
+  const asked: Asked = { refs: [], paths: [] };
+  await convert('FROM scratch\nCOPY a /\nCOPY . /', {}, asked);
+  assert.deepEqual(asked.paths, [undefined]);
+});
+
+test('without the merge capability a linked copy is a plain one', async () => {
+  const file = 'FROM busybox\nCOPY --link a /b';
+  const linked = encode(await convert(file));
+  const plain = encode(await convert(file, { caps: new Set() }));
+  assert.deepEqual(namesOf(plain).slice(-2), ['[2/2] COPY --link a /b', '']);
+  assert.deepEqual(namesOf(linked).slice(-3), ['[2/2] COPY --link a /b', '[2/2] LINK COPY --link a /b', '']);
+});
+
+test('no-cache marks the steps of the stages it names', async () => {
+  const file = 'FROM busybox AS a\nRUN one\nFROM a AS b\nRUN two\nCOPY x /';
+  const definition = encode(await convert(file, { isNoCache: (name) => name === 'b' }));
+  const ignored = Object.values(definition.metadata).filter((metadata) => metadata.ignoreCache);
+  assert.deepEqual(ignored.map((metadata) => metadata.description['llb.customname']).toSorted(), [
+    '[b 1/2] RUN two',
+    '[b 2/2] COPY x /',
+  ]);
+});
+
+test('a build of several platforms says so in the names', async () => {
+  const file =
+    'FROM --platform=linux/amd64 alpine AS tool\nARG TARGETARCH\nRUN x\nFROM alpine\nCOPY --from=tool a b';
+  const target = parsePlatform('linux/arm64');
+  const amd64 = parsePlatform('linux/amd64');
+  const change = { targetPlatform: target, buildPlatforms: [amd64], multiPlatform: true };
+  const asked: Asked = { refs: [], paths: [] };
+  const names = namesOf(encode(await convert(file, change, asked)));
+  assert.ok(names.includes('[linux/amd64->arm64 tool 2/2] RUN x'), names.join('\n'));
+  assert.ok(names.includes('[linux/arm64 stage-1 2/2] COPY --from=tool a b'), names.join('\n'));
+  assert.ok(asked.refs.includes('[linux/arm64 internal] load metadata for docker.io/library/alpine:latest'));
+});
+
+test('secrets in variables are masked in names', async () => {
+  const file = 'FROM busybox\nRUN --mount=type=secret,id=t,env=TOKEN curl $TOKEN $OTHER';
+  const names = namesOf(encode(await convert(file)));
+  assert.equal(names.at(-2), '[stage-0 2/2] RUN --mount=type=secret,id=t,env=TOKEN curl **** $OTHER');
+});
+
+test('Git sources of ADD are refused by name', async () => {
+  await assert.rejects(convert('FROM busybox\nADD https://example.com/a.git /x'), (error: BuildError) => {
+    assert.equal(error.code, Code.unimplemented);
+    assert.match(error.message, /Git/);
+    return true;
+  });
+});
+
+test('an empty file and one without stages are told apart', async () => {
+  await assert.rejects(convert(''), { message: 'the Dockerfile cannot be empty' });
+  await assert.rejects(convert('ARG X=1'), { message: 'dockerfile contains no stages to build' });
+});
