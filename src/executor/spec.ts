@@ -1,4 +1,4 @@
-import { isAbsolute, posix } from 'node:path';
+import { posix } from 'node:path';
 import { processCapabilities } from '../sys/caps.ts';
 import { compileSeccomp } from '../sys/seccomp.ts';
 import { DEFAULT_HOSTNAME } from './resolvconf.ts';
@@ -233,5 +233,5 @@ function replaceEarlier(mounts: readonly SpecMount[]): SpecMount[] {
 
 /** `dest` of a mount as the spec has it: absolute and without `..`. */
 export function mountDestination(dest: string): string {
-  return isAbsolute(dest) ? posix.normalize(dest) : posix.join('/', dest);
+  return posix.resolve('/', dest);
 }
