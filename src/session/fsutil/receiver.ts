@@ -1,4 +1,5 @@
 import type { Hash } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { BuildError } from '../../base/errors.ts';
 import type { Digest } from '../../base/digest.ts';
 import type { MessageStream } from '../../rpc/types.ts';
@@ -8,6 +9,8 @@ import { comparePaths, type FsStat, hasData, isDir } from './stat.ts';
 import { TreeValidator } from './validate.ts';
 import { TreeWriter } from './writer.ts';
 
+/** Longest time that file operations hold the event loop. */
+const TURN_MS = 5;
 const METADATA_FILE = '.fsutil-metadata';
 
 export type ChangeKind = 'add' | 'modify' | 'delete';
@@ -72,6 +75,7 @@ class Receiver {
   #listed = false;
   #finished = false;
   #bytes = 0;
+  #turnEnds = 0;
 
   constructor(stream: MessageStream<FsPacket, FsPacket>, writer: TreeWriter, options: ReceiveOptions) {
     this.#stream = stream;
@@ -82,6 +86,7 @@ class Receiver {
 
   async run(): Promise<void> {
     for (;;) {
+      if (performance.now() > this.#turnEnds) await this.#yield();
       const packet = await this.#stream.receive();
       if (!packet) throw new BuildError('unexpected EOF');
       switch (packet.type) {
@@ -100,6 +105,12 @@ class Receiver {
           return;
       }
     }
+  }
+
+  /** Lets others run: packets that have arrived already would else be worked off in one go. */
+  async #yield(): Promise<void> {
+    await nextTurn();
+    this.#turnEnds = performance.now() + TURN_MS;
   }
 
   async #onStat(stat: FsStat | undefined): Promise<void> {
