@@ -84,7 +84,7 @@ function newMatcher(what: 'include' | 'exclude', patterns: readonly string[]): P
 }
 
 /** Every directory on the way to (and at) plain patterns; undefined when one has wildcards within. */
-function parentsOf(patterns: readonly Pattern[]): ReadonlySet<string> | undefined {
+export function parentsOf(patterns: readonly Pattern[]): ReadonlySet<string> | undefined {
   const parents = new Set<string>();
   for (const { text } of patterns) {
     const plain = text.replace(/\/\*\*$/, '').replace(/\/\*$/, '');
