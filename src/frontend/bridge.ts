@@ -2,7 +2,7 @@ import { BuildError, Code, invalidArgument, notFound } from '../base/errors.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import type { Definition, SourceOp } from '../llb/ops.ts';
 import type { Platform } from '../oci/platform.ts';
-import type { EdgeRef, VertexWarning } from '../solver/types.ts';
+import type { VertexWarning } from '../solver/types.ts';
 import { type FrontendResult, LazyRef, refsOf } from './result.ts';
 import type { MountLocally } from './tree.ts';
 
@@ -39,11 +39,10 @@ export interface SourceMeta {
   readonly http?: { readonly checksum: string; readonly filename: string; readonly lastModified?: Date };
 }
 
-/** The solver's side of a bridge, with the specs of the graph hidden. */
-export interface BridgeServices<Spec> {
-  /** Checked and parsed; undefined is the empty graph. */
-  readonly load: (definition: Definition) => EdgeRef<Spec> | undefined;
-  readonly solve: (edge: EdgeRef<Spec>, signal: AbortSignal) => Promise<ImmutableRef | null>;
+/** The solver's side of a bridge. */
+export interface BridgeServices {
+  /** Checks and parses; what it gives solves the graph, for a ref that the caller owns. */
+  readonly prepare: (definition: Definition) => (signal: AbortSignal) => Promise<ImmutableRef | null>;
   readonly resolveSourceMeta: (request: SourceMetaRequest, signal: AbortSignal) => Promise<SourceMeta>;
   readonly warn: (warning: VertexWarning) => void;
   readonly frontends: ReadonlyMap<string, Frontend>;
@@ -55,14 +54,14 @@ export interface BridgeServices<Spec> {
 export class Bridge {
   readonly sessionId: string;
   readonly inputs: Readonly<Record<string, Definition>>;
-  readonly #services: BridgeServices<unknown>;
+  readonly #services: BridgeServices;
   readonly #refs = new Map<string, LazyRef>();
 
   constructor(
-    services: BridgeServices<never>,
+    services: BridgeServices,
     options: { readonly sessionId: string; readonly inputs: Readonly<Record<string, Definition>> },
   ) {
-    this.#services = services as unknown as BridgeServices<unknown>;
+    this.#services = services;
     this.sessionId = options.sessionId;
     this.inputs = options.inputs;
   }
@@ -121,10 +120,8 @@ export class Bridge {
     return frontend(this, request, signal);
   }
 
-  #lazy(definition: Definition): LazyRef | null {
-    const edge = this.#services.load(definition);
-    if (!edge) return null;
-    const ref = new LazyRef(definition, (signal) => this.#services.solve(edge, signal));
+  #lazy(definition: Definition): LazyRef {
+    const ref = new LazyRef(definition, this.#services.prepare(definition));
     this.#refs.set(ref.id, ref);
     return ref;
   }

@@ -1,19 +1,20 @@
 import type { Digest } from '../base/digest.ts';
 import { BuildError, type ErrorDetail } from '../base/errors.ts';
-import type { Source } from '../llb/ops.ts';
+import type { VertexLocation } from '../llb/parse.ts';
 
 /** An error of a vertex with its digest and the source lines it came from (FEATURES E23). Told once. */
-export function describeVertexError(error: unknown, digest: Digest, source: Source | undefined): BuildError {
+export function describeVertexError(
+  error: unknown,
+  digest: Digest,
+  locations: readonly VertexLocation[],
+): BuildError {
   const own = BuildError.from(error);
   if (own.details.some((detail) => 'type' in detail && detail.type === 'errdefs.Vertex')) return own;
-  return own.with(...sourceDetails(source, digest), { type: 'errdefs.Vertex', value: { digest } });
+  return own.with(...sourceDetails(locations), { type: 'errdefs.Vertex', value: { digest } });
 }
 
-function sourceDetails(source: Source | undefined, digest: Digest): ErrorDetail[] {
-  const locations = source?.locations[digest]?.locations ?? [];
-  return locations.flatMap(({ sourceIndex, ranges }) => {
-    const info = source?.infos[sourceIndex];
-    if (!info) return [];
+function sourceDetails(locations: readonly VertexLocation[]): ErrorDetail[] {
+  return locations.map(({ info, ranges }) => {
     const value = {
       info: {
         filename: info.filename,
@@ -22,7 +23,7 @@ function sourceDetails(source: Source | undefined, digest: Digest): ErrorDetail[
       },
       ranges: ranges.map(({ start, end }) => ({ start: position(start), end: position(end) })),
     };
-    return [{ type: 'errdefs.Source', value }];
+    return { type: 'errdefs.Source', value };
   });
 }
 

@@ -1,0 +1,188 @@
+import { digestOf } from '../base/digest.ts';
+import { BuildError } from '../base/errors.ts';
+import type { ImmutableRef } from '../cache/ref.ts';
+import type { Exporter, ExportContext, ExportSource } from '../exporter/exporter.ts';
+import { Bridge, type Frontend } from '../frontend/bridge.ts';
+import { type FrontendResult, type LazyRef, refsOf } from '../frontend/result.ts';
+import { parseDefinition, prunedCacheMounts, type VertexSpec } from '../llb/parse.ts';
+import type { Definition } from '../llb/ops.ts';
+import type * as pb from '../pb/control.ts';
+import type { Job } from '../solver/job.ts';
+import type { Solver } from '../solver/solver.ts';
+import type { BuildRegistry } from './build-registry.ts';
+import type { MakeExporter } from './exporters.ts';
+import { checkStep, type Entitlement, grantEntitlements } from './entitlements.ts';
+import { GatewayBuild } from './gateway.ts';
+import { refuseUnsupported } from './request-check.ts';
+import { resolveSourceMeta } from './source-meta.ts';
+import type { Worker } from './worker.ts';
+
+const EPOCH_ARG = 'build-arg:SOURCE_DATE_EPOCH';
+const HOST_NETWORK = 1;
+const INSECURE = 1;
+
+type BuildJob = Job<VertexSpec, ImmutableRef>;
+
+export interface BuildServices {
+  readonly solver: Solver<VertexSpec, ImmutableRef>;
+  readonly worker: Worker;
+  readonly builds: BuildRegistry<GatewayBuild>;
+  readonly frontends: ReadonlyMap<string, Frontend>;
+  readonly makeExporter: MakeExporter;
+  readonly entitlements: ReadonlySet<Entitlement>;
+  /** Aborts when the daemon stops. */
+  readonly stopping: AbortSignal;
+}
+
+/** Control.Solve: one request from definition or frontend to exported result (FEATURES B6-B9, B17). */
+export async function build(
+  request: pb.SolveRequest,
+  services: BuildServices,
+  callSignal: AbortSignal,
+): Promise<Record<string, string>> {
+  const signal = AbortSignal.any([callSignal, services.stopping]);
+  const attrs = request.FrontendAttrs;
+  refuseUnsupported(request);
+  const granted = grantEntitlements(request.Entitlements, services.entitlements);
+  const exporters = exportersOf(request).map(({ Type, Attrs }, index) => {
+    const epoch = attrs[EPOCH_ARG];
+    const inherited = epoch !== undefined && Attrs['source-date-epoch'] === undefined;
+    const own = inherited ? { ...Attrs, 'source-date-epoch': epoch } : Attrs;
+    return services.makeExporter({ type: Type, attrs: own, index, sessionId: request.Session });
+  });
+  const sessions = request.Session === '' ? [] : [request.Session];
+  await using job = services.solver.createJob(request.Ref, { sessions });
+  using _memo = services.worker.rememberImages(job.sessions);
+  const bridge = bridgeOf(job, request, services, granted);
+  try {
+    const result = await solveRequest(request, bridge, services, signal);
+    const source = await evaluate(result, signal);
+    return await exportAll(exporters, source, { job, signal, sessionId: request.Session });
+  } finally {
+    await bridge.release();
+  }
+}
+
+function exportersOf(request: pb.SolveRequest): readonly pb.Exporter[] {
+  if (request.Exporters.length > 0 || request.ExporterDeprecated === '') return request.Exporters;
+  return [{ Type: request.ExporterDeprecated, Attrs: request.ExporterAttrsDeprecated }];
+}
+
+function bridgeOf(
+  job: BuildJob,
+  request: pb.SolveRequest,
+  services: BuildServices,
+  granted: ReadonlySet<Entitlement>,
+): Bridge {
+  const { worker } = services;
+  const prepare = (definition: Definition) => {
+    const edge = parseDefinition(definition, {
+      check: ({ spec }) => {
+        const exec = spec.op.op?.$case === 'exec' ? spec.op.op.value : undefined;
+        if (!exec) return;
+        const networkHost = exec.network === HOST_NETWORK;
+        const insecure = exec.security === INSECURE;
+        checkStep({ networkHost, insecure, devices: exec.cdiDevices.length }, granted);
+      },
+    });
+    const pruned = [...prunedCacheMounts(edge)].map(([id, withBase]) => ({ id, withBase }));
+    if (pruned.length > 0) worker.ops.cacheMounts.forget(pruned);
+    return async (signal: AbortSignal) => (await job.solve(edge, signal)).value;
+  };
+  return new Bridge(
+    {
+      prepare,
+      resolveSourceMeta: (meta, signal) => resolveSourceMeta(meta, job, worker, signal),
+      warn: (warning) => job.progress.warn(warning),
+      frontends: services.frontends,
+      mountLocally: worker.mountLocally,
+      workerPlatforms: worker.platforms,
+    },
+    { sessionId: request.Session, inputs: request.FrontendInputs },
+  );
+}
+
+async function solveRequest(
+  request: pb.SolveRequest,
+  bridge: Bridge,
+  services: BuildServices,
+  signal: AbortSignal,
+): Promise<FrontendResult<LazyRef>> {
+  const { Definition: definition, Frontend: frontend } = request;
+  const hasDefinition = definition !== undefined && definition.def.length > 0;
+  if (!hasDefinition && frontend === '') {
+    const gateway = new GatewayBuild(bridge);
+    using _registered = services.builds.register(request.Ref, gateway);
+    return await untilAborted(gateway.result, signal);
+  }
+  const frontendOpt = request.FrontendAttrs;
+  const frontendInputs = request.FrontendInputs;
+  return bridge.solve({ definition, frontend, frontendOpt, frontendInputs, evaluate: false }, signal);
+}
+
+function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(BuildError.from(signal.reason));
+    if (signal.aborted) return onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}
+
+/** Solves everything the result holds, at the same time. */
+async function evaluate(result: FrontendResult<LazyRef>, signal: AbortSignal): Promise<ExportSource> {
+  await Promise.all(refsOf(result).map((ref) => ref.result(signal)));
+  const solved = async (ref: LazyRef | null): Promise<ImmutableRef | null> =>
+    ref && (await ref.result(signal));
+  const refs = result.refs
+    ? new Map(
+        await Promise.all([...result.refs].map(async ([key, ref]) => [key, await solved(ref)] as const)),
+      )
+    : undefined;
+  return { ref: await solved(result.ref), ...(refs ? { refs } : {}), metadata: result.metadata };
+}
+
+interface ExportRun {
+  readonly job: BuildJob;
+  readonly signal: AbortSignal;
+  readonly sessionId: string;
+}
+
+/** All exporters at once, then what they still have to do (FEATURES B17, B18). Nothing runs on after a failure. */
+async function exportAll(
+  exporters: readonly Exporter[],
+  source: ExportSource,
+  run: ExportRun,
+): Promise<Record<string, string>> {
+  const response: Record<string, string> = {};
+  for (const [key, value] of source.metadata) {
+    if (key.startsWith('frontend.')) response[key] = Buffer.from(value).toString();
+  }
+  const step = <T>(
+    exporter: Exporter,
+    index: number,
+    work: (context: ExportContext) => Promise<T>,
+  ): Promise<T> =>
+    run.job.step(digestOf(`${run.sessionId}-export-${index}`), exporter.name, (progress) =>
+      work({ signal: run.signal, progress }),
+    );
+  const settled = await Promise.allSettled(
+    exporters.map((exporter, i) => step(exporter, i, (context) => exporter.export(source, context))),
+  );
+  try {
+    const results = settled.map(settledValue);
+    const finalized = await Promise.allSettled(
+      results.map(async (result, i) => result.finalize && step(exporters[i]!, i, (c) => result.finalize!(c))),
+    );
+    finalized.forEach(settledValue);
+    for (const result of results) Object.assign(response, result.response);
+    return response;
+  } finally {
+    for (const outcome of settled) if (outcome.status === 'fulfilled') outcome.value.release();
+  }
+}
+
+function settledValue<T>(outcome: PromiseSettledResult<T>): T {
+  if (outcome.status === 'rejected') throw outcome.reason;
+  return outcome.value;
+}

@@ -1,0 +1,227 @@
+import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { dirname } from 'node:path';
+import { BuildError, Code } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { PACKAGE, REVISION, VERSION } from '../base/version.ts';
+import { SqlKeyStore } from '../cache/keystore.ts';
+import type { ImmutableRef } from '../cache/ref.ts';
+import { describeVertexError } from '../frontend/describe-error.ts';
+import { dockerfileFrontend } from '../frontend/dockerfile.ts';
+import type { VertexSpec } from '../llb/parse.ts';
+import { TraceServiceDefinition } from '../pb/otlp_trace.ts';
+import type { BuildkitVersion, WorkerRecord } from '../pb/worker.ts';
+import { WorkerPool } from '../pool/pool.ts';
+import { Registry } from '../registry/registry.ts';
+import { healthService } from '../rpc/health.ts';
+import { type Listener, listenGrpc, type TlsIdentity } from '../rpc/listen.ts';
+import { createGrpcServer, type GrpcServer, service } from '../rpc/server.ts';
+import { SessionManager } from '../session/manager.ts';
+import { LayeredKeyStore } from '../solver/keystore.ts';
+import { Solver } from '../solver/solver.ts';
+import { openStore, type Store } from '../store/store.ts';
+import { BuildRegistry } from './build-registry.ts';
+import { build } from './build.ts';
+import type { DaemonConfig } from './config.ts';
+import { contentService } from './content-service.ts';
+import { controlService } from './control.ts';
+import { exporterMaker } from './exporters.ts';
+import { type GatewayBuild, gatewayService } from './gateway.ts';
+import { gcPolicies } from './gc-policy.ts';
+import type { DaemonJobs } from './jobs.ts';
+import type { ListenAddress } from './listen-address.ts';
+import { lockRoot } from './lock.ts';
+import { platformToWire } from './platform-wire.ts';
+import { openWorker, type Worker } from './worker.ts';
+
+/** How long running calls may take to end once the daemon stops, milliseconds. */
+const STOP_GRACE_MS = 10_000;
+const NANOS_PER_MS = 1_000_000n;
+
+export interface DaemonParts {
+  readonly config: DaemonConfig;
+  readonly log: Logger;
+  /** The program of worker threads. */
+  readonly workerFile: URL | string;
+  readonly searchPath: string;
+  /** Proxy settings of the daemon's environment. */
+  readonly proxy: { readonly httpProxy?: string; readonly httpsProxy?: string; readonly noProxy?: string };
+}
+
+/** A running daemon; disposing it stops it: builds are cancelled, and nothing stays mounted or running. */
+export interface Daemon extends AsyncDisposable {
+  readonly addresses: readonly string[];
+}
+
+/** Starts everything (the only place that wires rooms together). @throws BuildError when it cannot */
+export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
+  const { config, log } = parts;
+  await using stack = new AsyncDisposableStack();
+  stack.use(lockRoot(config.root, `buildkitd (pid ${process.pid})`));
+  const jobs = stack.use(
+    new WorkerPool<DaemonJobs>({
+      size: Math.max(2, availableParallelism()),
+      worker: { file: parts.workerFile },
+    }),
+  );
+  const store = stack.use(openStore({ root: config.root, snapshotter: config.oci.snapshotter, jobs, log }));
+  if (store.warning) log.warn(store.warning);
+  const sessions = new SessionManager({ log });
+  stack.defer(() => sessions.close());
+  const registry = new Registry({
+    registries: registryConfigs(config),
+    userAgent: `buildkit-ts/${VERSION}`,
+    maxConnections: config.maxRegistryConcurrency,
+    proxy: parts.proxy,
+  });
+  stack.defer(() => registry.close());
+  if (config.oci.enabled === false) throw new BuildError('no worker found, rebuild the buildkit daemon?');
+  const worker = stack.use(
+    await openWorker({ config, store, registry, sessions, jobs, log, searchPath: parts.searchPath }),
+  );
+  const stopping = new AbortController();
+  const server = createServer(config, log, store, worker, sessions, stopping.signal);
+  const listeners: Listener[] = [];
+  stack.defer(async () => {
+    stopping.abort(new BuildError('context canceled: the daemon is stopping', { code: Code.canceled }));
+    await Promise.all(listeners.map((listener) => listener.close()));
+    await server.close({ graceMs: STOP_GRACE_MS });
+  });
+  for (const address of config.addresses) listeners.push(await listen(server, address, config, log));
+  const running = stack.move();
+  return {
+    addresses: listeners.map((listener) => listener.address),
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
+
+function createServer(
+  config: DaemonConfig,
+  log: Logger,
+  store: Store,
+  worker: Worker,
+  sessions: SessionManager,
+  stopping: AbortSignal,
+): GrpcServer {
+  const solver = new Solver<VertexSpec, ImmutableRef>({
+    keys: new LayeredKeyStore(new SqlKeyStore(store.db)),
+    results: { save: (ref) => ref.id, load: (id) => worker.refs.get(id) },
+    resolveOp: (vertex) => worker.ops.resolve(vertex),
+    describeError: (error, vertex) => describeVertexError(error, vertex.digest, vertex.spec.locations),
+  });
+  const builds = new BuildRegistry<GatewayBuild>();
+  const version: BuildkitVersion = {
+    package: PACKAGE,
+    version: VERSION,
+    revision: REVISION,
+    dockerfileVersion: '',
+  };
+  const record = workerRecord(config, worker, version);
+  const workers = () => [record];
+  const makeExporter = exporterMaker(worker, sessions);
+  const frontends = new Map(
+    config.frontends.dockerfile ? [['dockerfile.v0', dockerfileFrontend] as const] : [],
+  );
+  const control = controlService({
+    refs: worker.refs,
+    version,
+    workers,
+    solve: (request, signal) =>
+      build(
+        request,
+        { solver, worker, builds, frontends, makeExporter, entitlements: config.entitlements, stopping },
+        signal,
+      ),
+    status: async (ref, signal) =>
+      (await solver.job(ref, signal)).status(AbortSignal.any([signal, stopping])),
+    session: (stream, metadata, signal) => sessions.handle(stream, metadata, signal),
+  });
+  const services = [
+    control,
+    gatewayService(builds, workers),
+    contentService(store.content),
+    service(TraceServiceDefinition, {
+      export: async () => {
+        throw new BuildError('no trace collector is configured', { code: Code.unavailable });
+      },
+    }),
+    healthService(['']),
+  ];
+  return createGrpcServer({
+    services,
+    onCallError: (path, error, peer) =>
+      log.debug('call failed', { path, error, code: error.code, peer: peer.address }),
+  });
+}
+
+function workerRecord(config: DaemonConfig, worker: Worker, version: BuildkitVersion): WorkerRecord {
+  const policies = gcPolicies(config.oci.gc, 0);
+  return {
+    ID: worker.id,
+    Labels: { ...worker.labels },
+    platforms: worker.platforms.map(platformToWire),
+    GCPolicy: policies.map((rule) => ({
+      all: rule.all ?? false,
+      keepDuration: BigInt(rule.keepDurationMs ?? 0) * NANOS_PER_MS,
+      reservedSpace: BigInt(rule.reservedSpace ?? 0),
+      filters: [...(rule.filters ?? [])],
+      maxUsedSpace: BigInt(rule.maxUsedSpace ?? 0),
+      minFreeSpace: BigInt(rule.minFreeSpace ?? 0),
+    })),
+    BuildkitVersion: version,
+    CDIDevices: [],
+  };
+}
+
+function registryConfigs(config: DaemonConfig) {
+  return Object.fromEntries(
+    [...config.registries].map(([host, own]) => [
+      host,
+      {
+        mirrors: own.mirrors,
+        ...(own.plainHttp === undefined ? {} : { http: own.plainHttp }),
+        ...(own.insecure === undefined ? {} : { insecure: own.insecure }),
+        ca: own.rootCas,
+        keyPairs: own.keyPairs,
+        tlsConfigDirs: own.tlsConfigDirs,
+      },
+    ]),
+  );
+}
+
+async function listen(
+  server: GrpcServer,
+  address: ListenAddress,
+  config: DaemonConfig,
+  log: Logger,
+): Promise<Listener> {
+  if (address.kind === 'unix') {
+    if (config.tls) log.warn('TLS is ignored for the unix socket', { address: address.text });
+    mkdirSync(dirname(address.path), { recursive: true });
+    rmSync(address.path, { force: true });
+    const listener = await listenGrpc(server, { kind: 'unix', path: address.path });
+    chownSync(address.path, config.socketOwner.uid, config.socketOwner.gid);
+    chmodSync(address.path, 0o660);
+    return listener;
+  }
+  if (address.kind === 'fd') {
+    throw new BuildError('socket activation (fd://) is not supported yet', { code: Code.unimplemented });
+  }
+  const tls = tlsIdentity(config);
+  if (!tls)
+    log.warn('TLS is not enabled for the TCP listener: anybody who reaches it can build', {
+      address: address.text,
+    });
+  return listenGrpc(server, { kind: 'tcp', host: address.host, port: address.port }, tls);
+}
+
+function tlsIdentity(config: DaemonConfig): TlsIdentity | undefined {
+  const files = config.tls;
+  if (!files) return undefined;
+  const read = (path: string): string => readFileSync(path, 'utf8');
+  return {
+    cert: read(files.cert),
+    key: read(files.key),
+    ...(files.ca === undefined ? {} : { ca: read(files.ca) }),
+  };
+}

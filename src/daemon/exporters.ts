@@ -1,0 +1,59 @@
+import { BuildError, Code } from '../base/errors.ts';
+import type { Exporter, ExportTarget } from '../exporter/exporter.ts';
+import { ImageExporter } from '../exporter/image.ts';
+import { openFileSend, sendDirectory } from '../session/caller/filesend.ts';
+import type { Session, SessionManager } from '../session/manager.ts';
+import type { Worker } from './worker.ts';
+
+/** How long an export waits for its client's session, milliseconds. */
+const SESSION_WAIT_MS = 5000;
+
+export interface ExporterRequest {
+  readonly type: string;
+  readonly attrs: Readonly<Record<string, string>>;
+  /** Place in the request; names the client's target (FEATURES C14). */
+  readonly index: number;
+  readonly sessionId: string;
+}
+
+/** @throws BuildError for an unknown type (FEATURES J1) or attributes that make no sense */
+export type MakeExporter = (request: ExporterRequest) => Exporter;
+
+export function exporterMaker(worker: Worker, sessions: SessionManager): MakeExporter {
+  const { content, leases } = worker.store;
+  return (request) => {
+    const { type, attrs } = request;
+    const target = exportTarget(request, worker, sessions);
+    switch (type) {
+      case 'image':
+        return new ImageExporter(attrs, { content, leases, registry: worker.registry }, target);
+      default:
+        throw new BuildError(`exporter ${JSON.stringify(type)} could not be found`, { code: Code.notFound });
+    }
+  };
+}
+
+function exportTarget(
+  { index, sessionId }: ExporterRequest,
+  worker: Worker,
+  sessions: SessionManager,
+): ExportTarget {
+  const session = (signal: AbortSignal): Promise<Session> =>
+    sessions.get(sessionId, AbortSignal.any([signal, AbortSignal.timeout(SESSION_WAIT_MS)]));
+  return {
+    openFile: async ({ metadata, signal }) => {
+      const client = await session(signal);
+      const options = { exporterId: index, signal: AbortSignal.any([signal, client.signal]) };
+      return openFileSend(client, metadata ? { ...options, metadata } : options);
+    },
+    sendDirectory: async (tree, { signal, onProgress }) => {
+      const client = await session(signal);
+      await sendDirectory(client, tree, {
+        exporterId: index,
+        signal: AbortSignal.any([signal, client.signal]),
+        onProgress,
+      });
+    },
+    credentials: worker.credentials.of(() => [sessionId]),
+  };
+}

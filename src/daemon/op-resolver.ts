@@ -1,0 +1,121 @@
+import { BuildError, Code, invalidArgument } from '../base/errors.ts';
+import { Semaphore } from '../base/semaphore.ts';
+import { type ContentHashJobs, joinContentDigests } from '../cache/contenthash.ts';
+import type { ImmutableRef, RefManager } from '../cache/ref.ts';
+import type { Executor } from '../executor/types.ts';
+import type { ExecOp, FileOp, SourceOp } from '../llb/ops.ts';
+import type { VertexSpec } from '../llb/parse.ts';
+import { CacheMounts } from '../ops/cache-mounts.ts';
+import { cacheMapOf, type ContentKeyServices } from '../ops/content-key.ts';
+import { ExecOpRunner, type ExecOpServices } from '../ops/exec.ts';
+import { execDeps, execDigest } from '../ops/exec-key.ts';
+import { FileOpRunner, type FileOpServices } from '../ops/file.ts';
+import { fileDeps, fileDigest } from '../ops/file-key.ts';
+import type { FileActionJobs } from '../ops/filecopy.ts';
+import type { GetSecret } from '../ops/secret-mount.ts';
+import { SourceOpRunner } from '../ops/source.ts';
+import type { ForwardSsh } from '../ops/ssh-mount.ts';
+import type { StepLogLimits } from '../ops/step-log.ts';
+import type { Platform } from '../oci/platform.ts';
+import type { JobRunner } from '../pool/types.ts';
+import type { Op, OpContext, Vertex } from '../solver/types.ts';
+import type { SourceInstance } from '../source/source.ts';
+import { layerProgress } from './layer-progress.ts';
+import type { MountLocally } from '../frontend/tree.ts';
+
+export interface OpServices {
+  readonly refs: RefManager;
+  readonly executor: Executor;
+  readonly jobs: JobRunner<FileActionJobs & ContentHashJobs>;
+  readonly mountLocally: MountLocally;
+  readonly tmpDir: string;
+  /** Steps that run at once; 0 = no limit (FEATURES A35). */
+  readonly maxParallelism: number;
+  readonly logLimits?: StepLogLimits;
+  readonly tee?: (stream: 1 | 2, data: Uint8Array) => void;
+  readonly secrets: (sessions: () => readonly string[]) => GetSecret;
+  readonly ssh: (sessions: () => readonly string[]) => ForwardSsh;
+  readonly resolveSource: (op: SourceOp, platform: Platform) => SourceInstance;
+}
+
+/** Makes the op of each kind of vertex. One per worker: its ops share cache mounts and the parallelism limit. */
+export class OpResolver {
+  readonly cacheMounts: CacheMounts;
+  readonly #services: OpServices;
+  readonly #permits: Semaphore;
+  readonly #content: ContentKeyServices;
+
+  constructor(services: OpServices) {
+    this.#services = services;
+    this.cacheMounts = new CacheMounts(services.refs);
+    this.#permits = new Semaphore(services.maxParallelism || Number.POSITIVE_INFINITY);
+    this.#content = {
+      hash: async (dir, selectors, signal) =>
+        joinContentDigests(await services.jobs.run('contentHash', { dir, selectors }, { signal })),
+      mountLocally: services.mountLocally,
+      progress: (context) => ({ signal: context.signal, progress: layerProgress(context.progress) }),
+    };
+  }
+
+  resolve(vertex: Vertex<VertexSpec>): Op<ImmutableRef> {
+    const { op, platform, metadata } = vertex.spec;
+    const kind = op.op;
+    switch (kind?.$case) {
+      case 'source':
+        return new SourceOpRunner(this.#services.resolveSource(kind.value, platform), this.#acquire);
+      case 'exec':
+        return this.#exec(kind.value, platform, op.inputs.length, metadata.linuxResources);
+      case 'file':
+        return new FileOpRunner(kind.value, this.#fileServices(vertex.name, op.inputs.length));
+      case 'build':
+      case 'merge':
+      case 'diff':
+      case 'passthrough':
+        throw new BuildError(`${kind.$case} ops are not supported yet`, { code: Code.unimplemented });
+      case undefined:
+        throw invalidArgument('invalid nil op');
+      default:
+        return kind satisfies never;
+    }
+  }
+
+  readonly #acquire = (signal: AbortSignal): Promise<Disposable> => this.#permits.acquire(signal);
+
+  #fileServices(description: string, inputs: number): FileOpServices {
+    const { refs, jobs, mountLocally } = this.#services;
+    return {
+      refs,
+      mountLocally,
+      description,
+      acquire: this.#acquire,
+      runAction: (action, trees, signal) => jobs.run('runFileAction', { action, trees }, { signal }),
+      cacheMap: (op: FileOp) => cacheMapOf(fileDigest(op, inputs), fileDeps(op, inputs), this.#content),
+    };
+  }
+
+  #exec(
+    op: ExecOp,
+    platform: Platform,
+    inputs: number,
+    resources: VertexSpec['metadata']['linuxResources'],
+  ): Op<ImmutableRef> {
+    const { refs, executor, tmpDir, secrets, ssh, logLimits, tee } = this.#services;
+    const services = (context?: OpContext): ExecOpServices => ({
+      refs,
+      executor,
+      tmpDir,
+      cacheMounts: this.cacheMounts,
+      getSecret: secrets(context?.sessions ?? (() => [])),
+      forwardSsh: ssh(context?.sessions ?? (() => [])),
+      acquire: this.#acquire,
+      cacheMap: (exec) => cacheMapOf(execDigest(exec, platform), execDeps(exec, inputs), this.#content),
+      ...(logLimits ? { logLimits } : {}),
+      ...(tee ? { tee } : {}),
+    });
+    return {
+      cacheMap: () => new ExecOpRunner(op, services(), resources).cacheMap(),
+      acquire: this.#acquire,
+      exec: (refsIn, context) => new ExecOpRunner(op, services(context), resources).exec(refsIn, context),
+    };
+  }
+}

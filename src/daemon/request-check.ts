@@ -1,0 +1,32 @@
+import { BuildError, Code } from '../base/errors.ts';
+import type * as pb from '../pb/control.ts';
+
+const COMPATIBILITY_VERSION = 30;
+
+/** Refuses by name what this daemon does not do yet, before any work. */
+export function refuseUnsupported(request: pb.SolveRequest): void {
+  const cache = request.Cache;
+  if (cache && (cache.Exports.length > 0 || cache.ExportRefDeprecated !== '')) {
+    throw later('exporting the cache', 'leave out --export-cache (or --cache-to)');
+  }
+  if (cache && (cache.Imports.length > 0 || cache.ImportRefsDeprecated.length > 0)) {
+    throw later('importing a cache', 'leave out --import-cache (or --cache-from)');
+  }
+  if (request.SourcePolicy && request.SourcePolicy.rules.length > 0) throw later('a source policy');
+  if (request.SourcePolicySession !== '') throw later('a source policy session');
+  if (request.ProxyNetwork) throw later('the proxy network');
+  const version = Number(request.CompatibilityVersion);
+  if (version !== 0 && version !== COMPATIBILITY_VERSION) {
+    throw new BuildError(`compatibility version ${version} is not supported`, {
+      hint: `this daemon speaks version ${COMPATIBILITY_VERSION}`,
+    });
+  }
+  for (const [key, value] of Object.entries(request.FrontendAttrs)) {
+    if (key.startsWith('attest:') && value !== 'disabled=true') throw later(`${key} (attestations)`);
+  }
+}
+
+function later(what: string, hint?: string): BuildError {
+  const options = { code: Code.unimplemented, ...(hint === undefined ? {} : { hint }) };
+  return new BuildError(`${what} is not supported yet`, options);
+}

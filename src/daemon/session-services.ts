@@ -1,0 +1,77 @@
+import { BuildError, Code, hasCode } from '../base/errors.ts';
+import type { GetSecret } from '../ops/secret-mount.ts';
+import type { ForwardSsh } from '../ops/ssh-mount.ts';
+import { receiveLocal } from '../session/caller/filesync.ts';
+import { getSecret } from '../session/caller/secrets.ts';
+import { checkSshAgent, openSshSocket } from '../session/caller/ssh.ts';
+import type { Session, SessionManager } from '../session/manager.ts';
+import type { OpContext } from '../solver/types.ts';
+import type { LocalCaller } from '../source/local.ts';
+
+/** How long a build waits for the session that a local source names, milliseconds. */
+const NAMED_SESSION_WAIT_MS = 5000;
+
+/** What steps get from the clients of the builds that want them: the first that has it. */
+export function sessionServices(sessions: SessionManager, tmpDir: string) {
+  return {
+    secrets:
+      (ids: () => readonly string[]): GetSecret =>
+      (id, signal) =>
+        firstThatHas(ids(), (session) => getSecret(session, id, signal)),
+    ssh: (ids: () => readonly string[]): ForwardSsh => ({
+      check: (id, signal) => firstThatHas(ids(), (session) => checkSshAgent(session, id, signal)),
+      listen: (options, signal) =>
+        firstThatHas(ids(), async (session) => {
+          await checkSshAgent(session, options.id, signal);
+          return openSshSocket(session, { ...options, tmpDir }, signal);
+        }),
+    }),
+    withLocalSession: <T>(
+      id: string,
+      context: OpContext,
+      work: (caller: LocalCaller) => Promise<T>,
+    ): Promise<T> => withLocal(id, context, work),
+  };
+
+  async function firstThatHas<T>(ids: readonly string[], work: (session: Session) => Promise<T>): Promise<T> {
+    let last: unknown;
+    for (const id of ids) {
+      const session = sessions.find(id);
+      if (!session) continue;
+      try {
+        return await work(session);
+      } catch (error) {
+        last = error;
+        if (!hasCode(error, Code.notFound) && !hasCode(error, Code.unimplemented)) throw error;
+      }
+    }
+    throw last ?? new BuildError('no active sessions', { code: Code.notFound });
+  }
+
+  async function withLocal<T>(
+    id: string,
+    context: OpContext,
+    work: (caller: LocalCaller) => Promise<T>,
+  ): Promise<T> {
+    const { signal } = context;
+    if (id !== '') {
+      const soon = AbortSignal.any([signal, AbortSignal.timeout(NAMED_SESSION_WAIT_MS)]);
+      const named = await sessions.get(id, soon).catch(() => undefined); // gone: any other of the build will do
+      signal.throwIfAborted();
+      if (named) return work(localCaller(named));
+    }
+    return sessions.any(context.sessions(), signal, (session) => work(localCaller(session)));
+  }
+}
+
+function localCaller(session: Session): LocalCaller {
+  return {
+    sharedKey: session.sharedKey,
+    receive: ({ name, includePatterns, excludePatterns, followPaths, differ, dest, signal, onProgress }) =>
+      receiveLocal(session, { name, includePatterns, excludePatterns, followPaths }, dest, {
+        differ,
+        signal: AbortSignal.any([signal, session.signal]),
+        onProgress,
+      }),
+  };
+}

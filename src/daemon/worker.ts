@@ -1,0 +1,247 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { BuildError, Code, invalidArgument } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { LocalRefManager } from '../cache/manager.ts';
+import type { RefManager } from '../cache/ref.ts';
+import { createRuntimeExecutor, type RuntimeExecutor } from '../executor/executor.ts';
+import type { MountLocally } from '../frontend/tree.ts';
+import { imageConfigKey, imageManifestKey } from '../ops/source-key.ts';
+import { hostPlatform, normalizePlatform, parsePlatform, type Platform } from '../oci/platform.ts';
+import type { JobRunner } from '../pool/types.ts';
+import type { Registry } from '../registry/registry.ts';
+import type { SessionManager } from '../session/manager.ts';
+import { ImageMemo, ImageResolver } from '../source/image-resolver.ts';
+import { imageSourceSpec } from '../source/image-spec.ts';
+import { ImageSource, type ImageSourceServices } from '../source/image.ts';
+import { LocalSource, type LocalSourceServices, parseLocalSource } from '../source/local.ts';
+import type { SourceInstance } from '../source/source.ts';
+import { LocalMounter } from '../store/local-mounter.ts';
+import type { Store } from '../store/store.ts';
+import type { DaemonConfig } from './config.ts';
+import type { DaemonJobs } from './jobs.ts';
+import { layerJobs } from './layer-jobs.ts';
+import { networkLabel, networkProviders } from './networks.ts';
+import { OpResolver } from './op-resolver.ts';
+import { SessionCredentials } from './session-credentials.ts';
+import { sessionServices } from './session-services.ts';
+
+const LABEL = 'org.mobyproject.buildkit.worker.';
+
+/** Everything that solves vertices, assembled once. */
+export interface Worker extends AsyncDisposable {
+  readonly id: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** The machine's own first. */
+  readonly platforms: readonly Platform[];
+  readonly refs: RefManager;
+  readonly store: Store;
+  readonly registry: Registry;
+  readonly credentials: SessionCredentials;
+  readonly images: ImageResolver;
+  readonly ops: OpResolver;
+  readonly mountLocally: MountLocally;
+  /** What the builds of these sessions have resolved (FEATURES E29). */
+  imageMemo(sessions: readonly string[]): ImageMemo | undefined;
+  /** Starts remembering for a build, until disposed. */
+  rememberImages(sessions: readonly string[]): Disposable;
+}
+
+export interface WorkerParts {
+  readonly config: DaemonConfig;
+  readonly store: Store;
+  readonly registry: Registry;
+  readonly sessions: SessionManager;
+  readonly jobs: JobRunner<DaemonJobs>;
+  readonly log: Logger;
+  /** Colon-separated, where runtimes are found. */
+  readonly searchPath: string;
+}
+
+/** Opens the worker and clears up what a dead daemon left running. */
+export async function openWorker(parts: WorkerParts): Promise<Worker> {
+  const { config, store, registry, sessions, jobs, log } = parts;
+  const executor = await openExecutor(parts);
+  const tmpDir = join(store.layout.dir, 'run');
+  mkdirSync(tmpDir, { recursive: true, mode: 0o711 });
+  const mountDir = join(tmpDir, 'mounts');
+  const refs = new LocalRefManager({
+    db: store.db,
+    content: store.content,
+    snapshots: store.snapshots,
+    leases: store.leases,
+    jobs: layerJobs(jobs, join(tmpDir, 'layers')),
+    log,
+    mountDir,
+    gc: () => store.gc(),
+  });
+  const mountLocally = localMounts(new LocalMounter(mountDir));
+  const credentials = new SessionCredentials(sessions);
+  const images = new ImageResolver({ registry, content: store.content, leases: store.leases });
+  const memos = new ImageMemos();
+  const clients = sessionServices(sessions, tmpDir);
+  const resolveSource = sourceResolver({
+    image: {
+      registry,
+      resolver: images,
+      refs,
+      leases: store.leases,
+      content: store.content,
+      keys: imageKeys,
+      credentials: (ids) => credentials.of(ids),
+      memo: (ids) => memos.find(ids),
+    },
+    local: { refs, mountLocally, withSession: clients.withLocalSession, forgetContent: () => {} },
+  });
+  const { stepLogMaxSize, stepLogMaxSpeed, debugExecOutput } = config.env;
+  const ops = new OpResolver({
+    refs,
+    executor,
+    jobs,
+    mountLocally,
+    tmpDir,
+    maxParallelism: config.oci.maxParallelism,
+    logLimits: { maxBytes: stepLogMaxSize ?? 2 << 20, maxBytesPerSecond: stepLogMaxSpeed ?? 200 << 10 },
+    ...(debugExecOutput ? { tee } : {}),
+    secrets: clients.secrets,
+    ssh: clients.ssh,
+    resolveSource,
+  });
+  return {
+    id: workerId(store.layout.dir),
+    labels: workerLabels(config, store),
+    platforms: platformsOf(config),
+    refs,
+    store,
+    registry,
+    credentials,
+    images,
+    ops,
+    mountLocally,
+    imageMemo: (ids) => memos.find(ids),
+    rememberImages: (ids) => memos.start(ids),
+    [Symbol.asyncDispose]: () => refs.close(),
+  };
+}
+
+async function openExecutor({ config, store, log, searchPath }: WorkerParts): Promise<RuntimeExecutor> {
+  const { oci, dns } = config;
+  const executor = createRuntimeExecutor({
+    dir: join(store.layout.dir, 'executor'),
+    searchPath,
+    networks: await networkProviders(oci.network, log),
+    log,
+    ...(oci.binary ? { binary: oci.binary } : {}),
+    ...(dns ? { dns } : {}),
+    ...(oci.defaultCgroupParent ? { cgroupParent: oci.defaultCgroupParent } : {}),
+  });
+  await executor.recover();
+  return executor;
+}
+
+/** Memos of running builds, by session. */
+class ImageMemos {
+  readonly #bySession = new Map<string, ImageMemo>();
+
+  find(sessions: readonly string[]): ImageMemo | undefined {
+    for (const id of sessions) {
+      const memo = this.#bySession.get(id);
+      if (memo) return memo;
+    }
+    return undefined;
+  }
+
+  start(sessions: readonly string[]): Disposable {
+    const memo = new ImageMemo();
+    for (const id of sessions) this.#bySession.set(id, memo);
+    return {
+      [Symbol.dispose]: () => {
+        for (const id of sessions) if (this.#bySession.get(id) === memo) this.#bySession.delete(id);
+      },
+    };
+  }
+}
+
+const imageKeys: ImageSourceServices['keys'] = {
+  manifestKey: ({ digest, platform, layerLimit }) =>
+    imageManifestKey({ digest, platform, ...(layerLimit === undefined ? {} : { layerLimit }) }),
+  configKey: imageConfigKey,
+};
+
+function sourceResolver(services: { image: ImageSourceServices; local: LocalSourceServices }) {
+  return (op: { identifier: string; attrs: Record<string, string> }, platform: Platform): SourceInstance => {
+    const at = op.identifier.indexOf('://');
+    if (at < 0) throw invalidArgument(`failed to parse source identifier ${op.identifier}`);
+    const scheme = op.identifier.slice(0, at);
+    const rest = op.identifier.slice(at + 3);
+    switch (scheme) {
+      case 'docker-image':
+        return new ImageSource(imageSourceSpec(rest, op.attrs, platform), services.image);
+      case 'local':
+        return new LocalSource(parseLocalSource(rest, op.attrs), services.local);
+      case 'http':
+      case 'https':
+      case 'git':
+      case 'oci-layout':
+      case 'docker-image+blob':
+      case 'oci-layout+blob':
+        throw new BuildError(`${scheme} sources are not supported yet`, { code: Code.unimplemented });
+      default:
+        throw invalidArgument(`unknown source scheme: ${scheme}`);
+    }
+  };
+}
+
+/** A view that gives its mounts back together with the directory they were mounted on. */
+function localMounts(mounter: LocalMounter): MountLocally {
+  return async (view) => {
+    try {
+      const tree = mounter.mount(view.mounts);
+      return {
+        path: tree.path,
+        release: async () => {
+          await tree[Symbol.asyncDispose]();
+          await view.release();
+        },
+      };
+    } catch (error) {
+      await view.release();
+      throw error;
+    }
+  };
+}
+
+function tee(stream: 1 | 2, data: Uint8Array): void {
+  (stream === 1 ? process.stdout : process.stderr).write(data);
+}
+
+/** Random, written once. */
+function workerId(dir: string): string {
+  const path = join(dir, 'workerid');
+  if (existsSync(path)) return readFileSync(path, 'utf8').trim();
+  const id = BigInt(`0x${randomBytes(16).toString('hex')}`)
+    .toString(36)
+    .padStart(25, '0')
+    .slice(0, 25);
+  writeFileSync(path, id, { mode: 0o400 });
+  return id;
+}
+
+function workerLabels(config: DaemonConfig, store: Store): Readonly<Record<string, string>> {
+  return {
+    [`${LABEL}executor`]: 'oci',
+    [`${LABEL}snapshotter`]: store.snapshots.name,
+    [`${LABEL}hostname`]: hostname(),
+    [`${LABEL}network`]: networkLabel(config.oci.network),
+    [`${LABEL}oci.process-mode`]: 'sandbox',
+    [`${LABEL}selinux.enabled`]: 'false',
+    ...config.oci.labels,
+  };
+}
+
+function platformsOf(config: DaemonConfig): readonly Platform[] {
+  if (config.oci.platforms.length === 0) return [normalizePlatform(hostPlatform())];
+  return config.oci.platforms.map((text) => normalizePlatform(parsePlatform(text)));
+}

@@ -1,0 +1,62 @@
+import { posix } from 'node:path';
+import type { Digest } from '../base/digest.ts';
+import { BuildError } from '../base/errors.ts';
+import type { ContentSelector } from '../cache/contenthash.ts';
+import type { ImmutableRef, RefMounts } from '../cache/ref.ts';
+import type { CacheDep, CacheMap } from '../solver/types.ts';
+import type { KeyDep } from './selector-key.ts';
+
+export interface ContentKeyServices {
+  /** One digest for all selectors together (FEATURES E14). */
+  readonly hash: (dir: string, selectors: readonly ContentSelector[], signal: AbortSignal) => Promise<Digest>;
+  readonly mountLocally: (view: RefMounts) => Promise<{ readonly path: string; release(): Promise<void> }>;
+  readonly progress: (reporter: Parameters<NonNullable<CacheDep<ImmutableRef>['preprocess']>>[1]) => {
+    readonly signal: AbortSignal;
+  };
+}
+
+const WHOLE_TREE: ContentSelector = {
+  path: '/',
+  wildcard: false,
+  followLinks: false,
+  includePatterns: [],
+  excludePatterns: [],
+  requiredPaths: [],
+};
+
+/** The cache map of a step from its digest and what it says of its inputs. */
+export function cacheMapOf(
+  digest: Digest,
+  deps: readonly KeyDep[],
+  services: ContentKeyServices,
+): CacheMap<ImmutableRef> {
+  return { digest, deps: deps.map((dep) => cacheDep(dep, services)) };
+}
+
+function cacheDep(dep: KeyDep, services: ContentKeyServices): CacheDep<ImmutableRef> {
+  const preprocess: CacheDep<ImmutableRef>['preprocess'] = (input, context) =>
+    input.extract(services.progress(context));
+  if (!dep.content) return { selector: dep.selector, preprocess };
+  const selectors: readonly ContentSelector[] = dep.content.length > 0 ? dep.content : [WHOLE_TREE];
+  return {
+    selector: dep.selector,
+    preprocess,
+    contentKey: async (input, context) => {
+      const tree = await services.mountLocally(await input.mount(true, { signal: context.signal }));
+      try {
+        return await services.hash(tree.path, selectors.map(absolute), context.signal);
+      } catch (error) {
+        context.signal.throwIfAborted();
+        throw BuildError.wrap(error, `failed to calculate checksum of ref ${input.id}`);
+      } finally {
+        await tree.release();
+      }
+    },
+  };
+}
+
+/** Clean and absolute; only the root keeps a slash at its end. */
+function absolute(selector: ContentSelector): ContentSelector {
+  const path = posix.join('/', selector.path);
+  return { ...selector, path: path === '/' ? path : path.replace(/\/$/, '') };
+}
