@@ -74,7 +74,9 @@ function shorthandLocals(folder: string, flags: FlagValues): string[] {
 }
 
 async function definition(noCache: boolean): Promise<Uint8Array> {
-  if (process.stdin.isTTY) throw invalidArgument('please specify --frontend or pipe LLB definition to stdin');
+  const { fstatSync } = await import('node:fs');
+  if (fstatSync(0).isCharacterDevice())
+    throw invalidArgument('please specify --frontend or pipe LLB definition to stdin');
   const bytes = await readStdin();
   const { digestOf } = await import('../base/digest.ts');
   const { Definition, OpMetadata } = await import('../pb/ops.ts');

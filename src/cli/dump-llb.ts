@@ -52,6 +52,8 @@ function plain(value: unknown, key: string): unknown {
   const out: Record<string, unknown> = {};
   for (const [name, item] of Object.entries(value)) {
     if (isChoice(item)) out[name[0]!.toUpperCase() + name.slice(1)] = { [item.$case]: plain(item.value, '') };
+    else if (name === 'op' && item === undefined) out.Op = {};
+    else if (MAPS.has(name) && Object.keys(item as object).length === 0) continue;
     else if (!isZero(item) || isActionIndex(value, name)) out[jsonName(name)] = plain(item, name);
   }
   return out;
@@ -72,7 +74,6 @@ function isActionIndex(message: object, name: string): boolean {
 function isZero(value: unknown): boolean {
   if (value === undefined || value === '' || value === 0 || value === 0n || value === false) return true;
   if (Array.isArray(value) || value instanceof Uint8Array) return value.length === 0;
-  // An empty message has no fields here, an empty table no entries: only the latter is left out.
   return false;
 }
 

@@ -38,10 +38,11 @@ export async function openDaemon(context: CommandContext): Promise<BuildDaemon> 
   const path = address.startsWith('unix://') ? address.slice('unix://'.length) : '';
   if (asked || path === '' || (await answers(path)) || !canRunHere()) return runningAt(address);
   const root = flags.string('root');
+  const command = daemonCommand();
   say('no buildkitd answers, running a private one for this build');
   let waiting = false;
   for (;;) {
-    const daemon = new PrivateDaemon(root);
+    const daemon = new PrivateDaemon(command, root);
     try {
       await daemon.ready(signal);
       return daemon;
@@ -93,11 +94,10 @@ class PrivateDaemon implements BuildDaemon {
   readonly #ended: Promise<void>;
   #log = '';
 
-  constructor(root: string) {
+  constructor([file, args]: DaemonCommand, root: string) {
     this.#dir = socketDir();
     this.#socket = join(this.#dir, 'private.sock');
     this.address = `unix://${this.#socket}`;
-    const [file, args] = daemonCommand();
     const flags = ['--addr', this.address, '--exit-with-stdin', ...(root === '' ? [] : ['--root', root])];
     // In a process group of its own, so that Ctrl-C reaches it through the build only.
     this.#child = spawn(file, [...args, ...flags], { stdio: ['pipe', 'ignore', 'pipe'], detached: true });
@@ -174,8 +174,10 @@ function socketDir(): string {
   throw new BuildError(`no place for a socket: none of ${parents.join(', ')} can be written`);
 }
 
+type DaemonCommand = readonly [file: string, args: readonly string[]];
+
 /** The daemon beside this program: its bundle, its own executable, or its source. */
-function daemonCommand(): readonly [file: string, args: readonly string[]] {
+function daemonCommand(): DaemonCommand {
   const program = process.argv[1] ?? '';
   const here = existsSync(program) ? dirname(realpathSync(program)) : '';
   const bundle = join(here, 'buildkitd.cjs');
