@@ -1,0 +1,282 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { digestOf } from '../base/digest.ts';
+import { BuildError, Code } from '../base/errors.ts';
+import { marshal } from '../llb/marshal.ts';
+import { type Definition, Op } from '../llb/ops.ts';
+import { image as imageSource } from '../llb/source.ts';
+import { parsePlatform } from '../oci/platform.ts';
+import type { VertexWarning } from '../solver/types.ts';
+import { buildDockerfile } from './dockerfile.ts';
+import type { FrontendBridge } from './dockerfile-bridge.ts';
+
+type Files = Readonly<Record<string, string | Uint8Array>>;
+
+interface Fake {
+  readonly bridge: FrontendBridge<Definition>;
+  readonly solved: Definition[];
+  readonly asked: string[];
+  readonly warnings: VertexWarning[];
+}
+
+const CONFIG = {
+  architecture: 'amd64',
+  os: 'linux',
+  config: { Env: ['PATH=/bin'] },
+  rootfs: { type: 'layers', diff_ids: [`sha256:${'2'.repeat(64)}`] },
+};
+
+/** A build whose local folders, by name, and downloads, by address, hold `trees`. */
+function fake(
+  trees: Readonly<Record<string, Files>>,
+  options: Record<string, string> = {},
+  inputs: Record<string, Definition> = {},
+): Fake {
+  const solved: Definition[] = [];
+  const asked: string[] = [];
+  const warnings: VertexWarning[] = [];
+  const bridge: FrontendBridge<Definition> = {
+    options: new Map(Object.entries(options)),
+    sessionId: 'session',
+    workerPlatforms: [parsePlatform('linux/amd64')],
+    caps: new Set(),
+    inputs,
+    signal: new AbortController().signal,
+    solve: async (definition) => {
+      solved.push(definition);
+      if (definition.def.length === 0) return null;
+      const files = trees[identifierOf(definition).replace(/^local:\/\//, '')] ?? {};
+      const readFile = async (path: string) => {
+        const content = files[path];
+        if (content === undefined) throw new BuildError(`open ${path}: no such file or directory`);
+        return Buffer.from(content);
+      };
+      return { value: definition, readFile };
+    },
+    resolveImage: async (ref, { logName }) => {
+      asked.push(logName);
+      if (ref.includes('missing')) throw new BuildError(`${ref}: not found`, { code: Code.notFound });
+      return { ref, digest: `sha256:${'1'.repeat(64)}`, config: Buffer.from(JSON.stringify(CONFIG)) };
+    },
+    warn: (warning) => warnings.push(warning),
+  };
+  return { bridge, solved, asked, warnings };
+}
+
+const opsOf = (definition: Definition): Op[] => definition.def.map((bytes) => Op.decode(bytes));
+
+function identifierOf(definition: Definition): string {
+  const [first] = opsOf(definition);
+  return first?.op?.$case === 'source' ? first.op.value.identifier : '';
+}
+
+function sourceOf(definition: Definition, identifier: string): Record<string, string> | undefined {
+  for (const { op } of opsOf(definition)) {
+    if (op?.$case === 'source' && op.value.identifier === identifier) return op.value.attrs;
+  }
+  return undefined;
+}
+
+const namesOf = (definition: Definition): string[] =>
+  definition.def.flatMap(
+    (bytes) => definition.metadata[digestOf(bytes)]?.description['llb.customname'] ?? [],
+  );
+
+const dockerfile = (text: string, more: Files = {}) => ({ dockerfile: { Dockerfile: text, ...more } });
+
+test('a local build reads the Dockerfile, the ignore file and the context', async () => {
+  const trees = {
+    ...dockerfile('FROM busybox\nCOPY a b /\nRUN x'),
+    context: { '.dockerignore': '# c\n/tmp\n!x\n' },
+  };
+  const { bridge, solved } = fake(trees, { 'label:a': 'b' });
+  const result = await buildDockerfile(bridge);
+  const [file, ignore, build] = solved;
+  assert.deepEqual(namesOf(file!), ['[internal] load build definition from Dockerfile']);
+  assert.deepEqual(sourceOf(file!, 'local://dockerfile'), {
+    'local.session': 'session',
+    'local.followpaths': '["Dockerfile","Dockerfile.dockerignore","dockerfile"]',
+    'local.sharedkeyhint': 'dockerfile',
+    'local.differ': 'none',
+  });
+  assert.deepEqual(namesOf(ignore!), ['[internal] load .dockerignore']);
+  assert.deepEqual(sourceOf(build!, 'local://context'), {
+    'local.session': 'session',
+    'local.excludepatterns': '["tmp","!x"]',
+    'local.followpaths': '["a","b"]',
+    'local.sharedkeyhint': 'context',
+  });
+  assert.equal(result.ref, build);
+  const config = JSON.parse(Buffer.from(result.metadata.get('containerimage.config')!).toString());
+  assert.deepEqual(config.config.Labels, { a: 'b' });
+  assert.equal(config.history.at(-1).created_by, 'RUN /bin/sh -c x # buildkit');
+  assert.ok(result.metadata.has('containerimage.base.config'));
+  assert.match(Buffer.from(result.metadata.get('refs.platforms')!).toString(), /^\{"Platforms":\[\{"ID":"/);
+});
+
+test('the ignore file beside the Dockerfile wins over that of the context', async () => {
+  const trees = {
+    ...dockerfile('FROM busybox\nCOPY . /', { 'Dockerfile.dockerignore': 'own\n' }),
+    context: { '.dockerignore': 'no' },
+  };
+  const { bridge, solved } = fake(trees);
+  await buildDockerfile(bridge);
+  assert.equal(solved.length, 2);
+  assert.equal(sourceOf(solved[1]!, 'local://context')?.['local.excludepatterns'], '["own"]');
+});
+
+test('the file may be called dockerfile; without it the error says what was looked for', async () => {
+  const { bridge } = fake({ dockerfile: { dockerfile: 'FROM scratch' } });
+  assert.equal((await buildDockerfile(bridge)).ref, null);
+  await assert.rejects(buildDockerfile(fake({}).bridge), {
+    message: 'failed to read dockerfile: open Dockerfile: no such file or directory',
+  });
+});
+
+test('several platforms give one tree each', async () => {
+  const { bridge, asked } = fake(dockerfile('FROM busybox AS a\nFROM busybox\nRUN x'), {
+    platform: 'linux/amd64,linux/arm64',
+  });
+  const result = await buildDockerfile(bridge);
+  assert.deepEqual([...(result.refs?.keys() ?? [])], ['linux/amd64', 'linux/arm64']);
+  assert.ok(result.metadata.has('containerimage.config/linux/arm64'));
+  // Each image is looked up once per platform.
+  assert.deepEqual(asked.toSorted(), [
+    '[linux/amd64 internal] load metadata for docker.io/library/busybox:latest',
+    '[linux/arm64 internal] load metadata for docker.io/library/busybox:latest',
+  ]);
+});
+
+test('errors name the lines of the file', async () => {
+  const { bridge } = fake(dockerfile('FROM missing\nRUN x'));
+  await assert.rejects(buildDockerfile(bridge), (error: BuildError) => {
+    assert.equal(error.message, 'missing: docker.io/library/missing:latest: not found');
+    assert.equal(error.code, Code.notFound);
+    const [detail] = error.details;
+    assert.ok(detail && 'type' in detail && detail.type === 'errdefs.Source');
+    assert.deepEqual((detail.value as { ranges: unknown }).ranges, [
+      { start: { line: 1 }, end: { line: 1 } },
+    ]);
+    return true;
+  });
+});
+
+test('a syntax directive of our own language is noted once, any other refused', async () => {
+  const own = fake(dockerfile('# syntax=docker/dockerfile:1.7\nFROM scratch\nLABEL a=b'));
+  await buildDockerfile(own.bridge);
+  assert.equal(own.warnings.length, 1);
+  assert.match(Buffer.from(own.warnings[0]!.short).toString(), /^docker\/dockerfile:1\.7 /);
+  assert.equal(own.warnings[0]!.vertex, digestOf(own.solved[0]!.def[0]!));
+  assert.equal(own.warnings[0]!.ranges[0]?.start.line, 1);
+
+  const other = fake(dockerfile('# syntax=example.com/mine\nFROM scratch'));
+  await assert.rejects(buildDockerfile(other.bridge), (error: BuildError) => {
+    assert.equal(error.code, Code.unimplemented);
+    assert.match(error.message, /example\.com\/mine/);
+    assert.equal(error.details.length, 1);
+    return true;
+  });
+  const ignored = fake(dockerfile('# syntax=example.com/mine\nFROM scratch'), {
+    'build-arg:BUILDKIT_SYNTAX': 'dockerfile.v0',
+  });
+  await buildDockerfile(ignored.bridge);
+  assert.equal(ignored.warnings.length, 0);
+});
+
+test('requests that are not served answer with their detail', async () => {
+  const detailOf = async (options: Record<string, string>) => {
+    const error: unknown = await buildDockerfile(fake(dockerfile('FROM scratch'), options).bridge).catch(
+      (e) => e,
+    );
+    assert.ok(error instanceof BuildError && error.code === Code.unimplemented);
+    return [error.message, error.details];
+  };
+  assert.deepEqual(await detailOf({ requestid: 'frontend.outline' }), [
+    'unsupported request frontend.outline',
+    [{ type: 'errdefs.Subrequest', value: { name: 'frontend.outline' } }],
+  ]);
+  assert.deepEqual(
+    await detailOf({ 'frontend.caps': 'moby.buildkit.frontend.inputs,moby.buildkit.frontend.x+forward' }),
+    [
+      'unsupported frontend capability moby.buildkit.frontend.x',
+      [{ type: 'errdefs.FrontendCap', value: { name: 'moby.buildkit.frontend.x' } }],
+    ],
+  );
+});
+
+test('a context from the network is an archive or the Dockerfile itself', async () => {
+  const address = 'https://example.com/ctx';
+  const packed = fake(
+    { [address]: { context: gzipSync('x'), Dockerfile: 'FROM scratch\nCOPY a /' } },
+    { context: address },
+  );
+  await buildDockerfile(packed.bridge);
+  const [probe, file, build] = packed.solved;
+  assert.deepEqual(namesOf(probe!), ['[internal] load remote build context']);
+  for (const definition of [file!, build!]) {
+    const unpack = opsOf(definition)[1]?.op;
+    assert.ok(unpack?.$case === 'file');
+    const action = unpack.value.actions[0]?.action;
+    assert.ok(action?.$case === 'copy' && action.value.attemptUnpackDockerCompatibility);
+  }
+  const single = fake({ [address]: { context: 'FROM scratch\nENV A=b' } }, { context: address });
+  const result = await buildDockerfile(single.bridge);
+  assert.match(Buffer.from(result.metadata.get('containerimage.config')!).toString(), /A=b/);
+  await assert.rejects(buildDockerfile(fake({}, { context: 'https://example.com/r.git' }).bridge), {
+    code: Code.unimplemented,
+  });
+});
+
+test('inputs stand for the context and the Dockerfile', async () => {
+  const input = marshal(imageSource('docker.io/library/input:latest'));
+  const trees = {
+    'docker-image://docker.io/library/input:latest': { Dockerfile: 'FROM scratch\nCOPY a /b' },
+  };
+  const { bridge, solved } = fake(trees, {}, { context: input, dockerfile: input });
+  await buildDockerfile(bridge);
+  assert.deepEqual(solved[0]!.def[0], input.def[0]);
+  assert.deepEqual(solved.at(-1)!.def[0], input.def[0]);
+});
+
+test('named contexts replace images and stages', async () => {
+  const trees = {
+    ...dockerfile('FROM base AS a\nCOPY x /\nFROM scratch\nCOPY --from=a /q /\nCOPY --from=extra /p/f /'),
+    extra: { '.dockerignore': 'skip' },
+  };
+  const { bridge, solved, asked } = fake(trees, {
+    'context:base': 'docker-image://alpine',
+    'context:extra': 'local:extra',
+    'local-sessionid:extra': 'other',
+  });
+  await buildDockerfile(bridge);
+  const build = solved.at(-1)!;
+  assert.deepEqual(asked, ['[context base] load metadata for alpine']);
+  assert.ok(namesOf(build).includes('[context base] alpine'), namesOf(build).join('\n'));
+  assert.deepEqual(sourceOf(build, 'local://extra'), {
+    'local.session': 'other',
+    'local.excludepatterns': '["skip"]',
+    'local.followpaths': '["p/f"]',
+    'local.sharedkeyhint': 'context:extra-',
+  });
+});
+
+test('bad options are refused by name', async () => {
+  const cases: [Record<string, string>, string][] = [
+    [{ 'image-resolve-mode': 'x' }, 'invalid image-resolve-mode: x'],
+    [{ 'force-network-mode': 'x' }, 'invalid netmode x'],
+    [{ 'multi-platform': 'x' }, 'invalid boolean value for multi-platform: x'],
+    [
+      { platform: 'linux/amd64,linux/arm64', 'multi-platform': '0' },
+      'conflicting config: returning multiple target platforms is not allowed',
+    ],
+    [{ 'add-hosts': 'a=b' }, 'failed to parse additional hosts: failed to parse IP b'],
+    [{ 'shm-size': 'x' }, 'failed to parse shm size: strconv.ParseInt: parsing "x": invalid syntax'],
+    [{ ulimit: 'nofile' }, 'failed to parse ulimit: invalid ulimit argument: nofile'],
+    [{ memory: '0' }, 'failed to parse resource limits: invalid memory value: 0: must be > 0'],
+    [{ target: 'x' }, 'target stage "x" could not be found'],
+  ];
+  for (const [options, message] of cases) {
+    await assert.rejects(buildDockerfile(fake(dockerfile('FROM scratch'), options).bridge), { message });
+  }
+});
