@@ -162,16 +162,17 @@ async function killContainer(
   ended: () => boolean,
 ): Promise<void> {
   const deadline = Date.now() + KILL_TIMEOUT_MS;
-  while (!ended()) {
-    const { code } = await runtimeCommand(runtime, ['kill', id, 'KILL']);
-    if (code === 0 || ended()) return;
-    if (Date.now() > deadline) {
-      child.kill('SIGKILL');
-      return;
+  try {
+    while (!ended() && Date.now() < deadline) {
+      const { code } = await runtimeCommand(runtime, ['kill', id, 'KILL']);
+      if (code === 0) return;
+      // Not created yet, or ending already.
+      await sleep(KILL_RETRY_MS);
     }
-    // Not created yet, or ending already.
-    await sleep(KILL_RETRY_MS);
+  } catch {
+    // The kill could not even be started: the last resort does without it.
   }
+  if (!ended()) child.kill('SIGKILL');
 }
 
 /** Removes what is left of a container: processes, cgroup, state. Nothing left is no error. */

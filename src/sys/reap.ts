@@ -29,6 +29,7 @@ export function watchChild(pid: number): WatchedChild {
     process.on('SIGCHLD', reap);
     sweep = setInterval(reap, SWEEP_MS);
   }
+  sweep.ref();
   // It may have ended before the handler was there.
   setImmediate(reap);
   return { exited, running: () => children.has(pid) };
@@ -42,10 +43,8 @@ function reap(): void {
     children.delete(pid);
     done(result < 0 ? { code: 255, signal: undefined } : decode(status[0]!));
   }
-  if (children.size > 0 || !sweep) return;
-  clearInterval(sweep);
-  sweep = undefined;
-  process.off('SIGCHLD', reap);
+  // Without children nothing here keeps the program running.
+  if (children.size === 0) sweep?.unref();
 }
 
 function decode(word: number): ExitStatus {
