@@ -4,7 +4,7 @@ import { joinPath } from '../match/paths.ts';
 import { type MatchInfo, PatternMatcher } from '../match/patterns.ts';
 import { parentsOf } from '../match/walk.ts';
 import { type FileStat, isDirMode } from '../sys/stat.ts';
-import { type ChecksumQuery, keyPath, type TreeHasher } from './contenthash.ts';
+import { type ContentSelector, keyPath, type TreeHasher } from './contenthash.ts';
 
 /** A file, or the header of a directory, that a query selects. */
 export interface Selected {
@@ -27,12 +27,12 @@ interface Header extends Selected {
 /** The paths that a query with wildcards or patterns stands for, in the order of their keys (FEATURES F17). */
 export function selectPaths(
   tree: Pick<TreeHasher, 'resolve' | 'list'>,
-  query: ChecksumQuery,
+  query: ContentSelector,
 ): { prefix: string; selected: readonly Selected[] } {
   const path = keyPath(query.path);
   const [fixed, rest] = query.wildcard ? splitWildcards(path) : [path, ''];
   const prefix = fixed === '/' ? '' : fixed;
-  const start = tree.resolve(prefix, query.wildcard === true && rest !== '');
+  const start = tree.resolve(prefix, query.wildcard && rest !== '');
   const selection = new Selection(tree, query, path);
   if (start.stat) selection.visit(start.path, prefix, start.stat, undefined, undefined);
   return { prefix, selected: selection.selected };
@@ -49,7 +49,7 @@ function splitWildcards(path: string): [string, string] {
 class Selection {
   readonly selected: Selected[] = [];
   readonly #tree: Pick<TreeHasher, 'list'>;
-  readonly #query: ChecksumQuery;
+  readonly #query: ContentSelector;
   readonly #path: string;
   readonly #pathParts: readonly string[];
   readonly #withoutTop: boolean;
@@ -58,7 +58,7 @@ class Selection {
   readonly #includeParents: ReadonlySet<string> | undefined;
   readonly #exceptionParents: ReadonlySet<string> | undefined;
 
-  constructor(tree: Pick<TreeHasher, 'list'>, query: ChecksumQuery, path: string) {
+  constructor(tree: Pick<TreeHasher, 'list'>, query: ContentSelector, path: string) {
     this.#tree = tree;
     this.#query = query;
     this.#path = path;
@@ -122,7 +122,7 @@ class Selection {
     const dropped = exclude?.matched ?? false;
     const header: Header = {
       ...at,
-      followLinks: at.parent === undefined && (this.#query.followLinks ?? false),
+      followLinks: at.parent === undefined && this.#query.followLinks,
       include: include?.info,
       exclude: exclude?.info,
       taken: false,
@@ -142,7 +142,7 @@ class Selection {
 }
 
 function matcher(what: 'include' | 'exclude', patterns: readonly string[]): PatternMatcher | undefined {
-  if (!patterns || patterns.length === 0) return undefined;
+  if (patterns.length === 0) return undefined;
   try {
     return new PatternMatcher(patterns);
   } catch (error) {

@@ -1,11 +1,22 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, test } from 'node:test';
 import { type Digest, digestOf } from '../base/digest.ts';
 import { inlineRunner } from '../pool/serve.ts';
-import { type ChecksumQuery, contentHashJobs } from './contenthash.ts';
+import { type ContentSelector, contentHashJobs } from './contenthash.ts';
+import { HashIndex, type TreeChange } from './contenthash-index.ts';
+import { lsetxattr } from '../sys/xattr.ts';
 
 // Digests on the right are BuildKit's: they are cache keys that travel between daemons.
 const FILE_DATA0 = 'sha256:cd8e75bca50f2d695f220d0cb0997d8ead387e4f926e8669a92d7f104cc9885b';
@@ -15,7 +26,7 @@ const DIR_D0_BY_FILE = 'sha256:6b612ad5c13159112ae26357ef7bd34df29916941ba40ec2c
 const runner = inlineRunner(contentHashJobs);
 const dirs: string[] = [];
 after(() => {
-  for (const dir of dirs) rmSync(dir, { recursive: true });
+  for (const dir of dirs) rmSync(dir, { recursive: true, force: true });
 });
 
 function tree(entries: Readonly<Record<string, string | { link: string } | null>>): string {
@@ -31,8 +42,17 @@ function tree(entries: Readonly<Record<string, string | { link: string } | null>
   return dir;
 }
 
-async function checksum(root: string, path: string, options: Partial<ChecksumQuery> = {}): Promise<Digest> {
-  const [digest] = await runner.run('contentChecksum', { root, queries: [{ path, ...options }] });
+const WHOLE: ContentSelector = {
+  path: '/',
+  wildcard: false,
+  followLinks: false,
+  includePatterns: [],
+  excludePatterns: [],
+  requiredPaths: [],
+};
+
+async function checksum(dir: string, path: string, options: Partial<ContentSelector> = {}): Promise<Digest> {
+  const [digest] = await runner.run('contentHash', { dir, selectors: [{ ...WHOLE, path, ...options }] });
   return digest!;
 }
 
@@ -134,4 +154,76 @@ test('links lead nowhere outside the tree', async () => {
   assert.equal(await checksum(dir, 'up/f'), FILE_DATA0);
   assert.equal(await checksum(dir, 'abs/f'), FILE_DATA0);
   await assert.rejects(checksum(dir, 'loop/f'), /too many links/);
+});
+
+test('an index keeps digests, and a damaged one is made anew', async () => {
+  const root = tree({ a: null, 'a/f': 'data0', b: 'data1' });
+  const index = join(root, '../', `${basename(root)}.index`);
+  dirs.push(index);
+  const selectors = [WHOLE, { ...WHOLE, includePatterns: ['a'] }];
+  const ask = async () => await runner.run('contentHash', { dir: root, index, selectors });
+  const first = await ask();
+  const kept = HashIndex.load(index);
+  assert.equal(kept.get(''), first[0]);
+  assert.equal(kept.get('/a/f'), FILE_DATA0);
+  // Kept digests are used: the tree is not read again.
+  writeFileSync(join(root, 'a/f'), 'other');
+  assert.deepEqual(await ask(), first);
+  writeFileSync(index, readFileSync(index).fill(0, 30, 31));
+  const anew = await ask();
+  assert.notEqual(anew[0], first[0]);
+  assert.notEqual(anew[1], first[1]);
+});
+
+test('an index follows a transfer', async () => {
+  const root = tree({
+    a: null,
+    'a/f': 'data0',
+    'a/g': 'data1',
+    gone: null,
+    'gone/x': 'x',
+    kept: null,
+    'kept/y': 'y',
+  });
+  const index = join(root, '../', `${basename(root)}.index`);
+  dirs.push(index);
+  const ask = async () => (await runner.run('contentHash', { dir: root, index, selectors: [WHOLE] }))[0];
+  const update = (changes: readonly TreeChange[]) => runner.run('updateContentIndex', { index, changes });
+  await update([]);
+  const before = await ask();
+  const keptDigest = HashIndex.load(index).get('/kept');
+  writeFileSync(join(root, 'a/f'), 'data2');
+  rmSync(join(root, 'gone'), { recursive: true });
+  await update([
+    { path: 'a/f', kind: 'write' },
+    { path: 'gone', kind: 'delete' },
+  ]);
+  const loaded = HashIndex.load(index);
+  for (const key of ['', '/a', '/a/f', '/gone', '/gone/', '/gone/x'])
+    assert.equal(loaded.get(key), undefined, key);
+  assert.equal(loaded.get('/kept'), keptDigest);
+  assert.ok(loaded.get('/a/g') && loaded.get('/a/'));
+  // A transferred root has no header of its own.
+  assert.equal(loaded.get('/'), digestOf(''));
+  const after = await ask();
+  assert.notEqual(after, before);
+  rmSync(index);
+  await update([]);
+  assert.equal(await ask(), after);
+  await update([{ path: 'a/f', kind: 'write', digest: FILE_DATA0 as Digest }]);
+  assert.equal(HashIndex.load(index).get('/a/f'), FILE_DATA0);
+});
+
+test('attributes, owners and modes count, times do not', async () => {
+  const root = tree({ f: 'data0' });
+  const first = await checksum(root, '/f');
+  utimesSync(join(root, 'f'), 1, 1);
+  assert.equal(await checksum(root, '/f'), first);
+  lsetxattr(join(root, 'f'), 'security.other', Buffer.from('1'));
+  assert.equal(await checksum(root, '/f'), first);
+  lsetxattr(join(root, 'f'), 'user.a', Buffer.from('1'));
+  const withXattr = await checksum(root, '/f');
+  assert.notEqual(withXattr, first);
+  chmodSync(join(root, 'f'), 0o4644);
+  assert.notEqual(await checksum(root, '/f'), withXattr);
 });

@@ -10,39 +10,39 @@ import { HashIndex, type TreeChange } from './contenthash-index.ts';
 import { type Selected, selectPaths } from './contenthash-select.ts';
 
 /** What of a tree counts (FEATURES F17). */
-export interface ChecksumQuery {
+export interface ContentSelector {
   readonly path: string;
-  /** Follow a symlink that is the path itself. */
-  readonly followLinks?: boolean;
   /** `path` may hold wildcards. */
-  readonly wildcard?: boolean;
+  readonly wildcard: boolean;
+  /** Follow a symlink that is the path itself. */
+  readonly followLinks: boolean;
   /** Relative to `path`. */
-  readonly includePatterns?: readonly string[];
-  readonly excludePatterns?: readonly string[];
+  readonly includePatterns: readonly string[];
+  readonly excludePatterns: readonly string[];
   /** Paths that must be among those selected. */
-  readonly requiredPaths?: readonly string[];
+  readonly requiredPaths: readonly string[];
 }
 
-export interface ContentChecksumInput {
+export interface ContentHashInput {
   /** Mounted tree, at rest. */
-  readonly root: string;
+  readonly dir: string;
   /** File of the tree's index, read and written; without it nothing is kept. */
   readonly index?: string;
-  readonly queries: readonly ChecksumQuery[];
+  readonly selectors: readonly ContentSelector[];
 }
 
 const MAX_LINKS = 255;
 const EMPTY = digestOf('');
 
 /**
- * Digests of selected content, one per query. Reads files: belongs in a worker.
+ * Digests of selected content, one per selector. Reads files: belongs in a worker.
  * @throws BuildError notFound `"/x": not found`
  */
-function contentChecksum(input: ContentChecksumInput, context: JobContext): Digest[] {
+function contentHash(input: ContentHashInput, context: JobContext): Digest[] {
   const index = input.index === undefined ? new HashIndex() : HashIndex.load(input.index);
-  const hasher = new TreeHasher(input.root, index, () => context.throwIfAborted());
+  const hasher = new TreeHasher(input.dir, index, () => context.throwIfAborted());
   try {
-    return input.queries.map((query) => hasher.checksum(query));
+    return input.selectors.map((selector) => hasher.checksum(selector));
   } finally {
     // What was found before a failure is right as well.
     if (input.index !== undefined && index.changed) index.save(input.index);
@@ -64,8 +64,13 @@ function updateContentIndex(input: UpdateIndexInput): void {
   if (index.changed || input.saveAs !== undefined) index.save(input.saveAs ?? input.index);
 }
 
-export const contentHashJobs = { contentChecksum, updateContentIndex } satisfies Jobs;
+export const contentHashJobs = { contentHash, updateContentIndex } satisfies Jobs;
 export type ContentHashJobs = typeof contentHashJobs;
+
+/** One digest for several (FEATURES E14). */
+export function joinContentDigests(digests: readonly Digest[]): Digest {
+  return digestOf(digests.join('\0'));
+}
 
 /** Digests of one tree, equal to those that other BuildKits give (FEATURES F15-F18): they are cache keys. */
 export class TreeHasher {
@@ -79,12 +84,12 @@ export class TreeHasher {
     this.#check = check;
   }
 
-  checksum(query: ChecksumQuery): Digest {
-    const patterns = (query.includePatterns?.length ?? 0) + (query.excludePatterns?.length ?? 0);
-    const follow = query.followLinks ?? false;
+  checksum(query: ContentSelector): Digest {
+    const patterns = query.includePatterns.length + query.excludePatterns.length;
+    const follow = query.followLinks;
     if (!query.wildcard && patterns === 0) return this.#path(query.path, follow);
     const { prefix, selected } = selectPaths(this, query);
-    for (const required of query.requiredPaths ?? [])
+    for (const required of query.requiredPaths)
       if (!selected.some((s) => s.path.startsWith(required)))
         throw notFound(`${JSON.stringify(required)}: not found`);
     const digest = (s: Selected): Digest =>
