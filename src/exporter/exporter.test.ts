@@ -1,0 +1,429 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { type Digest, digestOf } from '../base/digest.ts';
+import type { LocalRefManager } from '../cache/manager.ts';
+import type { ImmutableRef } from '../cache/ref.ts';
+import { parseReference } from '../oci/reference.ts';
+import { hostPlatform } from '../oci/platform.ts';
+import { anonymous } from '../registry/credentials.ts';
+import { Registry } from '../registry/registry.ts';
+import type { TreeSource } from '../session/fsutil/source.ts';
+import type { OpContext, StatusUpdate } from '../solver/types.ts';
+import { ImageSource } from '../source/image.ts';
+import { ImageResolver } from '../source/image-resolver.ts';
+import { imageSourceSpec } from '../source/image-spec.ts';
+import { LocalMounter } from '../store/local-mounter.ts';
+import type { Store } from '../store/store.ts';
+import { openTestCache } from '../testing/cache.ts';
+import { withMounted } from '../testing/contracts/snapshot.ts';
+import { haveRegistry, startFaulty, startRegistry } from '../testing/registry.ts';
+import { openTestStore, temporaryRoot } from '../testing/store.ts';
+import { createExporter } from './create.ts';
+import type { ExportContext, ExportSource, ExportTarget, FileSink } from './exporter.ts';
+
+interface Bench extends AsyncDisposable {
+  readonly store: Store;
+  readonly refs: LocalRefManager;
+  readonly registry: Registry;
+  readonly dir: string;
+  readonly statuses: string[];
+  readonly context: ExportContext & OpContext;
+  layer(parent: ImmutableRef | undefined, fill: (dir: string) => void): Promise<ImmutableRef>;
+  services(): Parameters<typeof createExporter>[2];
+}
+
+async function bench(): Promise<Bench> {
+  const stack = new AsyncDisposableStack();
+  const root = stack.use(temporaryRoot());
+  const store = openTestStore(root.path);
+  stack.defer(() => store.close());
+  const refs = openTestCache(store);
+  stack.defer(() => refs.close());
+  const registry = new Registry({ registries: {}, userAgent: 'buildkit/test' });
+  stack.defer(() => registry.close());
+  const dir = mkdtempSync(join(tmpdir(), 'export-'));
+  stack.defer(() => rmSync(dir, { recursive: true }));
+  const statuses: string[] = [];
+  const mounter = new LocalMounter(join(dir, 'mounts'));
+  const progress = {
+    log: (_stream: 1 | 2, data: Uint8Array) => void statuses.push(Buffer.from(data).toString()),
+    status: (id: string, update: StatusUpdate) => void (update.done && statuses.push(id)),
+    warn: () => {},
+  };
+  const context = {
+    signal: AbortSignal.timeout(60_000),
+    progress,
+    sessions: () => [],
+    vertex: digestOf('vertex'),
+  };
+  return {
+    store,
+    refs,
+    registry,
+    dir,
+    statuses,
+    context,
+    async layer(parent, fill) {
+      const mutable = await refs.newMutable(parent, { description: 'RUN fill' });
+      await using view = await mutable.mount(false);
+      withMounted(view.mounts, fill);
+      await view.release();
+      const ref = await mutable.commit();
+      stack.defer(() => ref.release());
+      return ref;
+    },
+    services: () => ({
+      content: store.content,
+      leases: store.leases,
+      registry,
+      mount: async (view) => {
+        const mounted = mounter.mount(view.mounts);
+        return {
+          path: mounted.path,
+          release: async () => {
+            await mounted[Symbol.asyncDispose]();
+            await view.release();
+          },
+        };
+      },
+    }),
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+interface Caught extends ExportTarget {
+  readonly files: Buffer[];
+  readonly tree: Map<string, string>;
+}
+
+function target(over: Partial<ExportTarget> = {}): Caught {
+  const files: Buffer[] = [];
+  const tree = new Map<string, string>();
+  return {
+    files,
+    tree,
+    credentials: anonymous,
+    openFile: async (): Promise<FileSink> => {
+      const chunks: Uint8Array[] = [];
+      return {
+        write: async (chunk) => void chunks.push(Buffer.from(chunk)),
+        close: async () => void files.push(Buffer.concat(chunks)),
+        [Symbol.asyncDispose]: async () => {},
+      };
+    },
+    sendDirectory: async (source: TreeSource) => {
+      for await (const stat of source.entries()) {
+        let text = '';
+        if (stat.size > 0 && stat.linkname === '')
+          for await (const chunk of source.read(stat.path)) text += Buffer.from(chunk).toString();
+        tree.set(stat.path, stat.linkname || text);
+      }
+    },
+    ...over,
+  };
+}
+
+function result(ref: ImmutableRef | null, metadata: Record<string, string> = {}): ExportSource {
+  const bytes = Object.entries(metadata).map(([k, v]) => [k, Buffer.from(v)] as const);
+  return { ref, metadata: new Map(bytes) };
+}
+
+const CONFIG = JSON.stringify({ architecture: 'amd64', os: 'linux', config: { Cmd: ['/hello'] } });
+
+function run(command: string, ...args: string[]): string {
+  const { status, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+  assert.equal(status, 0, `${command} ${args.join(' ')}: ${stderr}`);
+  return stdout;
+}
+
+const haveSkopeo = spawnSync('skopeo', ['--version']).status === 0;
+
+async function twoLayers(b: Bench): Promise<ImmutableRef> {
+  const base = await b.layer(undefined, (dir) => {
+    writeFileSync(join(dir, 'a'), 'one');
+    writeFileSync(join(dir, 'gone'), 'x');
+  });
+  return b.layer(base, (dir) => {
+    rmSync(join(dir, 'gone'));
+    mkdirSync(join(dir, 'sub'));
+    writeFileSync(join(dir, 'sub/b'), 'two');
+    symlinkSync('sub/b', join(dir, 'link'));
+  });
+}
+
+test('oci archive: sorted entries, equal for equal input, readable by skopeo and umoci', async () => {
+  await using b = await bench();
+  const source = result(await twoLayers(b), { 'containerimage.config': CONFIG });
+  const archives: Buffer[] = [];
+  for (let i = 0; i < 2; i++) {
+    const to = target();
+    const attrs = { name: 'my/app:v1,other', 'source-date-epoch': '1700000000' };
+    const exporter = createExporter('oci', attrs, b.services(), to);
+    assert.equal(exporter.name, 'exporting to oci image format');
+    const { response, release } = await exporter.export(source, b.context);
+    release();
+    assert.equal(response['image.name'], 'docker.io/my/app:v1,docker.io/library/other:latest');
+    assert.match(response['containerimage.config.digest'] ?? '', /^sha256:/);
+    const descriptor = JSON.parse(Buffer.from(response['containerimage.descriptor']!, 'base64').toString());
+    assert.equal(descriptor.digest, response['containerimage.digest']);
+    assert.equal(descriptor.annotations['org.opencontainers.image.created'], '2023-11-14T22:13:20Z');
+    assert.deepEqual(descriptor.platform, { architecture: 'amd64', os: 'linux' });
+    archives.push(to.files[0]!);
+  }
+  assert.ok(archives[0]!.equals(archives[1]!));
+  const file = join(b.dir, 'oci.tar');
+  writeFileSync(file, archives[0]!);
+  const names = run('tar', '-tf', file).trim().split('\n');
+  assert.deepEqual(names, [...names].sort());
+  assert.deepEqual(names.slice(0, 2), ['blobs/', 'blobs/sha256/']);
+  assert.deepEqual(names.slice(-2), ['index.json', 'oci-layout']);
+  assert.equal(names.length, 2 + 4 + 2);
+  const index = JSON.parse(run('tar', '-xOf', file, 'index.json'));
+  assert.equal(index.manifests.length, 2);
+  assert.equal(index.manifests[0].annotations['org.opencontainers.image.ref.name'], 'v1');
+  assert.ok(b.statuses.some((s) => s.startsWith('exporting manifest sha256:')));
+  assert.ok(b.statuses.includes('sending tarball'));
+  if (!haveSkopeo) return;
+  const seen = JSON.parse(run('skopeo', 'inspect', '--config', `oci-archive:${file}:v1`));
+  assert.equal(seen.created, '2023-11-14T22:13:20Z');
+  assert.equal(seen.history[0].created_by, 'RUN fill');
+  assert.equal(seen.history[0].created, '2023-11-14T22:13:20Z');
+  const layout = join(b.dir, 'layout');
+  mkdirSync(layout);
+  run('tar', '-xf', file, '-C', layout);
+  run('umoci', 'unpack', '--image', `${layout}:v1`, join(b.dir, 'bundle'));
+  const rootfs = join(b.dir, 'bundle/rootfs');
+  assert.deepEqual(readdirSync(rootfs).sort(), ['a', 'link', 'sub']);
+  assert.equal(readFileSync(join(rootfs, 'link'), 'utf8'), 'two');
+});
+
+test('docker archive has manifest.json and refuses several platforms', async () => {
+  await using b = await bench();
+  const source = result(await twoLayers(b), { 'containerimage.config': CONFIG });
+  const to = target();
+  const attrs = { name: 'app', 'oci-mediatypes': 'false' };
+  const { release } = await createExporter('docker', attrs, b.services(), to).export(source, b.context);
+  release();
+  const file = join(b.dir, 'docker.tar');
+  writeFileSync(file, to.files[0]!);
+  const [entry] = JSON.parse(run('tar', '-xOf', file, 'manifest.json'));
+  assert.deepEqual(entry.RepoTags, ['app:latest']);
+  assert.equal(entry.Layers.length, 2);
+  if (haveSkopeo) {
+    const copied = join(b.dir, 'copied');
+    run('skopeo', 'copy', '--insecure-policy', `docker-archive:${file}`, `oci:${copied}:x`);
+  }
+  const multi = { ...source, refs: new Map([['linux/amd64', source.ref]]) };
+  await assert.rejects(
+    createExporter('docker', {}, b.services(), to).export(multi, b.context),
+    /^BuildError: docker exporter does not currently support exporting manifest lists$/,
+  );
+});
+
+test('an empty result is an image without layers', async () => {
+  await using b = await bench();
+  const to = target();
+  const { release } = await createExporter('oci', {}, b.services(), to).export(result(null), b.context);
+  release();
+  const file = join(b.dir, 'empty.tar');
+  writeFileSync(file, to.files[0]!);
+  const index = JSON.parse(run('tar', '-xOf', file, 'index.json'));
+  const hex = index.manifests[0].digest.slice(7);
+  const manifest = run('tar', '-xOf', file, `blobs/sha256/${hex}`);
+  assert.match(manifest, /"layers": null/);
+});
+
+function platformMapping(...ids: string[]): string {
+  const Platforms = ids.map((ID) => {
+    const [os, architecture] = ID.split('/');
+    return { ID, Platform: { os, architecture } };
+  });
+  return JSON.stringify({ Platforms });
+}
+
+test('several platforms: an index, and a directory for each', async () => {
+  await using b = await bench();
+  const amd = await b.layer(undefined, (dir) => writeFileSync(join(dir, 'arch'), 'amd64'));
+  const arm = await b.layer(undefined, (dir) => writeFileSync(join(dir, 'arch'), 'arm64'));
+  const source: ExportSource = {
+    ref: null,
+    refs: new Map([
+      ['linux/arm64', arm],
+      ['linux/amd64', amd],
+    ]),
+    metadata: new Map([
+      ['refs.platforms', Buffer.from(platformMapping('linux/arm64', 'linux/amd64'))],
+      ['containerimage.config/linux/arm64', Buffer.from('{"os":"linux","architecture":"arm64"}')],
+      ['containerimage.config', Buffer.from('{"os":"linux","architecture":"amd64"}')],
+    ]),
+  };
+  const { response, descriptor, release } = await createExporter(
+    'image',
+    { name: 'x' },
+    b.services(),
+    target(),
+  ).export(source, b.context);
+  assert.equal(response['image.name'], 'x');
+  assert.equal(response['containerimage.config.digest'], undefined);
+  const index = JSON.parse(Buffer.from(await b.store.content.readAll(descriptor!.digest)).toString());
+  release();
+  assert.deepEqual(
+    index.manifests.map((m: { platform: { architecture: string } }) => m.platform.architecture),
+    ['arm64', 'amd64'],
+  );
+  const local = target();
+  await createExporter('local', {}, b.services(), local).export(source, b.context);
+  assert.deepEqual(Object.fromEntries(local.tree), {
+    linux_amd64: '',
+    'linux_amd64/arch': 'amd64',
+    linux_arm64: '',
+    'linux_arm64/arch': 'arm64',
+  });
+  await assert.rejects(
+    createExporter('local', { 'platform-split': 'false' }, b.services(), target()).export(source, b.context),
+    /cannot overwrite arch from linux\/arm64 with linux\/amd64 when split option is disabled/,
+  );
+  const { metadata: _, ...bare } = source;
+  await assert.rejects(
+    createExporter('oci', {}, b.services(), target()).export({ ...bare, metadata: new Map() }, b.context),
+    /unable to export multiple refs, missing platforms mapping/,
+  );
+});
+
+test('tar: a tree as one archive, with the epoch as its time', async () => {
+  await using b = await bench();
+  const to = target();
+  const exporter = createExporter('tar', { 'source-date-epoch': '1700000000' }, b.services(), to);
+  await exporter.export(result(await twoLayers(b)), b.context);
+  const file = join(b.dir, 'tree.tar');
+  writeFileSync(file, to.files[0]!);
+  const out = join(b.dir, 'out');
+  mkdirSync(out);
+  run('tar', '-xf', file, '-C', out);
+  assert.equal(readFileSync(join(out, 'link'), 'utf8'), 'two');
+  const list = run('tar', '--utc', '-tvf', file);
+  assert.equal(list.trim().split('\n').length, 4);
+  for (const line of list.trim().split('\n')) assert.match(line, /2023-11-14 22:13/);
+});
+
+test('bad attributes are refused by name', () => {
+  const make = (type: string, attrs: Record<string, string>) => () =>
+    createExporter(type, attrs, {} as never, target());
+  assert.throws(make('nope', {}), /exporter "nope" could not be found/);
+  assert.throws(make('oci', { compression: 'lzma' }), /unsupported compression type lzma/);
+  assert.throws(make('oci', { tar: 'maybe' }), /non-bool value specified for tar/);
+  assert.throws(make('image', { push: 'x' }), /non-bool value specified for push/);
+  assert.throws(
+    make('image', { compression: 'zstd', 'oci-mediatypes': 'false' }),
+    /conflicts with "oci-mediatypes=false"/,
+  );
+  assert.throws(make('image', { 'annotation.a': 'b' }), /"annotation.a" is not supported yet/);
+});
+
+function imageSource(b: Bench, ref: string, over: Record<string, string> = {}): ImageSource {
+  const { content, leases } = b.store;
+  return new ImageSource(imageSourceSpec(ref, over, undefined), {
+    registry: b.registry,
+    resolver: new ImageResolver({ registry: b.registry, content, leases }),
+    refs: b.refs,
+    leases,
+    content,
+    keys: {
+      manifestKey: (input) => digestOf(`m${input.digest}`),
+      configKey: (ids, limit) => digestOf(`c${ids.slice(0, limit).join()}`),
+    },
+    credentials: () => anonymous,
+  });
+}
+
+test('an image is pushed, its layers stay lazy in the next store, and go on by mount', {
+  skip: !haveRegistry,
+}, async () => {
+  await using server = await startRegistry();
+  await using proxy = await startFaulty(server.host, () => undefined);
+  let pushed: Digest;
+  {
+    await using b = await bench();
+    const { architecture } = hostPlatform();
+    const config = JSON.stringify({ architecture, os: 'linux' });
+    const source = result(await twoLayers(b), { 'containerimage.config': config });
+    const attrs = { name: `${proxy.host}/one/app:v1`, push: 'true' };
+    const out = await createExporter('image', attrs, b.services(), target()).export(source, b.context);
+    assert.equal(proxy.seen.length, 0, 'pushed before finalize');
+    await out.finalize!(b.context);
+    out.release();
+    pushed = out.descriptor!.digest;
+    assert.ok(b.statuses.includes('pushing layers'));
+    assert.ok(b.statuses.includes(`pushing manifest for ${proxy.host}/one/app:v1@${pushed}`));
+    const byDigest = { name: `${proxy.host}/one/app:v1`, push: 'true', 'push-by-digest': 'true' };
+    const refused = await createExporter('image', byDigest, b.services(), target()).export(source, b.context);
+    await assert.rejects(refused.finalize!(b.context), /can't push tagged ref .*\/one\/app:v1 by digest/);
+    refused.release();
+  }
+  await using b = await bench();
+  const ref = `${proxy.host}/one/app:v1`;
+  const source = imageSource(b, ref);
+  const first = await source.cacheKey(0, b.context);
+  assert.deepEqual(first, { key: digestOf(`m${pushed}`), pin: pushed, done: false });
+  assert.equal((await source.cacheKey(1, b.context)).done, true);
+  await using image = (await source.snapshot(b.context))!;
+  const layerGets = () => proxy.seen.filter((r) => r.method === 'GET' && r.url.includes('/blobs/')).length;
+  assert.equal(layerGets(), 1, 'only the config is fetched');
+  assert.ok(b.statuses.includes(`resolve ${ref}`));
+
+  const again = { name: `${proxy.host}/two/app:v2`, push: 'true' };
+  const config = JSON.stringify({ architecture: 'amd64', os: 'linux' });
+  const out = await createExporter('image', again, b.services(), target()).export(
+    result(image, { 'containerimage.config': config }),
+    b.context,
+  );
+  await out.finalize!(b.context);
+  out.release();
+  assert.equal(layerGets(), 1, 'mounted, not downloaded');
+  assert.equal(proxy.seen.filter((r) => r.url.includes('mount=')).length, 2);
+
+  await image.extract({ signal: b.context.signal });
+  await using view = await image.mount(true);
+  withMounted(view.mounts, (dir) => assert.deepEqual(readdirSync(dir).sort(), ['a', 'link', 'sub']));
+  assert.equal(layerGets(), 3);
+  const reference = parseReference(`${proxy.host}/two/app:v2`);
+  const found = await b.registry.resolve(reference, { credentials: anonymous, signal: b.context.signal });
+  assert.equal(found.digest, out.descriptor!.digest);
+});
+
+test('image source: checksum and layer limit', { skip: !haveRegistry }, async () => {
+  await using server = await startRegistry();
+  await using b = await bench();
+  const ref = `${server.host}/app:v1`;
+  const { architecture } = hostPlatform();
+  const config = JSON.stringify({ architecture, os: 'linux' });
+  const source = result(await twoLayers(b), { 'containerimage.config': config });
+  const out = await createExporter('image', { name: ref, push: 'true' }, b.services(), target()).export(
+    source,
+    b.context,
+  );
+  await out.finalize!(b.context);
+  out.release();
+  const limited = imageSource(b, ref, { 'image.layerlimit': '1' });
+  await using one = (await limited.snapshot(b.context))!;
+  assert.equal(one.layerChain().length, 1);
+  await assert.rejects(
+    imageSource(b, ref, { 'image.layerlimit': '3' }).cacheKey(0, b.context),
+    /layer limit 3 is greater than the number of layers in the image 2/,
+  );
+  const wrong = digestOf('wrong');
+  await assert.rejects(
+    imageSource(b, ref, { 'image.checksum': wrong }).cacheKey(0, b.context),
+    new RegExp(`image digest ${out.descriptor!.digest} for .* does not match expected checksum ${wrong}`),
+  );
+  assert.throws(() => imageSourceSpec('a', { 'image.layerlimit': '0' }, undefined), /invalid layer limit 0/);
+  assert.throws(
+    () => imageSourceSpec('a', { 'image.resolvemode': 'x' }, undefined),
+    /invalid resolvemode: x/,
+  );
+});
