@@ -1,6 +1,8 @@
-import { createPrivateKey, type JsonWebKey, type KeyObject, sign } from 'node:crypto';
+import { createPrivateKey, type JsonWebKeyInput, type KeyObject, sign } from 'node:crypto';
 import { BuildError, invalidArgument } from '../../base/errors.ts';
 import { SshReader, sshNumber, sshString } from './ssh-wire.ts';
+
+type JsonWebKey = JsonWebKeyInput['key'];
 
 const MAGIC = 'openssh-key-v1\0';
 const FLAG_SHA256 = 2;
@@ -54,7 +56,8 @@ function parseOpenSsh(bytes: Buffer): { key: JsonWebKey; comment: string } {
   if (outer.uint32() !== 1) throw invalidArgument('openssh private key file with more than one key');
   outer.string(); // public key
   const inner = new SshReader(outer.string());
-  if (inner.uint32() !== inner.uint32()) throw invalidArgument('malformed openssh private key');
+  const check = inner.uint32();
+  if (inner.uint32() !== check) throw invalidArgument('malformed openssh private key');
   const type = inner.text();
   const key = readKey(type, inner);
   return { key, comment: inner.text() };

@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { finished, pipeline } from 'node:stream/promises';
 import { BuildError, errno, invalidArgument } from '../../base/errors.ts';
 import { SSHDefinition } from '../../pb/sshforward.ts';
 import { type RegisteredService, service } from '../../rpc/server.ts';
@@ -51,7 +51,11 @@ export function sshService(
       return {};
     },
     forwardAgent: async (stream, call) => {
-      await find(call.metadata.get(SSH_ID) ?? '')(duplexOf(stream));
+      const tunnel = duplexOf(stream);
+      await find(call.metadata.get(SSH_ID) ?? '')(tunnel);
+      // The call ends with this function: what was written must be on its way first.
+      tunnel.end();
+      await finished(tunnel, { readable: false });
     },
   });
 }
