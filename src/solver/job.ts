@@ -1,51 +1,79 @@
 import type { Digest } from '../base/digest.ts';
-import { BuildError, isCanceled } from '../base/errors.ts';
-import type { EdgeResult } from './edge.ts';
+import { BuildError, canceled, isCanceled } from '../base/errors.ts';
+import { abortable } from '../base/shared-task.ts';
+import type { Edge } from './edge.ts';
+import { claim, sharedGraph } from './graph.ts';
+import { Unwanted } from './memo.ts';
 import { JobProgress, VertexReporter } from './progress.ts';
-import type { VertexOwner } from './shared-vertex.ts';
+import type { SharedVertex, VertexOwner } from './shared-vertex.ts';
 import type { EdgeRef, ProgressGroup, Result, SolveStatus, VertexProgress } from './types.ts';
 
-export interface JobHooks<Spec, R extends Result> {
-  readonly solve: (edge: EdgeRef<Spec>, owner: VertexOwner, signal: AbortSignal) => Promise<EdgeResult<R>>;
-  readonly discard: (owner: VertexOwner) => Promise<void>;
-  readonly ended: () => void;
+/** The solver's side of a job. */
+export interface JobHost<Spec, R extends Result> {
+  readonly load: (edge: EdgeRef<Spec>) => Edge<Spec, R>;
+  /** A vertex lost its last owner. */
+  readonly drop: (vertex: SharedVertex<Spec, R>) => Promise<void>;
+  readonly closed: (job: Job<Spec, R>) => void;
+}
+
+/** What a solve gives. */
+export interface Solved<R> {
+  /** Owned by the caller, who releases it. null is the empty tree. */
+  readonly value: R | null;
+  /** Where the result stands in the cache graph: an export of the cache walks back from here. */
+  readonly keys: readonly string[];
+  readonly cached: boolean;
 }
 
 /**
- * One request's scope: its sessions, its progress, and the shared state of every vertex it solved. Disposing
- * it stops what only it wanted and lets go of the rest.
+ * The scope of one request (FEATURES E1): its sessions, its progress and the vertexes it holds. Frontends call
+ * `solve` as often as they like, also while other solves run. Closing it (`await using`) ends what only it
+ * wants and frees what only it holds.
  */
-export class Job<Spec, R extends Result> implements AsyncDisposable {
+export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncDisposable {
   readonly id: string;
-  readonly sessions: readonly string[];
-  readonly #progress = new JobProgress();
-  readonly #owner: VertexOwner;
-  readonly #hooks: JobHooks<Spec, R>;
-  readonly #abort = new AbortController();
-  #running = 0;
-  #idle: (() => void) | undefined;
-  #disposed = false;
+  readonly progress = new JobProgress();
+  readonly #host: JobHost<Spec, R>;
+  readonly #sessions: string[];
+  readonly #owned = new Set<SharedVertex<Spec, R>>();
+  readonly #end = new AbortController();
 
-  constructor(id: string, sessions: readonly string[], hooks: JobHooks<Spec, R>) {
+  constructor(id: string, sessions: readonly string[], host: JobHost<Spec, R>) {
     this.id = id;
-    this.sessions = sessions;
-    this.#hooks = hooks;
-    this.#owner = { progress: this.#progress, sessions };
+    this.#sessions = [...sessions];
+    this.#host = host;
   }
 
-  /** Solves one edge; the caller owns the value. Aborting leaves the work to whoever else wants it. */
-  async solve(edge: EdgeRef<Spec>, signal?: AbortSignal): Promise<EdgeResult<R>> {
-    const both = signal ? AbortSignal.any([signal, this.#abort.signal]) : this.#abort.signal;
-    this.#running++;
+  /** Ids of the client sessions that steps of this job may use. */
+  get sessions(): readonly string[] {
+    return this.#sessions;
+  }
+
+  addSession(id: string): void {
+    if (!this.#sessions.includes(id)) this.#sessions.push(id);
+  }
+
+  /**
+   * Solves an edge, or gives what is known of it already. Aborting stops this wait at once, and the work when
+   * nobody else wants it. @throws BuildError; errors of a vertex name it (FEATURES E23).
+   */
+  async solve(edge: EdgeRef<Spec>, signal?: AbortSignal): Promise<Solved<R>> {
+    const ended = signal ? AbortSignal.any([signal, this.#end.signal]) : this.#end.signal;
+    if (ended.aborted) throw canceled(ended.reason);
+    const target = this.#host.load(edge);
+    const graph = sharedGraph(target.shared);
+    this.adopt(graph);
+    using _claim = claim(graph);
     try {
-      return await this.#hooks.solve(edge, this.#owner, both);
-    } finally {
-      this.#running--;
-      if (this.#running === 0) this.#idle?.();
+      const { value, keys, cached } = await abortable(target.result(), ended);
+      return { value: value === null ? null : (value.clone() as R), keys, cached };
+    } catch (error) {
+      if (ended.aborted || error instanceof Unwanted) throw canceled(error);
+      throw error;
     }
   }
 
-  /** Shows `work` as a vertex of its own (exports, image look-ups). */
+  /** Shows `work` as a step of its own, beside the vertexes that are solved. */
   async step<T>(
     digest: Digest,
     name: string,
@@ -53,40 +81,50 @@ export class Job<Spec, R extends Result> implements AsyncDisposable {
     options: { readonly progressGroup?: ProgressGroup } = {},
   ): Promise<T> {
     const reporter = new VertexReporter(digest, name, [], options.progressGroup);
-    reporter.join(this.#progress);
+    reporter.join(this.progress);
     reporter.start();
     try {
-      const result = await work(reporter);
+      const value = await work(reporter);
       reporter.complete();
-      return result;
+      return value;
     } catch (error) {
       reporter.complete(isCanceled(error) ? 'context canceled' : BuildError.from(error).message);
       throw error;
     }
   }
 
-  /** Where warnings that belong to no running vertex go. */
-  get progress(): JobProgress {
-    return this.#progress;
-  }
-
-  /** Everything that happened, then what happens, until the job ends. */
+  /** Everything that happened, then what happens, until the job closes. Aborting ends the iteration. */
   status(signal: AbortSignal): AsyncIterable<SolveStatus> {
-    return this.#progress.read(signal);
+    return this.progress.read(signal);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#disposed) return;
-    this.#disposed = true;
-    this.#abort.abort(new BuildError('context canceled', { code: 1 }));
-    // Solves leave their vertices before these are let go of.
-    if (this.#running > 0) {
-      await new Promise<void>((resolve) => {
-        this.#idle = resolve;
-      });
+  adopt(graph: readonly SharedVertex<Spec, R>[]): void {
+    if (this.#end.signal.aborted) return;
+    for (const vertex of graph) {
+      if (vertex.owners.has(this)) continue;
+      vertex.owners.add(this);
+      this.#owned.add(vertex);
+      vertex.reporter.join(this.progress);
     }
-    await this.#hooks.discard(this.#owner);
-    this.#progress.close();
-    this.#hooks.ended();
+  }
+
+  /** Ends open solves, readers of the progress, and what only this job held. */
+  async close(): Promise<void> {
+    if (this.#end.signal.aborted) return;
+    this.#end.abort(canceled());
+    this.#host.closed(this);
+    const orphans: SharedVertex<Spec, R>[] = [];
+    for (const vertex of this.#owned) {
+      vertex.owners.delete(this);
+      vertex.reporter.leave(this.progress);
+      if (vertex.owners.size === 0) orphans.push(vertex);
+    }
+    this.#owned.clear();
+    this.progress.close();
+    await Promise.all(orphans.map((vertex) => this.#host.drop(vertex)));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 }

@@ -1,4 +1,4 @@
-/** Thrown inside when the work's owner is no longer wanted; never seen by callers that still want it. */
+/** Thrown inside when nobody wants the work any more; never seen by those who still want it. */
 export class Unwanted extends Error {
   override name = 'AbortError';
   constructor() {
@@ -7,17 +7,19 @@ export class Unwanted extends Error {
 }
 
 /**
- * A remembered async value without signals of its own. Who wants the result is counted at the vertex, not
- * here; a run that ended because nobody wanted it is forgotten, and the next caller starts afresh.
+ * A remembered async value. Its callers carry no signals: who wants it is counted at the vertex, and `wanted`
+ * tells. Success and failure are kept. A run that ended as unwanted starts over when somebody wants it by then,
+ * and is forgotten otherwise; a value is never computed twice at once.
  */
 export class Memo<T> {
   readonly #work: () => Promise<T>;
+  readonly #wanted: () => boolean;
   #run: Promise<T> | undefined;
   #value: { readonly value: T } | undefined;
-  #failed = false;
 
-  constructor(work: () => Promise<T>) {
+  constructor(work: () => Promise<T>, wanted: () => boolean) {
     this.#work = work;
+    this.#wanted = wanted;
   }
 
   /** The value once it is there. */
@@ -26,23 +28,29 @@ export class Memo<T> {
   }
 
   get running(): boolean {
-    return this.#run !== undefined && this.#value === undefined && !this.#failed;
+    return this.#run !== undefined && this.#value === undefined;
   }
 
   get(): Promise<T> {
-    if (this.#run) return this.#run;
-    // On a microtask, so that a chain of thousands of steps does not grow the stack.
-    const run = Promise.resolve().then(this.#work);
-    this.#run = run;
-    run.then(
-      (value) => {
+    this.#run ??= this.#start();
+    return this.#run;
+  }
+
+  async #start(): Promise<T> {
+    await undefined; // a microtask, so that a chain of thousands of steps does not grow the stack
+    for (;;) {
+      try {
+        const value = await this.#work();
         this.#value = { value };
-      },
-      (error: unknown) => {
-        if (error instanceof Unwanted) this.#run = undefined;
-        else this.#failed = true;
-      },
-    );
-    return run;
+        return value;
+      } catch (error) {
+        if (!(error instanceof Unwanted)) throw error;
+        if (!this.#wanted()) {
+          this.#run = undefined;
+          throw error;
+        }
+        await new Promise(setImmediate);
+      }
+    }
   }
 }

@@ -1,13 +1,18 @@
-import { BuildError } from '../base/errors.ts';
 import type { Digest } from '../base/digest.ts';
+import { digestOf } from '../base/digest.ts';
+import { BuildError } from '../base/errors.ts';
+import type { Edge } from './edge.ts';
 import { Memo, Unwanted } from './memo.ts';
 import { type JobProgress, VertexReporter } from './progress.ts';
-import type { CacheMap, Op, OpContext, Result, Vertex } from './types.ts';
+import type { CacheMap, Op, OpContext, Result, Vertex, VertexProgress } from './types.ts';
 
 /** What a shared vertex needs of the job that contains it. */
-export interface VertexOwner {
+export interface VertexOwner<Spec, R extends Result> {
+  readonly id: string;
   readonly progress: JobProgress;
   readonly sessions: readonly string[];
+  /** Keeps more vertexes alive. */
+  adopt(graph: readonly SharedVertex<Spec, R>[]): void;
 }
 
 export interface SharedVertexOptions<Spec, R extends Result> {
@@ -18,38 +23,43 @@ export interface SharedVertexOptions<Spec, R extends Result> {
 
 /**
  * State of one vertex, shared by all jobs that contain it (FEATURES E1). `owners` keep it alive; `wanted`
- * counts the solves that wait for it right now: when that drops to zero, what runs is aborted one turn later.
+ * counts the solves that wait for it right now: when that stays zero for a turn, what runs is aborted.
  */
 export class SharedVertex<Spec, R extends Result> {
   readonly vertex: Vertex<Spec>;
-  readonly inputs: readonly SharedVertex<Spec, R>[];
+  readonly inputs: readonly Edge<Spec, R>[];
   readonly reporter: VertexReporter;
-  readonly owners = new Set<VertexOwner>();
+  readonly owners = new Set<VertexOwner<Spec, R>>();
+  readonly edges = new Map<number, Edge<Spec, R>>();
   readonly #op: Op<R>;
   readonly #describe: (error: unknown) => BuildError;
   readonly #maps: Memo<{ map: CacheMap<R>; done: boolean }>[] = [];
-  #exec: Memo<readonly (R | null)[]> | undefined;
+  readonly #prepared: readonly Memo<void>[];
+  readonly #contents: readonly Memo<Digest | undefined>[];
+  readonly #exec: Memo<readonly (R | null)[]>;
+  readonly #held = new Set<R>();
+  readonly #borrowed = new Set<Disposable>();
+  readonly #isWanted = (): boolean => this.#wanted > 0 && !this.#released;
   #abort = new AbortController();
   #wanted = 0;
-  /** Calls into the op that have not returned. */
-  #calls = 0;
-  #quiet: (() => void)[] = [];
+  #released = false;
 
-  constructor(
-    vertex: Vertex<Spec>,
-    inputs: readonly SharedVertex<Spec, R>[],
-    options: SharedVertexOptions<Spec, R>,
-  ) {
+  constructor(vertex: Vertex<Spec>, inputs: readonly Edge<Spec, R>[], options: SharedVertexOptions<Spec, R>) {
     this.vertex = vertex;
     this.inputs = inputs;
     this.#op = options.op;
     this.#describe = (error) => options.describeError(error, vertex);
-    this.reporter = new VertexReporter(
-      vertex.digest,
-      vertex.name,
-      [...new Set(vertex.inputs.map((i) => i.vertex.digest))],
-      vertex.options.progressGroup,
-    );
+    this.#prepared = inputs.map((_, i) => this.memo(() => this.#prepare(i)));
+    this.#contents = inputs.map((_, i) => this.memo(() => this.#findContent(i)));
+    this.#exec = this.memo(() => this.#callExec());
+    const { digest, name, options: shown } = vertex;
+    const digests = new Set(vertex.inputs.map((input) => input.vertex.digest));
+    this.reporter = new VertexReporter(digest, name, [...digests], shown.progressGroup);
+  }
+
+  /** A memo that lives as long as somebody wants this vertex. */
+  memo<T>(work: () => Promise<T>): Memo<T> {
+    return new Memo(work, this.#isWanted);
   }
 
   get wanted(): number {
@@ -62,117 +72,169 @@ export class SharedVertex<Spec, R extends Result> {
 
   unwant(): void {
     this.#wanted--;
-    // One turn of grace: a solve that hands over to the next is no cancellation.
-    if (this.#wanted === 0) setImmediate(() => this.#abortUnwanted());
   }
 
-  /** Context of a call into the op. */
-  context(): OpContext {
-    return {
-      signal: this.#abort.signal,
-      progress: this.reporter,
-      sessions: () => [...new Set([...this.owners].flatMap((owner) => owner.sessions))],
-      vertex: this.vertex.digest,
-    };
+  /** Aborts what runs if nobody wants it now. */
+  abortUnwanted(): void {
+    if (this.#wanted > 0) return;
+    const before = this.#abort;
+    this.#abort = new AbortController();
+    before.abort(new Unwanted());
+    for (const loan of this.#borrowed) loan[Symbol.dispose]();
+    this.#borrowed.clear();
+  }
+
+  /** Keeps a claim on other vertexes for as long as `work` runs and this vertex is wanted. */
+  async borrow<T>(loan: Disposable, work: () => Promise<T>): Promise<T> {
+    this.#borrowed.add(loan);
+    try {
+      return await work();
+    } finally {
+      if (this.#borrowed.delete(loan)) loan[Symbol.dispose]();
+    }
   }
 
   cacheMap(index: number): Promise<{ map: CacheMap<R>; done: boolean }> {
-    this.#maps[index] ??= new Memo(() => this.#callCacheMap(index));
+    this.#maps[index] ??= this.memo(() => this.#callCacheMap(index));
     return this.#maps[index].get();
   }
 
-  /** Outputs stay owned by the vertex; take clones. */
-  exec(inputs: readonly (R | null)[]): Promise<readonly (R | null)[]> {
-    this.#exec ??= new Memo(() => this.#callExec(inputs));
+  /** Digest of the content of input `input`; undefined when the step does not depend on content. */
+  content(input: number): Promise<Digest | undefined> {
+    return this.#contents[input]?.get() ?? Promise.resolve(undefined);
+  }
+
+  /** Runs the step once all inputs are there and prepared. Outputs stay the vertex's: take clones. */
+  exec(): Promise<readonly (R | null)[]> {
     return this.#exec.get();
   }
 
   get executed(): boolean {
-    return this.#exec?.settled !== undefined;
+    return this.#exec.settled !== undefined;
+  }
+
+  /** Takes over a result: it is released with the vertex, at once when that has happened already. */
+  async hold<T extends R | null>(result: T): Promise<T> {
+    if (result === null) return result;
+    if (this.#released) {
+      await result.release();
+      throw new Unwanted();
+    }
+    this.#held.add(result);
+    return result;
   }
 
   /** Runs `work` of the op; an abort is told apart from a failure, a failure gets its vertex. */
-  async guard<T>(work: (context: OpContext) => Promise<T>): Promise<T> {
-    const context = this.context();
-    this.#calls++;
+  async guard<T>(
+    work: (context: OpContext) => Promise<T>,
+    progress: VertexProgress = this.reporter,
+  ): Promise<T> {
+    if (!this.#isWanted()) throw new Unwanted();
+    const { signal } = this.#abort;
+    const sessions = (): string[] => [...new Set([...this.owners].flatMap((owner) => owner.sessions))];
     try {
-      context.signal.throwIfAborted();
-      return await work(context);
+      return await work({ signal, progress, sessions, vertex: this.vertex.digest });
     } catch (error) {
-      if (context.signal.aborted) throw new Unwanted();
+      if (signal.aborted || error instanceof Unwanted) throw new Unwanted();
       throw this.#describe(error);
-    } finally {
-      if (--this.#calls === 0) for (const wake of this.#quiet.splice(0)) wake();
     }
   }
 
-  /** Marks the vertex and every ancestor that nobody had to look at. */
+  /** Shows the vertex as started, and ancestors that nobody had to look at as cached (FEATURES E18). */
   started(cached: boolean): void {
     this.reporter.start(cached);
     const at = this.reporter.state.started ?? 0n;
     const todo = [...this.inputs];
     for (let next = todo.pop(); next; next = todo.pop()) {
-      if (next.reporter.state.started !== undefined) continue;
-      next.reporter.skip(at);
-      todo.push(...next.inputs);
+      if (next.shared.reporter.skip(at)) todo.push(...next.shared.inputs);
     }
   }
 
-  /** Nobody owns the vertex any more: aborts what runs, waits for its end, lets go of the outputs. */
   async release(): Promise<void> {
-    this.#abort.abort(new Unwanted());
-    if (this.#calls > 0) await new Promise<void>((resolve) => this.#quiet.push(resolve));
-    if (!this.#exec) return;
-    const outputs = await this.#exec.get().catch(() => []); // a failed run left nothing behind
-    await Promise.all(outputs.map((output) => output?.release()));
+    this.#released = true;
+    this.#wanted = 0;
+    this.abortUnwanted();
+    const held = [...this.#held];
+    this.#held.clear();
+    await Promise.all(held.map((result) => result.release()));
   }
 
   async #callCacheMap(index: number): Promise<{ map: CacheMap<R>; done: boolean }> {
     // Only sources have something to show here: the look-ups of the others take no time.
     const show = this.vertex.inputs.length === 0 && index === 0;
-    if (show) this.started(false);
-    try {
-      const result = await this.guard((context) => this.#op.cacheMap(index, context));
-      if (show) this.reporter.complete();
-      return result;
-    } catch (error) {
-      if (!show) this.started(false);
-      this.reporter.complete(errorText(error));
-      throw error;
-    }
-  }
-
-  async #callExec(inputs: readonly (R | null)[]): Promise<readonly (R | null)[]> {
     return this.guard(async (context) => {
-      using _permit = await this.#op.acquire?.(context.signal);
-      this.started(false);
+      if (show) this.started(false);
       try {
-        const outputs = await this.#op.exec(inputs, context);
-        this.reporter.complete();
-        return outputs;
+        const result = await this.#op.cacheMap(index, context);
+        if (show) this.reporter.complete();
+        return result;
       } catch (error) {
-        this.reporter.complete(context.signal.aborted ? 'context canceled' : errorText(error));
+        if (!show) this.started(false);
+        this.reporter.complete(errorText(error, context.signal));
         throw error;
       }
     });
   }
 
-  #abortUnwanted(): void {
-    if (this.#wanted > 0) return;
-    const before = this.#abort;
-    this.#abort = new AbortController();
-    before.abort(new Unwanted());
+  async #prepare(input: number): Promise<void> {
+    const { map } = await this.cacheMap(0);
+    const preprocess = map.deps[input]?.preprocess;
+    const edge = this.inputs[input];
+    if (!preprocess || !edge) return;
+    const { value } = await edge.result();
+    if (value === null) return;
+    await this.guard(async (context) => {
+      try {
+        await preprocess(value, context);
+      } catch (error) {
+        throw context.signal.aborted ? error : BuildError.wrap(error, 'failed to compute cache key');
+      }
+    }, edge.shared.reporter);
+  }
+
+  async #findContent(input: number): Promise<Digest | undefined> {
+    const { map } = await this.cacheMap(0);
+    const contentKey = map.deps[input]?.contentKey;
+    const edge = this.inputs[input];
+    if (!contentKey || !edge) return undefined;
+    const { value } = await edge.result();
+    if (value === null) return digestOf('');
+    await this.#prepared[input]?.get();
+    return this.guard(async (context) => {
+      try {
+        return await contentKey(value, context);
+      } catch (error) {
+        throw context.signal.aborted ? error : BuildError.wrap(error, 'failed to compute cache key');
+      }
+    });
+  }
+
+  async #callExec(): Promise<readonly (R | null)[]> {
+    const inputs = await Promise.all(this.inputs.map((input) => input.result()));
+    await Promise.all(this.#prepared.map((prepared) => prepared.get()));
+    await Promise.all(this.#contents.map((content) => content.get()));
+    const outputs = await this.guard(async (context) => {
+      using _permit = await this.#op.acquire?.(context.signal);
+      if (context.signal.aborted) throw new Unwanted();
+      this.started(false);
+      try {
+        const made = await this.#op.exec(
+          inputs.map(({ value }) => value),
+          context,
+        );
+        this.reporter.complete();
+        return made;
+      } catch (error) {
+        this.reporter.complete(errorText(error, context.signal));
+        throw error;
+      }
+    });
+    const settled = await Promise.allSettled(outputs.map((output) => this.hold(output)));
+    if (settled.some(({ status }) => status === 'rejected')) throw new Unwanted();
+    return outputs;
   }
 }
 
-function errorText(error: unknown): string {
-  return error instanceof Unwanted ? 'context canceled' : BuildError.from(error).message;
-}
-
-/** Digest under which a vertex is shared; ignore-cache vertices are shared among themselves. */
-export function shareKey(vertex: {
-  readonly digest: Digest;
-  readonly options: { ignoreCache: boolean };
-}): string {
-  return vertex.options.ignoreCache ? `${vertex.digest}-ignorecache` : vertex.digest;
+function errorText(error: unknown, signal: AbortSignal): string {
+  return signal.aborted || error instanceof Unwanted ? 'context canceled' : BuildError.from(error).message;
 }

@@ -1,249 +1,217 @@
-import { BuildError, Code, isCanceled, notFound } from '../base/errors.ts';
-import { abortable } from '../base/shared-task.ts';
-import { Edge, type EdgeEnvironment, type EdgeResult, type ResultStore } from './edge.ts';
-import { Job } from './job.ts';
+import type { Digest } from '../base/digest.ts';
+import { BuildError, Code, notFound } from '../base/errors.ts';
+import { Edge, type EdgeEnvironment } from './edge.ts';
+import { claim, sharedGraph, vertexGraph } from './graph.ts';
+import { Job, type JobHost } from './job.ts';
 import type { KeyStore } from './keystore.ts';
-import { Unwanted } from './memo.ts';
-import {
-  type SharedVertex,
-  SharedVertex as SharedVertexClass,
-  shareKey,
-  type VertexOwner,
-} from './shared-vertex.ts';
+import { SharedVertex } from './shared-vertex.ts';
+import { Caches, type CacheSource, type ResultStore } from './sources.ts';
 import type { EdgeRef, Op, Result, Vertex } from './types.ts';
 
-/** How long a status request waits for its job to appear, milliseconds (FEATURES B25). */
+/** How long `job` waits for a job that is not there yet, milliseconds (FEATURES B25). */
 const JOB_WAIT_MS = 6000;
 
 export interface SolverOptions<Spec, R extends Result> {
+  /** The runnable step of a vertex; called once for each shared vertex. */
+  readonly resolveOp: (vertex: Vertex<Spec>) => Op<R>;
   readonly keys: KeyStore;
   readonly results: ResultStore<R>;
-  readonly resolveOp: (vertex: Vertex<Spec>) => Op<R>;
-  /** Adds vertex and source details to an error of `vertex`. */
-  readonly describeError: (error: unknown, vertex: Vertex<Spec>) => BuildError;
+  /** Caches to look things up in beside the own one. */
+  readonly imported?: readonly CacheSource<R>[];
+  /** Adds details to an error of a vertex; detail `errdefs.Vertex` when absent (FEATURES E23). */
+  readonly describeError?: (error: unknown, vertex: Vertex<Spec>) => BuildError;
 }
 
-interface SharedEntry<Spec, R extends Result> {
-  readonly shared: SharedVertex<Spec, R>;
-  readonly edges: Map<number, Edge<Spec, R>>;
+/** One line of a state dump. */
+export interface EdgeState {
+  readonly vertex: Digest;
+  readonly name: string;
+  readonly output: number;
+  /** The question that the edge is at. */
+  readonly stage: string;
+  /** Solves that wait for it. */
+  readonly wanted: number;
+  readonly jobs: readonly string[];
+  /** Inputs whose answer is not there yet, and what they are at. */
+  readonly waitsFor: readonly string[];
 }
 
-/** Solves graphs for many jobs at once; equal vertices run once (FEATURES E1). */
+/**
+ * Solves graphs of vertexes for several jobs at once: a vertex that several contain is worked on once, steps
+ * with the same identity run once, and what the cache holds is loaded instead of made.
+ */
 export class Solver<Spec, R extends Result> {
   readonly #options: SolverOptions<Spec, R>;
-  readonly #entries = new Map<string, SharedEntry<Spec, R>>();
-  readonly #entryOf = new WeakMap<SharedVertex<Spec, R>, SharedEntry<Spec, R>>();
+  readonly #env: EdgeEnvironment<Spec, R>;
+  readonly #host: JobHost<Spec, R>;
+  readonly #vertexes = new Map<string, SharedVertex<Spec, R>>();
   readonly #identities = new Map<string, Edge<Spec, R>>();
   readonly #jobs = new Map<string, Job<Spec, R>>();
-  readonly #jobWaiters = new Set<() => void>();
-  readonly #env: EdgeEnvironment<Spec, R>;
+  readonly #waiters = new Map<string, Set<(job: Job<Spec, R>) => void>>();
 
   constructor(options: SolverOptions<Spec, R>) {
     this.#options = options;
     this.#env = {
-      keys: options.keys,
-      results: options.results,
+      caches: new Caches(options.keys, options.results, options.imported),
       canonical: (identity, edge) => this.#canonical(identity, edge),
-      onBehalfOf: (by, edge, work) => this.#onBehalfOf(by, edge, work),
+      lend: (edge, by) => {
+        const graph = sharedGraph(edge.shared);
+        for (const owner of by.owners) owner.adopt(graph);
+        return claim(graph);
+      },
+    };
+    this.#host = {
+      load: (edge) => this.#load(edge),
+      drop: (vertex) => this.#drop(vertex),
+      closed: (job) => {
+        if (this.#jobs.get(job.id) === job) this.#jobs.delete(job.id);
+      },
     };
   }
 
-  /** @throws BuildError when a job of that id runs. Dispose the job to end it. */
-  createJob(id: string, options: { readonly sessions: readonly string[] }): Job<Spec, R> {
+  /** Opens a job; the caller closes it. @throws when one of this id is open. */
+  createJob(id: string, { sessions }: { readonly sessions: readonly string[] }): Job<Spec, R> {
     if (this.#jobs.has(id)) throw new BuildError(`job ID ${id} exists`, { code: Code.alreadyExists });
-    const job = new Job<Spec, R>(id, options.sessions, {
-      solve: (edge, owner, signal) => this.#solve(edge, owner, signal),
-      discard: (owner) => this.#discard(owner),
-      ended: () => this.#jobs.delete(id),
-    });
+    const job = new Job(id, sessions, this.#host);
     this.#jobs.set(id, job);
-    for (const wake of this.#jobWaiters) wake();
+    for (const wake of this.#waiters.get(id) ?? []) wake(job);
     return job;
   }
 
-  /** The running job, waiting a few seconds for it to appear. @throws notFound. */
-  async job(id: string, signal: AbortSignal): Promise<Job<Spec, R>> {
-    const deadline = Date.now() + JOB_WAIT_MS;
-    for (;;) {
-      const job = this.#jobs.get(id);
-      if (job) return job;
-      const left = deadline - Date.now();
-      if (left <= 0) throw notFound(`no such job ${id}`);
-      await abortable(this.#jobAppears(left), signal);
-    }
+  /** The open job `id`; waits a few seconds for it, since clients ask before it is there. */
+  async job(id: string, signal?: AbortSignal): Promise<Job<Spec, R>> {
+    const open = this.#jobs.get(id);
+    if (open) return open;
+    signal?.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      const waiters = this.#waiters.get(id) ?? new Set();
+      this.#waiters.set(id, waiters);
+      const end = (): void => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', onAbort);
+        waiters.delete(wake);
+        if (waiters.size === 0 && this.#waiters.get(id) === waiters) this.#waiters.delete(id);
+      };
+      const wake = (job: Job<Spec, R>): void => {
+        end();
+        resolve(job);
+      };
+      const fail = (error: unknown): void => {
+        end();
+        reject(error);
+      };
+      const onAbort = (): void => fail(signal?.reason);
+      const timer = setTimeout(() => fail(notFound(`no such job ${id}`)), JOB_WAIT_MS);
+      signal?.addEventListener('abort', onAbort, { once: true });
+      waiters.add(wake);
+    });
   }
 
+  /** How many jobs are open. */
   get activeJobs(): number {
     return this.#jobs.size;
   }
 
-  /** What every vertex waits for: one line each, for people. */
-  dump(): string[] {
-    return [...this.#entries.values()].flatMap(({ shared, edges }) =>
-      [...edges.values()].map(
-        (edge) =>
-          `${shared.vertex.digest} ${edge.index} ${edge.stage} wanted=${shared.wanted} owners=${shared.owners.size} ${shared.vertex.name}`,
-      ),
+  /** What every edge is at and what it waits for; for debugging. */
+  dump(): EdgeState[] {
+    return [...this.#vertexes.values()].flatMap((shared) =>
+      [...shared.edges.values()].map((edge) => ({
+        vertex: shared.vertex.digest,
+        name: shared.vertex.name,
+        output: edge.index,
+        stage: edge.stage,
+        wanted: shared.wanted,
+        jobs: [...shared.owners].map((owner) => owner.id),
+        waitsFor: shared.inputs
+          .filter((input) => input.stage !== 'done')
+          .map((input) => `${input.shared.vertex.name} (${input.stage})`),
+      })),
     );
   }
 
-  async #solve(edge: EdgeRef<Spec>, owner: VertexOwner, signal: AbortSignal): Promise<EdgeResult<R>> {
-    signal.throwIfAborted();
-    const target = this.#load(edge, owner);
-    const graph = this.#graphOf(target.shared);
-    for (const shared of graph) shared.want();
+  #load({ vertex, index }: EdgeRef<Spec>): Edge<Spec, R> {
+    const shared = new Map<Vertex<Spec>, SharedVertex<Spec, R>>();
+    const made: SharedVertex<Spec, R>[] = [];
     try {
-      for (;;) {
-        try {
-          const { value, keys, cached } = await abortable(target.result(), signal);
-          return { value: value === null ? null : (value.clone() as R), keys, cached };
-        } catch (error) {
-          signal.throwIfAborted();
-          // The work was given up just before this solve joined it: ask again.
-          if (!(error instanceof Unwanted)) throw error;
+      for (const next of vertexGraph(vertex)) {
+        const key = this.#shareKey(next);
+        let state = this.#vertexes.get(key);
+        if (!state) {
+          state = this.#create(next, shared);
+          made.push(state);
+          this.#vertexes.set(key, state);
         }
+        shared.set(next, state);
       }
     } catch (error) {
-      if (signal.aborted || isCanceled(error)) throw BuildError.from(signal.reason ?? error);
+      for (const state of made) this.#forget(state);
       throw error;
-    } finally {
-      for (const shared of graph) shared.unwant();
     }
+    return this.#edge(shared.get(vertex) as SharedVertex<Spec, R>, index);
   }
 
-  /** Shared state of a whole graph, inputs first, without recursion. */
-  #load(edge: EdgeRef<Spec>, owner: VertexOwner): Edge<Spec, R> {
-    const loaded = new Map<Vertex<Spec>, SharedEntry<Spec, R>>();
-    const stack: Vertex<Spec>[] = [edge.vertex];
-    while (stack.length > 0) {
-      const vertex = stack.at(-1)!;
-      if (loaded.has(vertex)) {
-        stack.pop();
-        continue;
-      }
-      const open = vertex.inputs.filter((input) => !loaded.has(input.vertex));
-      if (open.length > 0) {
-        for (const input of open) stack.push(input.vertex);
-        continue;
-      }
-      stack.pop();
-      loaded.set(vertex, this.#enter(vertex, loaded, owner));
-    }
-    return this.#edge(loaded.get(edge.vertex)!, edge.index);
+  /**
+   * A vertex that ignores the cache has a state apart from one that does not and was there before; one that
+   * does not joins any (FEATURES E1).
+   */
+  #shareKey({ digest, options }: Vertex<Spec>): string {
+    const apart = `${digest}-ignorecache`;
+    if (this.#vertexes.has(apart)) return apart;
+    const plain = this.#vertexes.get(digest);
+    return plain && !plain.vertex.options.ignoreCache && options.ignoreCache ? apart : digest;
   }
 
-  #enter(
+  #create(
     vertex: Vertex<Spec>,
-    loaded: ReadonlyMap<Vertex<Spec>, SharedEntry<Spec, R>>,
-    owner: VertexOwner,
-  ): SharedEntry<Spec, R> {
-    const key = shareKey(vertex);
-    let entry = this.#entries.get(key);
-    if (!entry) {
-      const inputs = vertex.inputs.map((input) => loaded.get(input.vertex)!);
-      const shared = new SharedVertexClass<Spec, R>(
-        vertex,
-        inputs.map((input) => input.shared),
-        { op: this.#options.resolveOp(vertex), describeError: this.#options.describeError },
-      );
-      entry = { shared, edges: new Map() };
-      this.#entries.set(key, entry);
-      this.#entryOf.set(shared, entry);
+    shared: ReadonlyMap<Vertex<Spec>, SharedVertex<Spec, R>>,
+  ): SharedVertex<Spec, R> {
+    const inputs = vertex.inputs.map((input) =>
+      this.#edge(shared.get(input.vertex) as SharedVertex<Spec, R>, input.index),
+    );
+    const describeError = this.#options.describeError ?? withVertex;
+    try {
+      return new SharedVertex(vertex, inputs, { op: this.#options.resolveOp(vertex), describeError });
+    } catch (error) {
+      throw describeError(error, vertex);
     }
-    this.#own(entry.shared, owner);
-    return entry;
   }
 
-  #own(shared: SharedVertex<Spec, R>, owner: VertexOwner): void {
-    if (shared.owners.has(owner)) return;
-    shared.owners.add(owner);
-    shared.reporter.join(owner.progress);
-  }
-
-  #edge(entry: SharedEntry<Spec, R>, index: number): Edge<Spec, R> {
-    const stack: [SharedEntry<Spec, R>, number][] = [[entry, index]];
-    while (stack.length > 0) {
-      const [next, at] = stack.at(-1)!;
-      const inputs = next.shared.vertex.inputs.map(
-        (input, i) => [this.#entryOf.get(next.shared.inputs[i]!)!, input.index] as const,
-      );
-      const missing = inputs.filter(([from, output]) => !from.edges.has(output));
-      if (!next.edges.has(at) && missing.length > 0) {
-        for (const [from, output] of missing) stack.push([from, output]);
-        continue;
-      }
-      stack.pop();
-      if (next.edges.has(at)) continue;
-      const edges = inputs.map(([from, output]) => from.edges.get(output)!);
-      next.edges.set(at, new Edge(next.shared, at, edges, this.#env));
+  #edge(shared: SharedVertex<Spec, R>, index: number): Edge<Spec, R> {
+    let edge = shared.edges.get(index);
+    if (!edge) {
+      edge = new Edge(shared, index, this.#env);
+      shared.edges.set(index, edge);
     }
-    return entry.edges.get(index)!;
+    return edge;
   }
 
-  #graphOf(root: SharedVertex<Spec, R>): Set<SharedVertex<Spec, R>> {
-    const graph = new Set([root]);
-    for (const shared of graph) for (const input of shared.inputs) graph.add(input);
-    return graph;
-  }
-
+  /** One that ignores the cache takes the place of one that does not; all others join (FEATURES E16). */
   #canonical(identity: string, edge: Edge<Spec, R>): Edge<Spec, R> {
-    const before = this.#identities.get(identity);
-    const usable = before && before.shared.owners.size > 0;
-    // An ignore-cache edge must not be satisfied by an ordinary one, which may come from the cache.
-    if (before && usable && (before.ignoreCache || !edge.ignoreCache)) return before;
+    const known = this.#identities.get(identity);
+    if (known && (known.ignoreCache || !edge.ignoreCache)) return known;
     this.#identities.set(identity, edge);
     return edge;
   }
 
-  async #onBehalfOf<T>(by: SharedVertex<Spec, R>, edge: Edge<Spec, R>, work: () => Promise<T>): Promise<T> {
-    const graph = this.#graphOf(edge.shared);
-    for (const shared of graph) {
-      for (const owner of by.owners) this.#own(shared, owner);
-      shared.want();
-    }
-    try {
-      return await work();
-    } finally {
-      for (const shared of graph) shared.unwant();
-    }
+  async #drop(vertex: SharedVertex<Spec, R>): Promise<void> {
+    if (vertex.owners.size > 0) return;
+    this.#forget(vertex);
+    await vertex.release();
   }
 
-  #jobAppears(timeoutMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      const end = (): void => {
-        clearTimeout(timer);
-        this.#jobWaiters.delete(end);
-        resolve();
-      };
-      const timer = setTimeout(end, timeoutMs);
-      this.#jobWaiters.add(end);
-    });
-  }
-
-  /** An owner is gone: what nobody else owns is stopped and released, then no longer shown to it. */
-  async #discard(owner: VertexOwner): Promise<void> {
-    const left: SharedEntry<Spec, R>[] = [];
-    const orphans: SharedEntry<Spec, R>[] = [];
-    for (const [key, entry] of this.#entries) {
-      if (!entry.shared.owners.delete(owner)) continue;
-      left.push(entry);
-      if (entry.shared.owners.size > 0) continue;
-      this.#entries.delete(key);
-      orphans.push(entry);
+  #forget(vertex: SharedVertex<Spec, R>): void {
+    for (const key of [vertex.vertex.digest, `${vertex.vertex.digest}-ignorecache`]) {
+      if (this.#vertexes.get(key) === vertex) this.#vertexes.delete(key);
     }
-    if (orphans.length > 0) this.#forgetIdentities();
-    await Promise.all(
-      orphans.flatMap(({ shared, edges }) => [
-        shared.release(),
-        ...[...edges.values()].map((edge) => edge.release()),
-      ]),
-    );
-    for (const { shared } of left) shared.reporter.leave(owner.progress);
-  }
-
-  #forgetIdentities(): void {
-    for (const [identity, edge] of this.#identities) {
-      if (edge.shared.owners.size === 0) this.#identities.delete(identity);
+    for (const edge of vertex.edges.values()) {
+      const { identityText } = edge;
+      if (identityText && this.#identities.get(identityText) === edge) this.#identities.delete(identityText);
     }
   }
+}
+
+function withVertex<Spec>(error: unknown, vertex: Vertex<Spec>): BuildError {
+  const own = BuildError.from(error);
+  const known = own.details.some((detail) => 'type' in detail && detail.type === 'errdefs.Vertex');
+  return known ? own : own.with({ type: 'errdefs.Vertex', value: { digest: vertex.digest } });
 }
