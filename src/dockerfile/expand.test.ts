@@ -110,6 +110,8 @@ test('hostile patterns and nesting end quickly', () => {
   const started = performance.now();
   assert.equal(expand(`\${L##${'*a'.repeat(50)}b}`, long, { escape: '\\' }).text.length, 5000);
   assert.throws(() => text('${A+'.repeat(20_000)), BuildError);
+  const huge = variablesOf([`H=${'x'.repeat(3 << 20)}`]);
+  assert.throws(() => expand('$H"$H$H"', huge, { escape: '\\' }), /longer than/);
   assert.ok(performance.now() - started < 2000);
 });
 

@@ -31,6 +31,8 @@ export interface Expansion {
 
 /** `${a:-${b:-…}}` deeper than this is refused. */
 const MAX_NESTING = 500;
+/** Longest text that an expansion may give, in UTF-16 units: `ENV A=$A$A` doubles every time. */
+const MAX_LENGTH = 8 << 20;
 const SPECIAL_PARAMETERS = '@*#?-$!0';
 
 export const noVariables: Variables = { get: () => undefined, keys: () => [] };
@@ -130,7 +132,7 @@ class Expander {
       }
       const special = this.#special(next);
       if (special !== undefined) {
-        text += special;
+        text += bounded(special, text.length);
         if (next === '$') words.add(special);
         else words.addRaw(special);
       } else text += this.#plain(words);
@@ -198,7 +200,7 @@ class Expander {
     for (let next = this.#peek(); next !== '"'; next = this.#peek()) {
       if (next === undefined)
         throw new BuildError('unexpected end of statement while looking for matching double-quote');
-      inner += next === '$' ? this.#dollar() : this.#quotedCharacter();
+      inner += next === '$' ? bounded(this.#dollar(), inner.length) : this.#quotedCharacter();
     }
     this.#at++;
     return this.#options.rawQuotes ? `"${inner}"` : inner;
@@ -319,4 +321,10 @@ function withPattern(pattern: string, run: () => string): string {
   } catch (error) {
     throw BuildError.wrap(error, `invalid pattern (${pattern}) in substitution`);
   }
+}
+
+function bounded(part: string, before: number): string {
+  if (part.length + before > MAX_LENGTH)
+    throw new BuildError(`the result is longer than ${MAX_LENGTH} characters`);
+  return part;
 }

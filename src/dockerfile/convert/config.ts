@@ -12,6 +12,8 @@ import { stateVariables } from './llb.ts';
 import { checkSignal } from './signals.ts';
 import type { StageState } from './stage.ts';
 
+/** Every port of every protocol is less than this. */
+const MAX_PORTS = 200_000;
 /** ARGs that only steer the build. */
 const NOT_IN_ENV: readonly string[] = ['BUILDKIT_SBOM_SCAN_CONTEXT', 'BUILDKIT_SBOM_SCAN_STAGE'];
 
@@ -94,7 +96,11 @@ function applyExpose(
 ): string {
   const variables = stateVariables(stage.state);
   const written = instruction.ports.flatMap((port) => expand(port, variables, context.expansion).words);
-  const ports = written.flatMap(exposedPorts);
+  const ports: string[] = [];
+  for (const range of written) {
+    ports.push(...exposedPorts(range));
+    if (ports.length > MAX_PORTS) throw new BuildError(`EXPOSE names more than ${MAX_PORTS} ports`);
+  }
   for (const port of ports) stage.image.config.exposedPorts.add(port);
   return `EXPOSE [${ports.join(' ')}]`;
 }

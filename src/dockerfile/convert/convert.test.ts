@@ -213,3 +213,10 @@ test('an empty file and one without stages are told apart', async () => {
   await assert.rejects(convert(''), { message: 'the Dockerfile cannot be empty' });
   await assert.rejects(convert('ARG X=1'), { message: 'dockerfile contains no stages to build' });
 });
+
+test('a file can not blow up what it says', async () => {
+  const ports = `EXPOSE ${'1-65535 '.repeat(100)}`;
+  await assert.rejects(convert(`FROM scratch\n${ports}`), { message: 'EXPOSE names more than 200000 ports' });
+  const doubling = `FROM scratch\nENV A=${'x'.repeat(1000)}\n${'ENV A=$A$A\n'.repeat(40)}`;
+  await assert.rejects(convert(doubling), /longer than/);
+});
