@@ -21,7 +21,8 @@ import { createLogger } from '../base/log.ts';
 import type { Mount } from '../oci/mount.ts';
 import { mountsUnder } from '../sys/mountinfo.ts';
 import { enterMountNamespace } from '../sys/namespace.ts';
-import { createRuntimeExecutor } from './executor.ts';
+import { findExecutable } from '../sys/spawn.ts';
+import { createRuntimeExecutor, type RuntimeExecutor } from './executor.ts';
 import { hostNetwork, noNetwork } from './network.ts';
 import {
   type ContainerMount,
@@ -121,12 +122,13 @@ async function run(
     root?: ReturnType<typeof overlay>;
     readonly?: boolean;
     io?: Partial<RunIo>;
+    with?: RuntimeExecutor;
   } = {},
 ): Promise<Outcome> {
   const root = more.root ?? overlay();
   const outcome = { out: '', err: '', upper: root.upper };
   try {
-    await executor.run(
+    await (more.with ?? executor).run(
       {
         root: { source: root, readonly: more.readonly ?? false },
         mounts: more.mounts ?? [],
@@ -433,4 +435,51 @@ test('many at once', async () => {
     all.map(({ out }) => out),
     all.map((_, i) => `${i}\n`),
   );
+});
+
+const runc = findExecutable('runc', process.env.PATH ?? '');
+test('runc does the same', { skip: !runc && 'needs runc' }, async () => {
+  const options = { dir, binary: 'runc', searchPath: process.env.PATH ?? '', networks, log };
+  const other = createRuntimeExecutor(options);
+  assert.equal(other.runtime.path, runc);
+  const { out } = await run(
+    'echo $0; grep Seccomp: /proc/self/status; id -G',
+    { user: 'ann' },
+    { with: other },
+  );
+  assert.equal(out, 'sh\nSeccomp:\t2\n1001 2000 2001\n');
+  await assert.rejects(run('exit 7', {}, { with: other }), { exitCode: 7 });
+  let err = '';
+  const io = { onStderr: (chunk: Uint8Array) => void (err += Buffer.from(chunk).toString()) };
+  const failed = run('', { args: ['/no/such'] }, { io, with: other });
+  await assert.rejects(failed, (error) => (exitCodeOf(error) ?? 0) > 0);
+  assert.match(err, /no\/such/);
+  const abort = new AbortController();
+  const running = run(
+    'echo up; sleep 60',
+    {},
+    { io: { signal: abort.signal, onStdout: () => abort.abort() }, with: other },
+  );
+  await assert.rejects(running, { exitCode: 137 });
+});
+
+test('a runtime that is not there', () => {
+  const options = { dir, searchPath: process.env.PATH ?? '', networks, log };
+  assert.throws(() => createRuntimeExecutor({ ...options, binary: 'nope' }), {
+    message: 'failed to find nope binary',
+  });
+  assert.throws(() => createRuntimeExecutor({ ...options, searchPath: '' }), {
+    message: 'failed to find runc binary',
+  });
+});
+
+test('descriptors and processes stay as they were', async () => {
+  await run('true');
+  const before = readdirSync('/proc/self/fd').length;
+  for (let i = 0; i < 10; i++) await run('true');
+  assert.ok(readdirSync('/proc/self/fd').length <= before);
+  const children = readdirSync('/proc/self/task').flatMap((task) =>
+    readFileSync(`/proc/self/task/${task}/children`, 'utf8').split(' ').filter(Boolean),
+  );
+  assert.deepEqual(children, []);
 });
