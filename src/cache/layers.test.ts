@@ -275,6 +275,7 @@ test('another compression converts when forced only, and each variant once', asy
   const size = await top.size();
   assert.ok(size >= gzip[1]!.size + zstd[1]!.size + 4096, `${size}`);
   assert.ok(content.has(zstd[0]!.digest));
+  assert.ok(store.leases.get(`${top.id}-variants`));
   await assert.rejects(top.ensureBlobs({ compression: { type: 'estargz', force: false }, lease }), (e) =>
     hasCode(e, Code.unimplemented),
   );
@@ -348,3 +349,52 @@ for (const snapshotter of ['overlayfs', 'native'])
     });
     await above!.release();
   });
+
+test('who comes while an abandoned download still clears away waits for it', async () => {
+  await using fixture = await cache();
+  const layer = layerWith(fixture.root, 'slow');
+  const cleared = Promise.withResolvers<void>();
+  let opens = 0;
+  const provider: BlobProvider = {
+    async *open(_descriptor, offset, { signal }) {
+      if (opens++ > 0) return yield layer.data.subarray(offset);
+      yield layer.data.subarray(0, 10);
+      try {
+        await new Promise((_, reject) => signal.addEventListener('abort', reject));
+      } finally {
+        await cleared.promise;
+      }
+    },
+  };
+  await using ref = await fixture.refs.getByBlob(layer.descriptor, undefined, { provider });
+  const abort = new AbortController();
+  const abandoned = ref.ensureLocalBlobs({ signal: abort.signal });
+  while (opens === 0) await sleep(1);
+  abort.abort();
+  await assert.rejects(abandoned, /abort/);
+  await sleep(5);
+  const next = ref.ensureLocalBlobs();
+  await sleep(5);
+  assert.equal(opens, 1);
+  cleared.resolve();
+  await next;
+  assert.equal(opens, 2);
+});
+
+test('a pruned record takes its variants along', async () => {
+  await using fixture = await cache();
+  const { refs, store, content } = fixture;
+  const top = await stack(refs, ['a']);
+  {
+    using work = store.leases.hold();
+    await top.ensureBlobs({ compression: { type: 'gzip', force: false }, lease: work.id });
+    await top.ensureBlobs({ compression: { type: 'zstd', force: true }, lease: work.id });
+  }
+  await top.release();
+  for await (const one of refs.prune([{ all: true }])) assert.ok(one.size > 4096);
+  assert.deepEqual(
+    store.leases.list().map((l) => l.id),
+    [fixture.lease],
+  );
+  for await (const info of content.list()) assert.fail(info.digest);
+});

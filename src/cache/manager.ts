@@ -116,9 +116,9 @@ export class LocalRefManager implements RefManager, HandleHost {
     const row = this.#table.get(id);
     if (!row) throw recordNotFound(id);
     if (row.mutable === 0) throw invalidArgument(`${id} is not mutable: invalid`);
+    // Also while its last result is in use: that one holds it.
     if (this.core.isLive(id)) throw lockedError(id);
     const equal = this.#table.equalImmutable(id);
-    if (equal && this.core.isLive(equal.id)) throw lockedError(id);
     if (!this.#options.snapshots.stat(row.snapshot)) {
       this.core.removeRow(id);
       throw recordNotFound(id);
@@ -155,7 +155,6 @@ export class LocalRefManager implements RefManager, HandleHost {
     if (!options.provider && !content.has(descriptor.digest))
       throw new MissingProvidersError([descriptor.digest]);
     const below = parent && this.#recordOf(parent);
-    if (below) this.core.finalize(below);
     if (below && (below.row.chain_id === null || below.row.blob_chain_id === null))
       throw new BuildError('failed to get ref by blob on non-addressable parent', {
         code: Code.failedPrecondition,

@@ -199,3 +199,43 @@ test('a full disk leaves nothing of the blob behind', async () => {
   await store.content.writeBlob(chunk, { lease });
   await store.close();
 });
+
+test('a crash between the steps of a publication or a removal leaves no file behind', async () => {
+  await using root = temporaryRoot();
+  const first = openTestStore(root.path);
+  const lease = first.leases.create({ id: 'kept' }).id;
+  const transaction = first.db.transaction.bind(first.db);
+  let calls = 0;
+  // The first two look whether the blob is there, the third writes the row.
+  first.db.transaction = (work) => {
+    if (++calls < 3) return transaction(work);
+    first.db[Symbol.dispose]();
+    throw new Error('crash');
+  };
+  await assert.rejects(first.content.writeBlob(bytes('new'), { lease }));
+  const blobs = join(first.layout.content, 'sha256');
+  assert.equal(readdirSync(blobs).length, 1);
+
+  const second = openTestStore(root.path);
+  assert.deepEqual(readdirSync(blobs), []);
+  await second.snapshots.prepare('s', undefined, { lease });
+  second.snapshots.rows.options.trash.take = () => {
+    throw new Error('crash');
+  };
+  assert.throws(() => second.snapshots.remove('s'), /crash/);
+  second.db[Symbol.dispose]();
+  assert.equal(readdirSync(second.layout.snapshots).length, 1);
+
+  await using third = openTestStore(root.path);
+  assert.deepEqual(readdirSync(third.layout.snapshots), []);
+});
+
+test('a blob whose lease is gone is not published', async () => {
+  await using fixture = await temporaryStore();
+  const { content, store } = fixture;
+  await assert.rejects(content.writeBlob(bytes('late'), { lease: 'unknown' }), (e) =>
+    hasCode(e, Code.notFound),
+  );
+  assert.deepEqual(readdirSync(join(store.layout.content, 'sha256')), []);
+  assert.equal((await content.writeBlob(bytes('late'), { lease: fixture.lease })).alreadyExists, false);
+});

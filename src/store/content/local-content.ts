@@ -142,21 +142,34 @@ export class LocalContentStore implements ContentStore {
       this.#options.trash.take(path);
       throw error;
     }
-    return this.#db.transaction(() => {
-      this.#db.run('DELETE FROM doomed WHERE path = ?', relative);
-      const now = Date.now();
-      const labels = publish.labels ?? {};
+    try {
+      this.#insert(publish, relative);
+    } catch (error) {
+      // For instance because the lease is gone. Nobody else can have made a row meanwhile.
+      if (!this.has(publish.digest)) {
+        this.#options.trash.take(target);
+        this.#db.run('DELETE FROM doomed WHERE path = ?', relative);
+      }
+      throw error;
+    }
+    return { digest: publish.digest, size: publish.size, alreadyExists: false };
+  }
+
+  #insert(publish: Publish, journal: string): void {
+    const { digest, size, labels = {} } = publish;
+    const now = Date.now();
+    this.#db.transaction(() => {
+      this.#db.run('DELETE FROM doomed WHERE path = ?', journal);
       this.#db.run(
         'INSERT INTO blobs VALUES (?, ?, ?, ?, ?)',
-        publish.digest,
-        publish.size,
+        digest,
+        size,
         now,
         now,
         JSON.stringify(labels),
       );
-      this.#writeEdges(publish.digest, labels);
+      this.#writeEdges(digest, labels);
       this.#keep(publish);
-      return { digest: publish.digest, size: publish.size, alreadyExists: false };
     });
   }
 
