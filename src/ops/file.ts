@@ -54,7 +54,7 @@ export class FileOpRunner implements Op<ImmutableRef> {
   ): Promise<readonly (ImmutableRef | null)[]> {
     await using run = new FileRun(this.#op, inputs, this.#services, context);
     for (const index of this.#op.actions.keys()) await run.act(index);
-    return run.outputs();
+    return await run.outputs(); // awaited: the trees are given back right after
   }
 }
 

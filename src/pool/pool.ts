@@ -140,7 +140,12 @@ export class WorkerPool<J extends Jobs> implements JobRunner<J>, AsyncDisposable
 
   #start(): Thread {
     const { worker: entry, workerData } = this.#options;
-    const options = { workerData, resourceLimits: RESOURCE_LIMITS, execArgv: [] };
+    const options = {
+      workerData,
+      trackUnmanagedFds: false, // descriptors also come from and go to system calls
+      resourceLimits: RESOURCE_LIMITS,
+      execArgv: [],
+    };
     const worker =
       'source' in entry
         ? new Worker(entry.source, { ...options, eval: true })
