@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -86,7 +85,7 @@ export async function supportsKeep(runtime: Runtime): Promise<boolean> {
 export interface ContainerRun {
   readonly id: string;
   readonly bundle: string;
-  /** Where the runtime writes what goes wrong on its own side. */
+  /** Takes the runtime's own messages; without one they would come twice on the error stream. */
   readonly logFile: string;
   /** Leave the container's cgroup in place at its end. */
   readonly keep: boolean;
@@ -178,25 +177,4 @@ async function killContainer(
 /** Removes what is left of a container: processes, cgroup, state. Nothing left is no error. */
 export async function deleteContainer(runtime: Runtime, id: string): Promise<void> {
   await runtimeCommand(runtime, ['delete', '--force', id]);
-}
-
-/** The last error in a runtime's JSON log, or undefined. */
-export function runtimeError(logFile: string): string | undefined {
-  let text: string;
-  try {
-    text = readFileSync(logFile, 'utf8');
-  } catch {
-    // Nothing went wrong on its side.
-    return undefined;
-  }
-  let message: string | undefined;
-  for (const line of text.split('\n').filter(Boolean)) {
-    try {
-      const entry = JSON.parse(line) as { level?: string; msg?: string };
-      if (entry.level === 'error' || entry.level === 'fatal') message = entry.msg;
-    } catch {
-      // A line cut off by the runtime's end.
-    }
-  }
-  return message;
 }
