@@ -1,26 +1,29 @@
 import { BuildError, Code, invalidArgument } from '../base/errors.ts';
 import { type FlagValues, parseBool } from '../base/flags.ts';
 import { csvPairs } from '../client/csv.ts';
-import type { RegistryTls, SecretSource, SshSource } from '../client/solve-types.ts';
+import type { SecretSource, SshSource } from '../client/solve-types.ts';
 
 /** The flags of `build` as requests (FEATURES L5-L9). */
 type Env = Readonly<Record<string, string | undefined>>;
 
 /** Flags whose feature does not exist yet. */
 const LATER: Readonly<Record<string, string>> = {
-  'oci-layout': 'OCI layouts as sources',
-  'export-cache': 'cache export',
-  'import-cache': 'cache import',
-  'source-policy-file': 'source policies',
-  'proxy-network': 'the proxy network',
-  'debug-json-cache-metrics': 'cache metrics',
+  'oci-layout': 'OCI layouts as sources are',
+  'export-cache': 'cache export is',
+  'import-cache': 'cache import is',
+  'source-policy-file': 'source policies are',
+  'proxy-network': 'the proxy network is',
+  'registry-auth-tlscontext': 'TLS settings of token servers are',
+  'debug-json-cache-metrics': 'cache metrics are',
 };
 
 /** @throws BuildError that names the flag. */
 export function refuseLater(flags: FlagValues): void {
   for (const [name, feature] of Object.entries(LATER))
     if (flags.isSet(name) && flags.string(name) !== '' && flags.string(name) !== 'false')
-      throw new BuildError(`--${name}: ${feature} not built yet`, { code: Code.unimplemented });
+      throw new BuildError(`--${name} cannot be used yet: ${feature} not built`, {
+        code: Code.unimplemented,
+      });
 }
 
 const BUILD_ARG = 'build-arg:';
@@ -105,28 +108,4 @@ export function checkAllow(names: readonly string[]): void {
     const known = ENTITLEMENTS.has(name) || name.startsWith('device=');
     if (!known) throw invalidArgument(`unknown entitlement ${name}`);
   }
-}
-
-/** By host; several entries of one host add up. */
-export function parseRegistryTls(texts: readonly string[]): Record<string, RegistryTls> {
-  const byHost: Record<string, RegistryTls> = {};
-  for (const text of texts) {
-    const fields = new Map(csvPairs(text, (f) => `invalid value ${f}`).map(([key, value]) => [key, value]));
-    const [host = '', ca = '', cert = '', key = ''] = ['host', 'ca', 'cert', 'key'].map((k) => fields.get(k));
-    const insecure = parseBool(fields.get('insecure') ?? '') === true;
-    if (host === '') throw invalidArgument('--registry-auth-tlscontext requires host=<host>');
-    if (ca === '' && !insecure && (cert === '' || key === ''))
-      throw invalidArgument(
-        '--registry-auth-tlscontext requires ca=<ca> or cert=<cert>,key=<key> or insecure=true',
-      );
-    if (ca !== '' && (cert === '') !== (key === ''))
-      throw invalidArgument('--registry-auth-tlscontext requires cert=<cert>,key=<key>');
-    const before = byHost[host];
-    byHost[host] = {
-      insecure: insecure || (before?.insecure ?? false),
-      rootCas: [...(before?.rootCas ?? []), ...(ca === '' ? [] : [ca])],
-      keyPairs: [...(before?.keyPairs ?? []), ...(cert === '' || key === '' ? [] : [{ key, cert }])],
-    };
-  }
-  return byHost;
 }

@@ -8,15 +8,7 @@ import {
 } from '../client/progress/display.ts';
 import type { SolveRequest, SolveResult } from '../client/solve-types.ts';
 import type { SolveStatus } from '../client/types.ts';
-import {
-  checkAllow,
-  parseLocals,
-  parseOpts,
-  parseRegistryTls,
-  parseSecret,
-  parseSsh,
-  refuseLater,
-} from './build-options.ts';
+import { checkAllow, parseLocals, parseOpts, parseSecret, parseSsh, refuseLater } from './build-options.ts';
 import { type CommandContext, openClient } from './context.ts';
 import { parseOutput } from './outputs.ts';
 import { readStdin } from './stdin.ts';
@@ -62,7 +54,6 @@ async function buildRequest(flags: FlagValues): Promise<SolveRequest> {
     exports: flags.strings('output').map((text) => parseOutput(text, process.stdout)),
     secrets: flags.strings('secret').map(parseSecret),
     ssh: flags.strings('ssh').map(parseSsh),
-    registryTls: parseRegistryTls(flags.strings('registry-auth-tlscontext')),
     allowedEntitlements: flags.strings('allow'),
   };
 }

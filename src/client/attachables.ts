@@ -18,6 +18,10 @@ export async function lendingServices(request: SolveRequest): Promise<Registered
       onUse: (line) => announce(request, line),
     }),
   ];
+  if (request.ssh?.length) {
+    const { sshService } = await import('../session/host/ssh.ts');
+    services.push(sshService(request.ssh, process.env.SSH_AUTH_SOCK));
+  }
   return services;
 }
 

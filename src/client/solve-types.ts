@@ -1,8 +1,9 @@
 import type { FileSink } from '../session/host/filesend.ts';
 import type { SecretSource } from '../session/host/secrets.ts';
+import type { SshSource } from '../session/host/ssh.ts';
 import type { SolveStatus } from './types.ts';
 
-export type { FileSink, SecretSource };
+export type { FileSink, SecretSource, SshSource };
 
 /** Where one result of a build goes (FEATURES L6, N2). */
 export interface ExportEntry {
@@ -15,21 +16,6 @@ export interface ExportEntry {
   readonly outputDir?: string;
 }
 
-/** An ssh agent lent to the build: sockets or keys; without paths the agent of `SSH_AUTH_SOCK`. */
-export interface SshSource {
-  readonly id: string;
-  readonly paths: readonly string[];
-  /** The one path is a socket passed on byte by byte. */
-  readonly raw: boolean;
-}
-
-/** TLS of a registry's token server (`--registry-auth-tlscontext`). */
-export interface RegistryTls {
-  readonly insecure: boolean;
-  readonly rootCas: readonly string[];
-  readonly keyPairs: readonly { readonly key: string; readonly cert: string }[];
-}
-
 export interface SolveRequest {
   /** Marshaled LLB definition; exactly one of this and `frontend` is given. */
   readonly definition?: Uint8Array;
@@ -40,8 +26,6 @@ export interface SolveRequest {
   readonly exports?: readonly ExportEntry[];
   readonly secrets?: readonly SecretSource[];
   readonly ssh?: readonly SshSource[];
-  /** By registry host. */
-  readonly registryTls?: Readonly<Record<string, RegistryTls>>;
   readonly allowedEntitlements?: readonly string[];
   /** Name of the build at the daemon; random when absent. */
   readonly ref?: string;
