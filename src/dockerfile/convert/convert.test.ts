@@ -220,3 +220,11 @@ test('a file can not blow up what it says', async () => {
   const doubling = `FROM scratch\nENV A=${'x'.repeat(1000)}\n${'ENV A=$A$A\n'.repeat(40)}`;
   await assert.rejects(convert(doubling), /longer than/);
 });
+
+test('a very long chain of stages converts', async () => {
+  const count = 8000;
+  const chain = Array.from({ length: count }, (_, i) => `FROM scratch AS s${i + 1}\nCOPY --from=s${i} a b`);
+  const file = `FROM scratch AS s0\nCOPY x /\n${chain.join('\n')}`;
+  const definition = encode(await convert(file));
+  assert.equal(definition.def.length, count + 3);
+});

@@ -117,25 +117,38 @@ export function addDependencies(stage: StageState, command: Command, stages: Sta
 /** @throws {LocatedError} with the location of every instruction on the loop */
 export function refuseLoops(stages: readonly StageState[]): void {
   const done = new Set<StageState>();
-  const open = new Set<StageState>();
-  const visit = (stage: StageState, trail: readonly Location[]): readonly Location[] | undefined => {
-    if (done.has(stage)) return undefined;
-    done.add(stage);
-    open.add(stage);
-    for (const [dep, location] of stage.deps) {
-      const next = [...trail, location];
-      const loop = open.has(dep) ? next : visit(dep, next);
-      if (loop) return loop;
-    }
-    open.delete(stage);
-    return undefined;
-  };
   for (const stage of stages) {
-    const loop = visit(stage, []);
+    const loop = findLoop(stage, done);
     if (!loop) continue;
     const error = new BuildError(`circular dependency detected on stage: ${stage.displayName}`);
     throw loop.reduce<BuildError>((inner, location) => atLocation(inner, location), error);
   }
+}
+
+/** Walks depth first from `start` over stages that are not `done`; the instructions on the way into a loop. */
+function findLoop(start: StageState, done: Set<StageState>): readonly Location[] | undefined {
+  if (done.has(start)) return undefined;
+  done.add(start);
+  const open = new Set([start]);
+  const path = [{ stage: start, deps: start.deps.entries() }];
+  const locations: Location[] = [];
+  for (let top = path.at(-1); top; top = path.at(-1)) {
+    const next = top.deps.next();
+    if (next.done) {
+      open.delete(top.stage);
+      path.pop();
+      locations.pop();
+      continue;
+    }
+    const [dep, location] = next.value;
+    if (open.has(dep)) return [...locations, location];
+    if (done.has(dep)) continue;
+    done.add(dep);
+    open.add(dep);
+    path.push({ stage: dep, deps: dep.deps.entries() });
+    locations.push(location);
+  }
+  return undefined;
 }
 
 export function targetStage(stages: StageList, target: string): StageState {

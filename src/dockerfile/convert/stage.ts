@@ -101,13 +101,11 @@ export class StageList {
 
 /** The stages that `target` is made from, itself included. */
 export function reachableFrom(target: StageState): Set<StageState> {
-  const found = new Set<StageState>();
-  const visit = (stage: StageState): void => {
-    if (found.has(stage)) return;
-    found.add(stage);
-    if (stage.base) visit(stage.base);
-    for (const dep of stage.deps.keys()) visit(dep);
-  };
-  visit(target);
+  // A set is visited in order of insertion, also what is added meanwhile.
+  const found = new Set([target]);
+  for (const stage of found) {
+    if (stage.base) found.add(stage.base);
+    for (const dep of stage.deps.keys()) found.add(dep);
+  }
   return found;
 }
