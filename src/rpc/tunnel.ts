@@ -1,4 +1,5 @@
 import { Duplex } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import { BuildError } from '../base/errors.ts';
 import type { MessageStream } from './types.ts';
 
@@ -91,4 +92,39 @@ async function sendAll(
     }
   }
   await flush();
+}
+
+/**
+ * Carries bytes both ways between two streams until both directions have ended; the end of one direction is
+ * passed on, and leaves the other open. An error on either side destroys both.
+ */
+export async function joinStreams(a: Duplex, b: Duplex): Promise<void> {
+  try {
+    await Promise.all([carry(a, b), carry(b, a)]);
+  } catch (error) {
+    a.destroy();
+    b.destroy();
+    throw error;
+  }
+}
+
+async function carry(from: Duplex, to: Duplex): Promise<void> {
+  for await (const chunk of from.iterator({ destroyOnReturn: false })) {
+    if (to.destroyed) throw new BuildError('stream closed');
+    if (!to.write(chunk)) await drained(to);
+  }
+  to.end();
+  if (!to.writableFinished) await finished(to, { readable: false, cleanup: true });
+}
+
+function drained(stream: Duplex): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      stream.off('drain', done);
+      stream.off('close', done);
+      resolve();
+    };
+    stream.on('drain', done);
+    stream.on('close', done);
+  });
 }

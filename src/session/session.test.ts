@@ -18,13 +18,8 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { duplexPair } from 'node:stream';
 import { after, describe, test } from 'node:test';
 import { BuildError, Code } from '../base/errors.ts';
-import { ControlDefinition } from '../pb/control.ts';
-import { connectGrpc } from '../rpc/client.ts';
-import { createGrpcServer, type RegisteredService, service } from '../rpc/server.ts';
-import { duplexOf } from '../rpc/tunnel.ts';
 import { lutimes, mknod } from '../sys/file.ts';
 import { lgetxattr, lsetxattr } from '../sys/xattr.ts';
 import { sessionAuth } from './caller/auth.ts';
@@ -36,10 +31,10 @@ import type { ReceiveOptions, TreeChange } from './fsutil/receiver.ts';
 import { directorySource } from './fsutil/source.ts';
 import { type ExportTarget, fileSendService } from './host/filesend.ts';
 import { fileSyncService } from './host/filesync.ts';
-import { SessionHost } from './host/host.ts';
+import { withSession } from './harness.ts';
 import { secretsService } from './host/secrets.ts';
 import { Uploads } from './host/upload.ts';
-import { type Session, SessionManager } from './manager.ts';
+import type { Session } from './manager.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'session-'));
 after(() => rmSync(root, { recursive: true }));
@@ -48,36 +43,6 @@ function newDir(): string {
   const dir = join(root, String(nextDir++));
   mkdirSync(dir);
   return dir;
-}
-
-/** A client that offers `services`, connected through a real Control.Session call. */
-async function withSession(
-  services: readonly RegisteredService[],
-  work: (session: Session, signal: AbortSignal, manager: SessionManager) => Promise<void>,
-): Promise<void> {
-  const manager = new SessionManager();
-  const abort = new AbortController();
-  const server = createGrpcServer({
-    services: [
-      service(ControlDefinition, {
-        session: (stream, call) => manager.handle(duplexOf(stream), call.metadata, call.signal),
-      }),
-    ],
-  });
-  const [near, far] = duplexPair();
-  server.serve(far);
-  const channel = connectGrpc(near);
-  const host = new SessionHost({ services, sharedKey: 'shared' });
-  const running = host.run(channel, abort.signal);
-  try {
-    const session = await manager.get(`prefix:${host.id}`, AbortSignal.timeout(2000));
-    await work(session, AbortSignal.timeout(20_000), manager);
-  } finally {
-    abort.abort();
-    await running;
-    channel.destroy();
-    await server.close({ graceMs: 100 });
-  }
 }
 
 function describeTree(dir: string, prefix = ''): string[] {

@@ -2,10 +2,9 @@ import { chmodSync, chownSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { SSHDefinition } from '../../pb/sshforward.ts';
 import { Metadata } from '../../rpc/metadata.ts';
-import { duplexOf } from '../../rpc/tunnel.ts';
+import { duplexOf, joinStreams } from '../../rpc/tunnel.ts';
 import type { Session } from '../manager.ts';
 import { DEFAULT_SSH_ID, SSH_ID } from '../wire.ts';
 
@@ -72,9 +71,8 @@ function forward(session: Session, id: string, socket: Socket, signal: AbortSign
   const metadata = Metadata.of({ [SSH_ID]: id === '' ? DEFAULT_SSH_ID : id });
   try {
     const tunnel = duplexOf(session.client(SSHDefinition).forwardAgent({ metadata, signal }));
-    tunnel.on('error', () => socket.destroy());
-    pipeline(socket, tunnel, { end: true }).catch(() => socket.destroy());
-    pipeline(tunnel, socket, { end: true }).catch(() => tunnel.destroy());
+    tunnel.on('error', () => {}); // joinStreams sees it
+    joinStreams(socket, tunnel).catch(() => {});
   } catch {
     socket.destroy(); // the session has ended
   }

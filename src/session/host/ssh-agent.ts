@@ -66,7 +66,7 @@ async function write(stream: Duplex, bytes: Buffer): Promise<void> {
 /** Length-prefixed messages of a stream. */
 async function* messages(stream: Duplex): AsyncGenerator<Buffer> {
   let rest: Buffer = Buffer.alloc(0);
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
+  for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
     while (rest.length >= 4) {
       const size = rest.readUInt32BE(0);

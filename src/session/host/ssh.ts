@@ -1,11 +1,11 @@
 import { readFileSync, statSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { finished, pipeline } from 'node:stream/promises';
+import { finished } from 'node:stream/promises';
 import { BuildError, errno, invalidArgument } from '../../base/errors.ts';
 import { SSHDefinition } from '../../pb/sshforward.ts';
 import { type RegisteredService, service } from '../../rpc/server.ts';
-import { duplexOf } from '../../rpc/tunnel.ts';
+import { duplexOf, joinStreams } from '../../rpc/tunnel.ts';
 import { DEFAULT_SSH_ID, SSH_ID } from '../wire.ts';
 import { keyAgent, readOnlyAgent, serveAgent } from './ssh-agent.ts';
 import { type AgentKey, parsePrivateKey } from './ssh-keys.ts';
@@ -54,8 +54,8 @@ export function sshService(
       const tunnel = duplexOf(stream);
       await find(call.metadata.get(SSH_ID) ?? '')(tunnel);
       // The call ends with this function: what was written must be on its way first.
-      tunnel.end();
-      await finished(tunnel, { readable: false });
+      if (!tunnel.writableEnded) tunnel.end();
+      if (!tunnel.writableFinished) await finished(tunnel, { readable: false });
     },
   });
 }
@@ -121,7 +121,7 @@ async function dial(path: string): Promise<Socket> {
 async function forwardBytes(path: string, stream: Duplex): Promise<void> {
   const socket = await dial(path);
   try {
-    await Promise.all([pipeline(stream, socket), pipeline(socket, stream)]);
+    await joinStreams(stream, socket);
   } finally {
     socket.destroy();
   }
