@@ -1,6 +1,5 @@
-import { BuildError, Code } from '../base/errors.ts';
 import type { Exporter, ExportTarget } from '../exporter/exporter.ts';
-import { ImageExporter } from '../exporter/image.ts';
+import { createExporter } from '../exporter/create.ts';
 import { openFileSend, sendDirectory } from '../session/caller/filesend.ts';
 import type { Session, SessionManager } from '../session/manager.ts';
 import type { Worker } from './worker.ts';
@@ -21,16 +20,9 @@ export type MakeExporter = (request: ExporterRequest) => Exporter;
 
 export function exporterMaker(worker: Worker, sessions: SessionManager): MakeExporter {
   const { content, leases } = worker.store;
-  return (request) => {
-    const { type, attrs } = request;
-    const target = exportTarget(request, worker, sessions);
-    switch (type) {
-      case 'image':
-        return new ImageExporter(attrs, { content, leases, registry: worker.registry }, target);
-      default:
-        throw new BuildError(`exporter ${JSON.stringify(type)} could not be found`, { code: Code.notFound });
-    }
-  };
+  const services = { content, leases, registry: worker.registry, mount: worker.mountLocally };
+  return (request) =>
+    createExporter(request.type, request.attrs, services, exportTarget(request, worker, sessions));
 }
 
 function exportTarget(
