@@ -148,6 +148,12 @@ test('several platforms give one tree each', async () => {
   ]);
 });
 
+test('a file that can not be read fetches nothing more', async () => {
+  const { bridge, solved } = fake(dockerfile('FROM scratch\nBOGUS'));
+  await assert.rejects(buildDockerfile(bridge), /unknown instruction: BOGUS/);
+  assert.equal(solved.length, 1);
+});
+
 test('errors name the lines of the file', async () => {
   const { bridge } = fake(dockerfile('FROM missing\nRUN x'));
   await assert.rejects(buildDockerfile(bridge), (error: BuildError) => {

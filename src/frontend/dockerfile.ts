@@ -121,8 +121,6 @@ class DockerfileBuild<R> {
   async run(): Promise<FrontendResult<R>> {
     const { targetPlatforms } = this.#options;
     const wanted = targetPlatforms.length > 0 ? targetPlatforms : [undefined];
-    // Fetched while bases are looked up. A failure shows when the context is put together.
-    this.#context.ignorePatterns().catch(() => undefined);
     const builds = wanted.map((platform) => this.#build(platform));
     try {
       return this.#result(await Promise.all(builds));
@@ -143,6 +141,8 @@ class DockerfileBuild<R> {
       sourceMap: this.#sourceMap,
       resolveImage: this.#resolveImage,
       namedContext: (name, namedOptions) => this.#named.find(name, namedOptions),
+      // Fetched while bases are looked up. A failure shows when the context is put together.
+      onRead: () => void this.#context.ignorePatterns().catch(() => undefined),
       mainContext: (paths) => this.#context.mainContext(paths),
       signal: AbortSignal.any([signal, this.#abort.signal]),
     });

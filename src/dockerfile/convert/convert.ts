@@ -76,6 +76,7 @@ class Conversion {
     this.#addStages();
     const target = targetStage(this.#stages, this.#options.target);
     this.#connect();
+    this.#options.onRead?.();
     const needed = await this.#resolver.resolve(target);
     const paths = this.#dispatchStages(needed);
     target.paths.add('/');

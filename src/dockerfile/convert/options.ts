@@ -76,6 +76,8 @@ export interface ConvertOptions {
   readonly namedContext: (name: string, options: NamedContextOptions) => NamedContext | undefined;
   /** The build context, narrowed to `paths` (relative and sorted; undefined is everything). */
   readonly mainContext: (paths: readonly string[] | undefined) => Promise<State>;
+  /** Told once when the file has been understood, before bases are looked up. */
+  readonly onRead?: () => void;
   readonly warn?: (warning: ConvertWarning) => void;
   readonly signal?: AbortSignal;
 }
