@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { BuildError, Code, errno } from '../base/errors.ts';
-import { WorkerPool } from './pool.ts';
+import { type PoolOptions, WorkerPool } from './pool.ts';
 import { inlineRunner } from './serve.ts';
 import type { JobContext, JobRunner } from './types.ts';
 
@@ -49,7 +49,7 @@ writeFileSync(
 );
 type TestJobs = typeof jobs & { typed: () => void };
 
-function pool(options: { size?: number; idleMs?: number; maxQueue?: number } = {}): WorkerPool<TestJobs> {
+function pool(options: Partial<PoolOptions> = {}): WorkerPool<TestJobs> {
   return new WorkerPool<TestJobs>({ size: 2, worker: { file: entry }, ...options });
 }
 
@@ -102,12 +102,14 @@ test('an abort stops the work before the promise settles', async () => {
 });
 
 test('threads start with the work, share the queue and end when idle', async () => {
-  await using runner = pool({ idleMs: 400 });
+  let idle = 0;
+  await using runner = pool({ idleMs: 400, onIdle: () => idle++ });
   assert.equal(runner.threads, 0);
   const sums = await Promise.all(Array.from({ length: 50 }, (_, i) => runner.run('add', { a: i, b: 0 })));
   assert.deepEqual(sums, [...sums.keys()]);
   assert.equal(runner.threads, 2);
-  while (runner.threads > 0) await new Promise((resolve) => setTimeout(resolve, 50));
+  while (idle === 0) await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.deepEqual([runner.threads, idle], [0, 1]);
   assert.equal(await runner.run('add', { a: 1, b: 1 }), 2);
 });
 

@@ -12,6 +12,8 @@ export interface PoolOptions {
   readonly idleMs?: number;
   /** Jobs that may wait for a thread; more are refused. */
   readonly maxQueue?: number;
+  /** Called when the last thread has ended for want of work, for giving memory back. */
+  readonly onIdle?: () => void;
   /** Given to the entry as `workerData`. */
   readonly workerData?: unknown;
 }
@@ -186,7 +188,9 @@ export class WorkerPool<J extends Jobs> implements JobRunner<J>, AsyncDisposable
     if (at < 0) return;
     this.#free.splice(at, 1);
     this.#threads.delete(thread);
-    void thread.worker.terminate();
+    void thread.worker.terminate().then(() => {
+      if (this.#threads.size === 0) this.#options.onIdle?.();
+    });
   }
 
   #endThreadOf(task: Task): void {
