@@ -77,6 +77,11 @@ export function safeUrl(url: URL): string {
 
 /** `failed to do request: Head "https://…": …` for a connection that failed. */
 export function requestFailed(error: unknown, method: string, url: URL): BuildError {
+  return BuildError.wrap(connectionFailed(error, method, url), 'failed to do request');
+}
+
+/** `Head "https://…": …`. */
+export function connectionFailed(error: unknown, method: string, url: URL): BuildError {
   const inner = BuildError.from(error);
   const verb = method.slice(0, 1) + method.slice(1).toLowerCase();
   const code = errno(error);
@@ -88,7 +93,7 @@ export function requestFailed(error: unknown, method: string, url: URL): BuildEr
       : code === 'ENOTFOUND'
         ? `dial tcp: lookup ${url.hostname}: no such host`
         : inner.message || code || 'connection failed';
-  return new BuildError(`failed to do request: ${verb} "${safeUrl(url)}": ${text}`, {
+  return new BuildError(`${verb} "${safeUrl(url)}": ${text}`, {
     code: inner.code === Code.unknown ? Code.unavailable : inner.code,
     cause: error,
   });

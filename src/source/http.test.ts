@@ -1,0 +1,188 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { lstatSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { digestOf } from '../base/digest.ts';
+import { notFound } from '../base/errors.ts';
+import type { ImmutableRef } from '../cache/ref.ts';
+import { httpKey } from '../ops/source-key.ts';
+import { HttpClient } from '../registry/http.ts';
+import { LocalMounter } from '../store/local-mounter.ts';
+import { openTestCache } from '../testing/cache.ts';
+import { withMounted } from '../testing/contracts/snapshot.ts';
+import { type Fault, type SeenRequest, startFaulty } from '../testing/registry.ts';
+import { openTestStore, temporaryRoot } from '../testing/store.ts';
+import { HttpSource, type HttpSourceServices } from './http.ts';
+import { httpFileName, httpSourceSpec, safeFileName } from './http-spec.ts';
+
+const MODIFIED = 'Wed, 21 Oct 2015 07:28:00 GMT';
+
+interface Bench extends AsyncDisposable {
+  readonly services: HttpSourceServices;
+  readonly context: { signal: AbortSignal; sessions: () => readonly string[] };
+  readonly secrets: Map<string, string>;
+}
+
+async function bench(): Promise<Bench> {
+  const stack = new AsyncDisposableStack();
+  const root = stack.use(temporaryRoot());
+  const store = openTestStore(root.path);
+  stack.defer(() => store.close());
+  const refs = openTestCache(store);
+  stack.defer(() => refs.close());
+  const http = new HttpClient({ userAgent: 'buildkit/test' });
+  stack.defer(() => http.close());
+  const mounter = new LocalMounter(join(root.path, 'http-mounts'));
+  const secrets = new Map<string, string>();
+  const services: HttpSourceServices = {
+    http,
+    refs,
+    key: httpKey,
+    mountLocally: async (view) => {
+      const mounted = mounter.mount(view.mounts);
+      return {
+        path: mounted.path,
+        release: async () => {
+          await mounted[Symbol.asyncDispose]();
+          await view.release();
+        },
+      };
+    },
+    secret: async (id) => {
+      const value = secrets.get(id);
+      if (value === undefined) throw notFound(`secret ${id}: not found`);
+      return Buffer.from(value);
+    },
+    async *upload(url) {
+      yield Buffer.from(`uploaded ${url.pathname}`);
+    },
+  };
+  const context = { signal: AbortSignal.timeout(20_000), sessions: () => [] };
+  return { services, context, secrets, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+}
+
+async function inTree<T>(ref: ImmutableRef, use: (dir: string) => T): Promise<T> {
+  await using view = await ref.mount(true);
+  return withMounted(view.mounts, use);
+}
+
+/** A server with one file of the given text; `etag` false: it tells no tag. */
+function fileServer(text: () => string, etag = true) {
+  return startFaulty(undefined, (request: SeenRequest): Fault => {
+    const tag = `"${createHash('md5').update(text()).digest('hex')}"`;
+    if (etag && request.headers['if-none-match'] === tag && request.method === 'GET') return { status: 304 };
+    const headers = { 'last-modified': MODIFIED, ...(etag ? { etag: `W/${tag}` } : {}) };
+    return { status: 200, headers, body: request.method === 'HEAD' ? '' : text() };
+  });
+}
+
+test("a file with name, owner, mode and time; the key is upstream's", async () => {
+  await using b = await bench();
+  await using server = await fileServer(() => 'hello');
+  const attrs = { 'http.perm': '0644', 'http.uid': '12', 'http.gid': '34', 'http.filename': 'x/greeting' };
+  const source = new HttpSource(httpSourceSpec(`http://${server.host}/a/file.txt`, attrs), b.services);
+  const { key, pin, done } = await source.cacheKey(0, b.context);
+  assert.equal(pin, digestOf('hello'));
+  assert.equal(done, true);
+  const json = `{"Filename":"greeting","Perm":420,"UID":12,"GID":34,"Checksum":"${pin}","LastModTime":"${MODIFIED}"}`;
+  assert.equal(key, digestOf(json));
+  await using ref = await source.snapshot(b.context);
+  await inTree(ref, (dir) => {
+    assert.deepEqual(readdirSync(dir), ['greeting']);
+    const stat = lstatSync(join(dir, 'greeting'));
+    assert.deepEqual([stat.mode & 0o7777, stat.uid, stat.gid], [0o644, 12, 34]);
+    assert.equal(stat.mtimeMs, Date.parse(MODIFIED));
+    assert.equal(readFileSync(join(dir, 'greeting'), 'utf8'), 'hello');
+  });
+  assert.equal(server.seen.length, 1);
+  assert.equal(server.seen[0]?.headers['user-agent'], 'buildkit/test');
+});
+
+test('an unchanged file is not fetched again, a changed one is', async () => {
+  await using b = await bench();
+  let text = 'one';
+  await using server = await fileServer(() => text);
+  const spec = httpSourceSpec(`http://${server.host}/f`, {});
+  const make = () => new HttpSource(spec, b.services);
+  const first = await make().cacheKey(0, b.context);
+  assert.deepEqual(await make().cacheKey(0, b.context), first);
+  assert.deepEqual(
+    server.seen.map((r) => r.method),
+    ['GET', 'HEAD'],
+  );
+  text = 'two';
+  const second = await make().cacheKey(0, b.context);
+  assert.equal(second.pin, digestOf('two'));
+  assert.notEqual(second.key, first.key);
+});
+
+test('with a checksum the key needs no server, and other content is refused', async () => {
+  await using b = await bench();
+  await using server = await fileServer(() => 'hello', false);
+  const url = `http://${server.host}/f`;
+  const right = httpSourceSpec(url, { 'http.checksum': digestOf('hello') });
+  const source = new HttpSource(right, b.services);
+  await source.cacheKey(0, b.context);
+  assert.equal(server.seen.length, 0);
+  await (await source.snapshot(b.context)).release();
+  await (await new HttpSource(right, b.services).snapshot(b.context)).release();
+  assert.equal(server.seen.length, 1);
+  const wrong = httpSourceSpec(url, { 'http.checksum': digestOf('other') });
+  await assert.rejects(
+    new HttpSource(wrong, b.services).snapshot(b.context),
+    new RegExp(`digest mismatch for ${url}: ${digestOf('hello')} \\(expected: ${digestOf('other')}\\)`),
+  );
+});
+
+test('secrets become the Authorization header and do not leave their host', async () => {
+  await using b = await bench();
+  await using elsewhere = await fileServer(() => 'there');
+  await using server = await startFaulty(undefined, () => ({
+    status: 302,
+    headers: { location: `http://${elsewhere.host}/f` },
+  }));
+  const url = `http://${server.host}/f`;
+  b.secrets.set('HTTP_AUTH_TOKEN_127.0.0.1', 'tok');
+  await new HttpSource(httpSourceSpec(url, {}), b.services).cacheKey(0, b.context);
+  assert.equal(server.seen[0]?.headers.authorization, 'Bearer tok');
+  assert.equal(elsewhere.seen[0]?.headers.authorization, undefined);
+  const named = httpSourceSpec(url, { 'http.authheadersecret': 'mine' });
+  await assert.rejects(
+    new HttpSource(named, b.services).cacheKey(0, b.context),
+    /failed to retrieve HTTP auth secret mine: secret mine: not found/,
+  );
+  b.secrets.set('mine', 'Custom 1');
+  await new HttpSource(named, b.services).cacheKey(0, b.context);
+  assert.equal(server.seen.at(-1)?.headers.authorization, 'Custom 1');
+});
+
+test('failures name the status or the connection, and leave nothing behind', async () => {
+  await using b = await bench();
+  await using server = await startFaulty(undefined, (r) =>
+    r.url === '/cut' ? { hangUp: true } : { status: 404 },
+  );
+  const of = (path: string) => new HttpSource(httpSourceSpec(`http://${server.host}${path}`, {}), b.services);
+  await assert.rejects(of('/x').cacheKey(0, b.context), /^BuildError: invalid response status 404$/);
+  await assert.rejects(of('/cut').cacheKey(0, b.context), /^BuildError: Get "http:\/\/127/);
+});
+
+test('uploads of the client, and checksums with a suffix', async () => {
+  await using b = await bench();
+  const source = new HttpSource(httpSourceSpec('http://buildkit-session/abc', {}), b.services);
+  assert.equal((await source.metadata(b.context)).filename, 'abc');
+  const want = createHash('sha512').update('uploaded /abc+').digest('hex');
+  assert.equal(await source.checksum('sha512', Buffer.from('+'), b.context), `sha512:${want}`);
+});
+
+test('file names', () => {
+  const spec = httpSourceSpec('https://host/a/b%20c?x=1', {});
+  assert.equal(httpFileName(spec, undefined), 'b c');
+  assert.equal(httpFileName(spec, 'attachment; filename="../../etc/passwd"'), 'passwd');
+  assert.equal(httpFileName(spec, "attachment; filename*=UTF-8''%e2%82%ac.txt"), '€.txt');
+  assert.equal(httpFileName(spec, 'attachment; filename=plain.txt'), 'plain.txt');
+  assert.equal(httpFileName(httpSourceSpec('https://host/', {}), undefined), 'download');
+  for (const bad of ['..', '.', '', 'a\u0000b', '/']) assert.equal(safeFileName(bad), 'download');
+  assert.throws(() => httpSourceSpec('http://h/', { 'http.perm': '9x' }), /invalid http.perm/);
+  assert.equal(httpSourceSpec('http://h/', { 'http.perm': '0o600' }).perm, 0o600);
+});

@@ -1,0 +1,343 @@
+import { createHash } from 'node:crypto';
+import { closeSync, readSync, writeSync } from 'node:fs';
+import { type Digest, Digester, isDigest } from '../base/digest.ts';
+import { BuildError, Code, hasCode, invalidArgument } from '../base/errors.ts';
+import { SharedTask } from '../base/shared-task.ts';
+import type { RecordMetadata } from '../cache/metadata.ts';
+import type { ImmutableRef, MutableRef, RefManager, RefMounts } from '../cache/ref.ts';
+import { connectionFailed } from '../registry/errors.ts';
+import type { HttpClient, HttpResponse } from '../registry/http.ts';
+import type { OpContext } from '../solver/types.ts';
+import { openRootfs } from '../sys/rootfs.ts';
+import { downloadKey, httpFileName, type HttpHeader, type HttpSourceSpec } from './http-spec.ts';
+import type { SourceInstance, SourceKey } from './source.ts';
+
+/** Host of URLs that name an upload of the client. */
+const UPLOAD_HOST = 'buildkit-session';
+const DEFAULT_PERM = 0o600;
+const MAX_SUFFIX_BYTES = 4 * 1024;
+const READ_BYTES = 1024 * 1024;
+
+/** Metadata of downloaded files. */
+const keyUrl = 'http.url';
+const keyChecksum = 'http.checksum';
+const keyEtag = 'http.etag';
+const keyModTime = 'http.modtime';
+const keyName = 'http.filename';
+
+/** Key of FEATURES E12, which is the graph's affair. */
+export type HttpKey = (input: {
+  filename: string;
+  perm: number;
+  uid: number;
+  gid: number;
+  checksum: Digest;
+  lastModified?: Date;
+  authHeaderSecret?: string;
+  header?: readonly HttpHeader[];
+}) => Digest;
+
+/** What of the running step the source needs. */
+export type HttpContext = Pick<OpContext, 'signal' | 'sessions'>;
+
+export interface HttpSourceServices {
+  readonly http: Pick<HttpClient, 'send'>;
+  readonly refs: Pick<RefManager, 'newMutable' | 'get' | 'search'>;
+  readonly mountLocally: (view: RefMounts) => Promise<{ readonly path: string; release(): Promise<void> }>;
+  readonly key: HttpKey;
+  /** A secret of the clients. @throws notFound */
+  readonly secret: (id: string, context: HttpContext) => Promise<Uint8Array>;
+  /** What a client offers at `http://buildkit-session/…`. */
+  readonly upload: (url: URL, context: HttpContext) => AsyncIterable<Uint8Array>;
+}
+
+/** What is known of a file without looking into it. */
+export interface HttpMetadata {
+  readonly digest: Digest;
+  readonly filename: string;
+  readonly lastModified?: Date;
+}
+
+interface Found extends HttpMetadata {
+  /** Record that holds the file; undefined while only its checksum is known. */
+  readonly recordId: string | undefined;
+}
+
+/** One file of the web (FEATURES D39). */
+export class HttpSource implements SourceInstance {
+  readonly #spec: HttpSourceSpec;
+  readonly #services: HttpSourceServices;
+  readonly #task: SharedTask<Found>;
+  #context: HttpContext | undefined;
+
+  constructor(spec: HttpSourceSpec, services: HttpSourceServices) {
+    this.#spec = spec;
+    this.#services = services;
+    this.#task = new SharedTask((signal) => this.#find({ sessions: this.#context!.sessions, signal }));
+  }
+
+  async cacheKey(_index: number, context: HttpContext): Promise<SourceKey> {
+    const { digest, filename, lastModified } = await this.metadata(context);
+    const { perm, uid, gid, authHeaderSecret, headers } = this.#spec;
+    const key = this.#services.key({
+      filename,
+      perm,
+      uid,
+      gid,
+      checksum: digest,
+      ...(lastModified ? { lastModified } : {}),
+      ...(authHeaderSecret ? { authHeaderSecret } : {}),
+      ...(headers.length ? { header: headers } : {}),
+    });
+    return { key, pin: digest, done: true };
+  }
+
+  /** With a checksum given, nothing is asked of the server. */
+  async metadata(context: HttpContext): Promise<HttpMetadata> {
+    const { checksum } = this.#spec;
+    if (checksum) return { digest: checksum, filename: httpFileName(this.#spec, undefined) };
+    return this.#found(context);
+  }
+
+  /** Digest of the file with `suffix` behind it (FEATURES I12). */
+  async checksum(
+    algorithm: 'sha256' | 'sha384' | 'sha512',
+    suffix: Uint8Array,
+    context: HttpContext,
+  ): Promise<string> {
+    if (suffix.length > MAX_SUFFIX_BYTES)
+      throw invalidArgument(`http checksum request suffix exceeds max size ${MAX_SUFFIX_BYTES}`);
+    await using ref = await this.snapshot(context);
+    const name = ref.record.get(keyName) ?? httpFileName(this.#spec, undefined);
+    const tree = await this.#services.mountLocally(await ref.mount(true, { signal: context.signal }));
+    try {
+      const hash = createHash(algorithm);
+      using root = openRootfs(tree.path);
+      const fd = root.openFileNoFollow(name);
+      try {
+        const buffer = Buffer.allocUnsafe(READ_BYTES);
+        for (let n: number; (n = readSync(fd, buffer)) > 0; ) {
+          context.signal.throwIfAborted();
+          hash.update(buffer.subarray(0, n));
+        }
+      } finally {
+        closeSync(fd);
+      }
+      return `${algorithm}:${hash.update(suffix).digest('hex')}`;
+    } finally {
+      await tree.release();
+    }
+  }
+
+  async snapshot(context: HttpContext): Promise<ImmutableRef> {
+    const found = await this.#found(context);
+    try {
+      return await this.#services.refs.get(found.recordId!);
+    } catch (error) {
+      if (!hasCode(error, Code.notFound)) throw error;
+    }
+    // Pruned between the key and now.
+    this.#task.reset();
+    const { recordId, digest } = await this.#found(context);
+    if (digest !== found.digest) throw new BuildError(`digest mismatch ${digest}: ${found.digest}`);
+    return this.#services.refs.get(recordId!);
+  }
+
+  #found(context: HttpContext): Promise<Found> {
+    this.#context = context;
+    return this.#task.join(context.signal);
+  }
+
+  /** The file, from an earlier build if the server says that it is the same still. */
+  async #find(context: HttpContext): Promise<Found> {
+    const earlier = this.#services.refs.search(keyUrl, downloadKey(this.#spec));
+    const { checksum } = this.#spec;
+    const exact = checksum && earlier.find((record) => record.get(keyChecksum) === checksum);
+    if (exact) return fromRecord(exact, this.#spec);
+    const found = await this.#ask(earlier, context);
+    if (checksum && found.digest !== checksum)
+      throw new BuildError(`digest mismatch for ${this.#spec.url}: ${found.digest} (expected: ${checksum})`);
+    return found;
+  }
+
+  async #ask(earlier: readonly RecordMetadata[], context: HttpContext): Promise<Found> {
+    const url = new URL(this.#spec.url);
+    if (url.host === UPLOAD_HOST)
+      return this.#save(this.#services.upload(url, context), () => undefined, context);
+    const tags = new Map(earlier.map((record) => [record.get(keyEtag) ?? '', record]));
+    tags.delete('');
+    const headers: Record<string, string> = {
+      ...(await this.#authorization(url, context)),
+      ...Object.fromEntries(this.#spec.headers.map(({ name, value }) => [name.toLowerCase(), value])),
+      ...(tags.size ? { 'if-none-match': [...tags.keys()].join(', ') } : {}),
+    };
+    const same = tags.size > 0 ? await this.#unchanged(url, headers, tags, context) : undefined;
+    if (same) return fromRecord(same, this.#spec);
+    const response = await this.#send('GET', url, headers, context);
+    if (response.status === 304) {
+      await response.discard();
+      const tag = tagOf(response, tags);
+      const record = tags.get(tag);
+      if (!record) throw new BuildError(`invalid not-modified ETag: ${tag}`);
+      return fromRecord(record, this.#spec);
+    }
+    if (response.status < 200 || response.status >= 400) {
+      await response.discard();
+      throw new BuildError(`invalid response status ${response.status}`);
+    }
+    return this.#save(response.body(), (name) => response.header(name), context);
+  }
+
+  /** Some servers give tags but do not mind If-None-Match: their tags are compared here. */
+  async #unchanged(
+    url: URL,
+    headers: Readonly<Record<string, string>>,
+    tags: ReadonlyMap<string, RecordMetadata>,
+    context: HttpContext,
+  ): Promise<RecordMetadata | undefined> {
+    try {
+      const response = await this.#send('HEAD', url, headers, context);
+      await response.discard();
+      if (response.status !== 200 && response.status !== 304) return undefined;
+      return tags.get(tagOf(response, tags));
+    } catch {
+      context.signal.throwIfAborted();
+      return undefined; // a server that knows no HEAD: GET decides
+    }
+  }
+
+  async #send(
+    method: string,
+    url: URL,
+    headers: Readonly<Record<string, string>>,
+    context: HttpContext,
+  ): Promise<HttpResponse> {
+    const { authorization, ...others } = headers;
+    // Redirects to another host must not see the secret.
+    const authorize = async (target: URL): Promise<string | undefined> =>
+      target.host === url.host && target.protocol === url.protocol ? authorization : undefined;
+    try {
+      return await this.#services.http.send({
+        method,
+        url,
+        headers: others,
+        authorize,
+        signal: context.signal,
+      });
+    } catch (error) {
+      context.signal.throwIfAborted();
+      throw connectionFailed(error, method, url);
+    }
+  }
+
+  async #authorization(url: URL, context: HttpContext): Promise<{ authorization?: string }> {
+    const { authHeaderSecret } = this.#spec;
+    const text = async (id: string): Promise<string> =>
+      Buffer.from(await this.#services.secret(id, context)).toString();
+    if (authHeaderSecret !== '') {
+      try {
+        return { authorization: await text(authHeaderSecret) };
+      } catch (error) {
+        throw BuildError.wrap(error, `failed to retrieve HTTP auth secret ${authHeaderSecret}`);
+      }
+    }
+    for (const [prefix, scheme] of [
+      ['HTTP_AUTH_TOKEN_', 'Bearer '],
+      ['HTTP_AUTH_HEADER_', ''],
+    ] as const) {
+      try {
+        return { authorization: scheme + (await text(`${prefix}${url.hostname}`)) };
+      } catch {
+        context.signal.throwIfAborted();
+        // Optional: most builds have none.
+      }
+    }
+    return {};
+  }
+
+  async #save(
+    body: AsyncIterable<Uint8Array>,
+    header: (name: string) => string | undefined,
+    context: HttpContext,
+  ): Promise<Found> {
+    const filename = httpFileName(this.#spec, header('content-disposition'));
+    const modified = header('last-modified');
+    const lastModified = modified === undefined ? undefined : validDate(modified);
+    const description = `http url ${this.#spec.url}`;
+    const mutable = await this.#services.refs.newMutable(undefined, { description }, context);
+    let digest: Digest;
+    try {
+      digest = await this.#write(mutable, filename, lastModified, body, context);
+    } catch (error) {
+      await mutable.release();
+      throw error;
+    }
+    await using ref = await mutable.commit();
+    const { record } = ref;
+    record.set(keyChecksum, digest);
+    record.set(keyName, filename);
+    const tag = header('etag');
+    if (tag) record.set(keyEtag, strongTag(tag));
+    if (lastModified) record.set(keyModTime, lastModified.toUTCString());
+    record.set(keyUrl, downloadKey(this.#spec));
+    return { digest, filename, recordId: ref.id, ...(lastModified ? { lastModified } : {}) };
+  }
+
+  async #write(
+    mutable: MutableRef,
+    filename: string,
+    lastModified: Date | undefined,
+    body: AsyncIterable<Uint8Array>,
+    context: HttpContext,
+  ): Promise<Digest> {
+    const { perm, uid, gid } = this.#spec;
+    const tree = await this.#services.mountLocally(await mutable.mount(false, { signal: context.signal }));
+    try {
+      using root = openRootfs(tree.path);
+      const digester = new Digester();
+      const fd = root.createFile(filename, perm || DEFAULT_PERM);
+      try {
+        for await (const chunk of body) {
+          digester.update(chunk);
+          for (let at = 0; at < chunk.length; ) at += writeSync(fd, chunk, at);
+        }
+      } finally {
+        closeSync(fd);
+      }
+      if (uid !== 0 || gid !== 0) root.lchown(filename, uid, gid);
+      const time = { sec: Math.floor((lastModified?.getTime() ?? 0) / 1000), nsec: 0 };
+      root.utimes(filename, time, time);
+      return digester.digest();
+    } finally {
+      await tree.release();
+    }
+  }
+}
+
+function fromRecord(record: RecordMetadata, spec: HttpSourceSpec): Found {
+  const digest = record.get(keyChecksum) ?? '';
+  if (!isDigest(digest)) throw new BuildError('invalid metadata change');
+  const modified = validDate(record.get(keyModTime) ?? '');
+  return {
+    digest,
+    filename: record.get(keyName) ?? httpFileName(spec, undefined),
+    recordId: record.id,
+    ...(modified ? { lastModified: modified } : {}),
+  };
+}
+
+/** The tag of the answer; one without it answers the only tag that was asked about. */
+function tagOf(response: HttpResponse, tags: ReadonlyMap<string, unknown>): string {
+  const tag = strongTag(response.header('etag') ?? '');
+  if (tag !== '' || response.status !== 304 || tags.size !== 1) return tag;
+  return [...tags.keys()][0]!;
+}
+
+function strongTag(tag: string): string {
+  return tag.replace(/^W\//, '');
+}
+
+function validDate(text: string): Date | undefined {
+  const date = new Date(text);
+  return text === '' || Number.isNaN(date.getTime()) ? undefined : date;
+}
