@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, realpathSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BuildError, Code, errno, invalidArgument } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -59,6 +59,7 @@ export class RuntimeExecutor implements Executor {
   #keep: Promise<boolean> | undefined;
 
   constructor(options: RuntimeExecutorOptions) {
+    checkAppArmor(options.apparmorProfile);
     const path = findRuntime(options.binary, options.searchPath);
     mkdirSync(options.dir, { recursive: true, mode: 0o711 });
     this.#options = options;
@@ -202,6 +203,15 @@ function checkedId(id: string | undefined): string {
   if (id === '') throw invalidArgument('container id must not be empty');
   if (/^[A-Za-z0-9]+$/.test(id)) return id;
   throw invalidArgument(`invalid container id ${JSON.stringify(id)}: only letters and numbers are allowed`);
+}
+
+function checkAppArmor(profile: string | undefined): void {
+  if (!profile) return;
+  const enabled = '/sys/module/apparmor/parameters/enabled';
+  if (existsSync(enabled) && readFileSync(enabled, 'utf8').startsWith('Y')) return;
+  throw new BuildError(`AppArmor is not supported on this host, but the profile '${profile}' was specified`, {
+    code: Code.failedPrecondition,
+  });
 }
 
 /** What every container mounts on; runtimes differ in the mode they would give it. */
