@@ -20,6 +20,7 @@ const shared = {
   external: ['koffi'],
   legalComments: 'none',
   logLevel: 'warning',
+  logOverride: { 'empty-import-meta': 'silent' }, // used only when run from sources
   define: {
     __VERSION__: JSON.stringify(`v${pkg.version}`),
     __REVISION__: JSON.stringify(process.env.REVISION ?? ''),
