@@ -137,7 +137,7 @@ export class Edge<Spec, R extends Result> {
 
   async #follow(twin: Edge<Spec, R>): Promise<EdgeResult<R>> {
     const solved = await this.shared.borrow(this.#env.lend(twin, this.shared), () => twin.result());
-    const value = await this.shared.hold(solved.value === null ? null : (solved.value.clone() as R));
+    const value = await this.shared.take(twin.shared, solved.value);
     this.shared.started(true);
     this.shared.reporter.complete();
     return { ...solved, value, cached: true };
@@ -202,7 +202,7 @@ export class Edge<Spec, R extends Result> {
     if (output === undefined) {
       throw new BuildError(`output ${this.index} of ${this.shared.vertex.name} does not exist`);
     }
-    const value = await this.shared.hold(output === null ? null : (output.clone() as R));
+    const value = await this.shared.take(this.shared, output);
     const keys = this.shared.inputs.length === 0 ? await this.#rootKeys() : await this.#linkOwn(map.digest);
     if (value !== null) await this.#env.caches.save(value, keys, Date.now());
     return { value, keys, matches: this.ignoreCache ? [] : keys, cached: false };

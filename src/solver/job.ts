@@ -66,6 +66,7 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
     using _claim = claim(graph);
     try {
       const { value, keys, cached } = await abortable(target.result(), ended);
+      ended.throwIfAborted(); // closing lets go of the value
       return { value: value === null ? null : (value.clone() as R), keys, cached };
     } catch (error) {
       if (ended.aborted || error instanceof Unwanted) throw canceled(error);

@@ -40,7 +40,8 @@ export class SharedVertex<Spec, R extends Result> {
   readonly #held = new Set<R>();
   readonly #borrowed = new Set<Disposable>();
   readonly #isWanted = (): boolean => this.#wanted > 0 && !this.#released;
-  #abort = new AbortController();
+  /** Made when an op is called first: signals are heavy, and most vertexes of a cached build call none. */
+  #abort: AbortController | undefined;
   #wanted = 0;
   #released = false;
 
@@ -78,8 +79,8 @@ export class SharedVertex<Spec, R extends Result> {
   abortUnwanted(): void {
     if (this.#wanted > 0) return;
     const before = this.#abort;
-    this.#abort = new AbortController();
-    before.abort(new Unwanted());
+    this.#abort = undefined;
+    before?.abort(new Unwanted());
     for (const loan of this.#borrowed) loan[Symbol.dispose]();
     this.#borrowed.clear();
   }
@@ -113,6 +114,12 @@ export class SharedVertex<Spec, R extends Result> {
     return this.#exec.settled !== undefined;
   }
 
+  /** A handle of `result`, which `from` holds, for this vertex to hold. */
+  async take(from: SharedVertex<Spec, R>, result: R | null): Promise<R | null> {
+    if (from.#released) throw new Unwanted();
+    return this.hold(result === null ? null : (result.clone() as R));
+  }
+
   /** Takes over a result: it is released with the vertex, at once when that has happened already. */
   async hold<T extends R | null>(result: T): Promise<T> {
     if (result === null) return result;
@@ -130,6 +137,7 @@ export class SharedVertex<Spec, R extends Result> {
     progress: VertexProgress = this.reporter,
   ): Promise<T> {
     if (!this.#isWanted()) throw new Unwanted();
+    this.#abort ??= new AbortController();
     const { signal } = this.#abort;
     const sessions = (): string[] => [...new Set([...this.owners].flatMap((owner) => owner.sessions))];
     try {

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
 import { BuildError } from '../base/errors.ts';
 import { assertNoneAlive, type Step, step, totals, vertexOf, world } from '../testing/solver.ts';
 import type { OpContext, SolveStatus } from './types.ts';
@@ -188,18 +190,13 @@ test('progress: sources complete while looked up, skipped ancestors show as cach
   );
 });
 
-test('a chain of 10,000 steps neither overflows nor crawls', async () => {
-  const { build } = world();
-  let top = step({ name: 'c0' });
-  for (let i = 1; i < 10_000; i++) top = step({ name: `c${i}`, inputs: [top] });
-  const started = Date.now();
-  await build(top);
-  const again = Date.now();
-  await build(top);
-  assert.ok(
-    again - started < 15_000 && Date.now() - again < 8000,
-    `${again - started} ${Date.now() - again}`,
-  );
+test('10,000 steps in a chain or side by side neither overflow nor crawl', async () => {
+  // In a thread of its own, where the test runner does not watch every promise.
+  const worker = new Worker(new URL('../testing/solver-bench.ts', import.meta.url));
+  const [times] = await once(worker, 'message');
+  for (const [what, milliseconds] of Object.entries(times as Record<string, number>)) {
+    assert.ok(milliseconds < 8000, `${what}: ${milliseconds} ms`);
+  }
 });
 
 test('random graphs with random cancels: no step runs twice at once, rebuilds run nothing', async () => {
