@@ -360,7 +360,8 @@ test('who comes while an abandoned download still clears away waits for it', asy
       if (opens++ > 0) return yield layer.data.subarray(offset);
       yield layer.data.subarray(0, 10);
       try {
-        await new Promise((_, reject) => signal.addEventListener('abort', reject));
+        if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve));
+        signal.throwIfAborted();
       } finally {
         await cleared.promise;
       }

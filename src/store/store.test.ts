@@ -225,6 +225,10 @@ test('a crash between the steps of a publication or a removal leaves no file beh
   assert.throws(() => second.snapshots.remove('s'), /crash/);
   second.db[Symbol.dispose]();
   assert.equal(readdirSync(second.layout.snapshots).length, 1);
+  mkdirSync(join(second.layout.snapshots, '9', 'fs'), { recursive: true });
+  const db = new Database(second.layout.database);
+  db.run("INSERT INTO doomed VALUES ('snapshots/9')");
+  db[Symbol.dispose]();
 
   await using third = openTestStore(root.path);
   assert.deepEqual(readdirSync(third.layout.snapshots), []);

@@ -32,7 +32,7 @@ export interface SnapshotRow {
 
 /**
  * What both snapshotters share: rows, numbers, directories and their removal. A directory is made before its row
- * and goes after it; a number whose directory is there without a row belongs to a crash and is taken away.
+ * and goes after it; in between, a crash leaves it to the journal.
  */
 export class SnapshotRows {
   readonly options: SnapshotterOptions;
@@ -106,15 +106,20 @@ export class SnapshotRows {
     fill: (dir: string) => void | Promise<void>,
   ): Promise<void> {
     const { leases, trash } = this.options;
-    if (options.lease !== undefined) leases.add(options.lease, { kind: 'snapshot', id: name });
     const id = this.#nextId++;
     const dir = this.dir(id);
-    makeDir(dir, trash);
+    const journal = `snapshots/${id}`;
+    this.#db.transaction(() => {
+      if (options.lease !== undefined) leases.add(options.lease, { kind: 'snapshot', id: name });
+      this.#db.run('INSERT OR IGNORE INTO doomed VALUES (?)', journal);
+    });
     try {
+      makeDir(dir, trash);
       const filled = fill(dir);
       if (filled) await filled;
       this.#db.transaction(() => {
         this.parentOf(name, parent?.name);
+        this.#db.run('DELETE FROM doomed WHERE path = ?', journal);
         this.#db.run(
           'INSERT INTO snapshots (id, name, kind, parent, created_at) VALUES (?, ?, ?, ?, ?)',
           id,
@@ -127,6 +132,7 @@ export class SnapshotRows {
       });
     } catch (error) {
       trash.take(dir);
+      this.#db.run('DELETE FROM doomed WHERE path = ?', journal);
       throw error;
     }
   }
