@@ -170,11 +170,14 @@ class CniProvider implements NetworkProvider {
     const results: (CniResult | undefined)[] = [];
     try {
       await makeNamespace(path, this.#options.searchPath);
-      for (const { network, interfaceName } of this.#networks) {
+      const setups = this.#networks.map(async ({ network, interfaceName }, index) => {
+        results[index] = undefined;
         const call = this.#call(id, interfaceName, hostname);
-        results.push(undefined);
-        results[results.length - 1] = await addNetwork(this.#plugins, network, call, signal);
-      }
+        results[index] = await addNetwork(this.#plugins, network, call, signal);
+      });
+      // All have ended before anything is taken down again.
+      for (const outcome of await Promise.allSettled(setups))
+        if (outcome.status === 'rejected') throw outcome.reason;
       writeFileSync(`${path}.json`, JSON.stringify({ hostname, results }));
     } catch (error) {
       await this.#remove(id, { hostname, results });
@@ -197,13 +200,20 @@ class CniProvider implements NetworkProvider {
   /** Every network is taken down although one fails; the namespace goes in any case. */
   async #remove(id: string, { hostname, results }: Kept): Promise<void> {
     const path = join(this.#dir, id);
-    for (const [index, { network, interfaceName }] of [...this.#networks.entries()].reverse()) {
-      try {
-        await deleteNetwork(this.#plugins, network, this.#call(id, interfaceName, hostname), results[index]);
-      } catch (error) {
-        this.#options.log.warn('failed to release a network', { network: network.name, id, error });
-      }
-    }
+    await Promise.all(
+      this.#networks.map(async ({ network, interfaceName }, index) => {
+        try {
+          await deleteNetwork(
+            this.#plugins,
+            network,
+            this.#call(id, interfaceName, hostname),
+            results[index],
+          );
+        } catch (error) {
+          this.#options.log.warn('failed to release a network', { network: network.name, id, error });
+        }
+      }),
+    );
     detachAll(path);
     for (const file of [path, `${path}.json`]) rmSync(file, { force: true });
   }
