@@ -39,14 +39,22 @@ export class HttpResponse {
   /** After redirects. */
   readonly url: URL;
   readonly #message: IncomingMessage;
+  readonly #outgoing: ClientRequest;
   readonly #signal: AbortSignal;
 
-  constructor(message: IncomingMessage, method: string, url: URL, signal: AbortSignal) {
+  constructor(
+    message: IncomingMessage,
+    outgoing: ClientRequest,
+    method: string,
+    url: URL,
+    signal: AbortSignal,
+  ) {
     this.status = message.statusCode ?? 0;
     this.statusText = message.statusMessage ?? '';
     this.method = method;
     this.url = url;
     this.#message = message;
+    this.#outgoing = outgoing;
     this.#signal = signal;
   }
 
@@ -74,6 +82,8 @@ export class HttpResponse {
       throw error;
     } finally {
       this.#message.destroy();
+      // Answered before it was all sent: the rest is not wanted.
+      if (!this.#outgoing.writableFinished) this.#outgoing.destroy();
     }
   }
 
@@ -89,11 +99,18 @@ export class HttpResponse {
     return Buffer.concat(chunks);
   }
 
-  /** Reads a short rest, so that the connection stays usable, and drops a long one. */
+  /** Reads a short rest, so that the connection stays usable, and drops a long one or an unfinished upload. */
   async discard(): Promise<void> {
-    this.#message.on('error', () => {}); // nobody wants this body any more
-    if (this.contentLength > MAX_DRAIN_BYTES) this.#message.destroy();
-    else this.#message.resume();
+    const message = this.#message;
+    message.on('error', () => {}); // nobody wants this body any more
+    const isLong = this.method !== 'HEAD' && this.contentLength > MAX_DRAIN_BYTES;
+    if (!this.#outgoing.writableFinished) this.#outgoing.destroy();
+    else if (isLong) message.destroy();
+    else if (!message.readableEnded && !message.destroyed) {
+      const closed = new Promise<void>((resolve) => message.once('close', resolve));
+      message.resume();
+      await closed;
+    }
   }
 }
 
@@ -171,7 +188,7 @@ export class HttpClient {
       const outgoing = start();
       try {
         const message = await exchange(outgoing, request.body);
-        return new HttpResponse(message, request.method, url, request.signal);
+        return new HttpResponse(message, outgoing, request.method, url, request.signal);
       } catch (error) {
         request.signal.throwIfAborted();
         const stale = outgoing.reusedSocket && ['ECONNRESET', 'EPIPE'].includes(errno(error) ?? '');

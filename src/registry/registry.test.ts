@@ -412,3 +412,59 @@ test('a push that is denied', async () => {
     /push access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed$/,
   );
 });
+
+test('pushes that read from a registry do not wait for one another', { skip }, async () => {
+  const from = parseReference(`${real.host}/lazy/from:v1`);
+  const to = parseReference(`${real.host}/lazy/to:v1`);
+  const registry = client();
+  const blobs = Array.from({ length: 6 }, () => randomBytes(200_000));
+  for (const data of blobs) await registry.push(from, blob(data, LAYER), () => bytes(data), context());
+  const pushes = blobs.map((data) => {
+    const layer = blob(data, LAYER);
+    return registry.push(to, layer, () => registry.fetch(from, layer, 0, context()), context());
+  });
+  assert.deepEqual(await Promise.all(pushes), Array(6).fill('uploaded'));
+});
+
+test('HEAD of a large blob keeps its connection', { skip }, async () => {
+  const data = randomBytes(2_000_000);
+  const ref = parseReference(`${real.host}/keep/alive:v1`);
+  const registry = client();
+  await registry.push(ref, blob(data, LAYER), () => bytes(data), context());
+  let connections = 0;
+  await using server = await startFaulty(
+    real.host,
+    () => undefined,
+    () => connections++,
+  );
+  const through = parseReference(`${server.host}/keep/alive:v1`);
+  for (let i = 0; i < 3; i++)
+    assert.equal(await registry.push(through, blob(data, LAYER), () => bytes(data), context()), 'exists');
+  assert.equal(connections, 1);
+});
+
+test('an upload that is refused before its end is stopped', async () => {
+  await using server = await startFaulty(undefined, (request) => {
+    if (request.method === 'POST') return { status: 202, headers: { location: '/upload' } };
+    return request.method === 'PUT' ? { earlyStatus: 403 } : { status: 404 };
+  });
+  let open = 0;
+  async function* endless(): AsyncGenerator<Uint8Array> {
+    open++;
+    try {
+      for (;;) {
+        yield Buffer.alloc(65536);
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    } finally {
+      open--;
+    }
+  }
+  const layer = { mediaType: LAYER, digest: digestOf('x'), size: 1e12 };
+  await assert.rejects(
+    client().push(parseReference(`${server.host}/x:v1`), layer, endless, context()),
+    /403 Forbidden/,
+  );
+  for (let i = 0; open > 0 && i < 100; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.equal(open, 0);
+});

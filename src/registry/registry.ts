@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { Semaphore } from '../base/semaphore.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { type ImageReference, parseReference, referenceHost } from '../oci/reference.ts';
@@ -28,6 +29,7 @@ export class Registry {
   readonly #auth = new AuthCache();
   readonly #limits = new Map<string, DomainLimit>();
   readonly #maxConnections: number;
+  readonly #placed = new AsyncLocalStorage<true>();
 
   constructor(options: RegistryOptions) {
     this.#registries = options.registries;
@@ -56,7 +58,7 @@ export class Registry {
     offset: number,
     context: RegistryContext,
   ): AsyncGenerator<Uint8Array, void> {
-    using _place = await this.#limit(reference).acquire(descriptor.mediaType, context.signal);
+    using _place = await this.#place(reference, descriptor, context);
     yield* fetchContent(this.#session(reference, false, context), this.#hosts(reference), descriptor, offset);
   }
 
@@ -81,9 +83,10 @@ export class Registry {
     context: RegistryContext,
     options: PushOptions = {},
   ): Promise<PushResult> {
-    using _place = await this.#limit(reference).acquire(descriptor.mediaType, context.signal);
+    using _place = await this.#place(reference, descriptor, context);
     const host = this.#hosts(reference, options.insecure).find((candidate) => candidate.canPush)!;
-    return pushDescriptor(this.#session(reference, true, context), host, descriptor, source);
+    const session = this.#session(reference, true, context);
+    return await this.#placed.run(true, () => pushDescriptor(session, host, descriptor, source));
   }
 
   /** Closes idle connections. */
@@ -98,6 +101,12 @@ export class Registry {
   #hosts(reference: ImageReference, insecure = false): readonly RegistryHost[] {
     const domain = referenceHost(reference);
     return hostsOf(domain, insecure ? { [domain]: { http: true, insecure: true } } : this.#registries);
+  }
+
+  /** A push whose bytes come from a registry has its place already: a second one could wait for ever. */
+  #place(reference: ImageReference, descriptor: Descriptor, context: RegistryContext): Promise<Disposable> {
+    if (this.#placed.getStore()) return Promise.resolve(new DisposableStack());
+    return this.#limit(reference).acquire(descriptor.mediaType, context.signal);
   }
 
   #limit(reference: ImageReference): DomainLimit {

@@ -74,6 +74,8 @@ export type Fault =
   | { readonly hangUp: true }
   /** Never answers. */
   | { readonly silent: true }
+  /** Answered at once; the request's body is not read. */
+  | { readonly earlyStatus: number }
   /** The request is passed on without its Range header. */
   | { readonly noRange: true };
 
@@ -92,6 +94,7 @@ export interface FaultyServer extends TestServer {
 export async function startFaulty(
   target: string | undefined,
   fault: (request: SeenRequest, count: number) => Fault | undefined,
+  onConnection: () => void = () => {},
 ): Promise<FaultyServer> {
   const seen: SeenRequest[] = [];
   const server = createServer((incoming, outgoing) => {
@@ -99,11 +102,13 @@ export async function startFaulty(
     seen.push(entry);
     const action = fault(entry, seen.length);
     if (action && 'status' in action) answer(incoming, outgoing, action);
+    else if (action && 'earlyStatus' in action) outgoing.writeHead(action.earlyStatus).end();
     else if (action && 'hangUp' in action) incoming.socket.destroy();
     else if (action && 'silent' in action) incoming.resume();
     else if (target === undefined) answer(incoming, outgoing, { status: 404 });
     else pass(incoming, outgoing, target, action);
   });
+  server.on('connection', onConnection);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return {
