@@ -66,6 +66,20 @@ test('an error names its vertex, once, through all that needed it', async () => 
   assert.equal(states.find(({ name }) => name === 'bad')?.error, 'boom');
 });
 
+test('a content key that cannot be made fails the step that asked for it', async () => {
+  const { solver } = world();
+  const job = solver.createJob('j', none);
+  const hash = () => Promise.reject(new BuildError('/x: not found', { code: Code.notFound }));
+  const top = step({ name: 'copy', content: [true], inputs: [step()], hash });
+  const message = 'failed to compute cache key: /x: not found';
+  await assert.rejects(job.solve(edge(top)), { message, code: Code.notFound });
+  await job.close();
+  const [shown] = (await statesOf(job.status(forever))).filter(({ name }) => name === 'copy');
+  assert.equal(shown?.error, message);
+  assert.ok(shown?.started !== undefined && shown.completed !== undefined);
+  assert.equal(top.counts.exec, 0);
+});
+
 test('solves run inside solves, and sessions grow as jobs join', async () => {
   const { solver } = world();
   const seen: string[][] = [];

@@ -191,13 +191,7 @@ export class SharedVertex<Spec, R extends Result> {
     if (!preprocess || !edge) return;
     const { value } = await edge.result();
     if (value === null) return;
-    await this.guard(async (context) => {
-      try {
-        await preprocess(value, context);
-      } catch (error) {
-        throw context.signal.aborted ? error : BuildError.wrap(error, 'failed to compute cache key');
-      }
-    }, edge.shared.reporter);
+    await this.#compute((context) => preprocess(value, context), edge.shared.reporter);
   }
 
   async #findContent(input: number): Promise<Digest | undefined> {
@@ -208,13 +202,25 @@ export class SharedVertex<Spec, R extends Result> {
     const { value } = await edge.result();
     if (value === null) return digestOf('');
     await this.#prepared[input]?.get();
+    return this.#compute((context) => contentKey(value, context));
+  }
+
+  /** Looks at an input's result. A failure is shown at this vertex, which has not started yet. */
+  #compute<T>(
+    work: (context: OpContext) => Promise<T>,
+    progress: VertexProgress = this.reporter,
+  ): Promise<T> {
     return this.guard(async (context) => {
       try {
-        return await contentKey(value, context);
+        return await work(context);
       } catch (error) {
-        throw context.signal.aborted ? error : BuildError.wrap(error, 'failed to compute cache key');
+        if (context.signal.aborted) throw error;
+        const failure = BuildError.wrap(error, 'failed to compute cache key');
+        this.started(false);
+        this.reporter.complete(failure.message);
+        throw failure;
       }
-    });
+    }, progress);
   }
 
   async #callExec(): Promise<readonly (R | null)[]> {

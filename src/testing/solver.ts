@@ -41,6 +41,8 @@ export interface Step {
   readonly selectors?: readonly string[];
   readonly ignoreCache?: boolean;
   readonly beforeMap?: (context: OpContext) => Promise<void>;
+  /** Digest of an input's value; made of the value when absent. */
+  readonly hash?: (value: string) => Promise<Digest>;
   readonly beforeExec?: (context: OpContext) => Promise<void>;
   readonly combine?: (inputs: readonly string[]) => string;
   /** Instead of the digest made of the seed. */
@@ -68,7 +70,9 @@ class StepOp implements Op<Value> {
     await this.#step.beforeMap?.(context);
     const deps = this.#step.inputs.map((_, i) => ({
       selector: this.#step.selectors?.[i] ?? '',
-      ...(this.#step.content?.[i] ? { contentKey: async (v: Value) => digestOf(`content ${v.value}`) } : {}),
+      ...(this.#step.content?.[i]
+        ? { contentKey: async (v: Value) => this.#step.hash?.(v.value) ?? digestOf(`content ${v.value}`) }
+        : {}),
     }));
     const digest = (this.#step.mapDigest as Digest | undefined) ?? digestOf(`map ${seed}`);
     return { map: { digest, deps }, done: index === more.length };
