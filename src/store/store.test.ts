@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { digestHex, digestOf } from '../base/digest.ts';
 import { Code, hasCode } from '../base/errors.ts';
-import { createLogger } from '../base/log.ts';
+import { createLogger, silentLogger } from '../base/log.ts';
 import { mountAll } from '../sys/mount.ts';
 import { mountsUnder } from '../sys/mountinfo.ts';
 import { contentContract } from '../testing/contracts/content.ts';
@@ -12,6 +12,7 @@ import { leaseContract } from '../testing/contracts/lease.ts';
 import { snapshotContract, withMounted } from '../testing/contracts/snapshot.ts';
 import { openTestStore, temporaryRoot, temporaryStore } from '../testing/store.ts';
 import { Database } from './database.ts';
+import { openStore } from './store.ts';
 
 contentContract('local content', () => temporaryStore());
 leaseContract('database leases', () => temporaryStore());
@@ -242,4 +243,25 @@ test('a blob whose lease is gone is not published', async () => {
   );
   assert.deepEqual(readdirSync(join(store.layout.content, 'sha256')), []);
   assert.equal((await content.writeBlob(bytes('late'), { lease: fixture.lease })).alreadyExists, false);
+});
+
+test('a start after an orderly stop has nothing to delete', async () => {
+  await using root = temporaryRoot();
+  {
+    await using store = openTestStore(root.path);
+    mkdirSync(join(store.layout.tmp, 'mounts', 'm1'), { recursive: true });
+  }
+  const jobs: string[] = [];
+  const run = async (name: string): Promise<never> => {
+    jobs.push(name);
+    throw new Error('no worker is needed');
+  };
+  await using store = openStore({ root: root.path, snapshotter: 'auto', jobs: { run }, log: silentLogger });
+  assert.deepEqual(readdirSync(store.layout.tmp), []);
+  const { digest } = await store.content.writeBlob(bytes('x'));
+  assert.equal(await store.gc(), 1);
+  await store.trashEmptied();
+  assert.equal(store.content.has(digest), false);
+  assert.deepEqual(readdirSync(store.layout.trash), []);
+  assert.deepEqual(jobs, []);
 });

@@ -1,6 +1,6 @@
-import { existsSync, mkdirSync, renameSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { BuildError, Code } from '../base/errors.ts';
+import { BuildError, Code, errno } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { JobRunner } from '../pool/types.ts';
 import { detachUnder } from '../sys/mount.ts';
@@ -60,7 +60,7 @@ export function openStore(options: OpenStoreOptions): Store {
     log,
     remove: (paths) => jobs.run('removeTrees', { paths }),
   });
-  trash.take(layout.tmp);
+  if (!isEmpty(layout.tmp)) trash.take(layout.tmp);
   const db = openDatabase(layout, trash, log);
   db.checkpoint = () => jobs.run('checkpoint', { path: layout.database });
   try {
@@ -153,6 +153,19 @@ function migrated(path: string): Database {
   } catch (error) {
     db[Symbol.dispose]();
     throw error;
+  }
+}
+
+/** After an orderly stop there are at most empty mount points: no reason to start a worker for them. */
+function isEmpty(dir: string): boolean {
+  try {
+    for (const entry of readdirSync(dir, { withFileTypes: true })) {
+      if (!entry.isDirectory() || !isEmpty(join(dir, entry.name))) return false;
+      rmdirSync(join(dir, entry.name));
+    }
+    return true;
+  } catch (error) {
+    return errno(error) === 'ENOENT';
   }
 }
 

@@ -1,4 +1,5 @@
 import { mkdirSync, readdirSync, renameSync } from 'node:fs';
+import { unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errno } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -60,7 +61,8 @@ export class Trash {
   async #work(): Promise<void> {
     while (this.#queue.length > 0 && !this.#stopped) {
       try {
-        await this.#remove(this.#queue.splice(0, BATCH));
+        const trees = await unlinkFiles(this.#queue.splice(0, BATCH));
+        if (trees.length > 0) await this.#remove(trees);
       } catch (error) {
         // What is left stays for the next start; a busy mount inside is the usual reason.
         this.#log.warn('cannot delete all of the trash', { dir: this.#dir, error });
@@ -78,4 +80,17 @@ export class Trash {
     this.#stopped = true;
     await this.drained();
   }
+}
+
+/** Deletes what is no directory, which needs no worker; gives the rest. */
+async function unlinkFiles(paths: readonly string[]): Promise<string[]> {
+  const trees: string[] = [];
+  for (const path of paths) {
+    try {
+      await unlink(path);
+    } catch (error) {
+      if (errno(error) !== 'ENOENT') trees.push(path);
+    }
+  }
+  return trees;
 }
