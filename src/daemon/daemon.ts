@@ -77,7 +77,16 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
   stack.defer(() => registry.close());
   if (config.oci.enabled === false) throw new BuildError('no worker found, rebuild the buildkit daemon?');
   const worker = stack.use(
-    await openWorker({ config, store, registry, sessions, jobs, log, searchPath: parts.searchPath }),
+    await openWorker({
+      config,
+      store,
+      registry,
+      sessions,
+      jobs,
+      log,
+      proxy: parts.proxy,
+      searchPath: parts.searchPath,
+    }),
   );
   const stopping = new AbortController();
   const server = createServer(config, log, store, worker, sessions, stopping.signal);

@@ -3,6 +3,7 @@ import { parseDigest } from '../base/digest.ts';
 import type { Bridge, SourceMeta } from '../frontend/bridge.ts';
 import type { FrontendResult, LazyRef } from '../frontend/result.ts';
 import { readDirIn, readFileIn, statFileIn, withTree } from '../frontend/tree.ts';
+import { ENABLED_CAPS, ENABLED_GATEWAY_CAPS } from '../llb/caps.ts';
 import type { SourceOp } from '../llb/ops.ts';
 import type * as pb from '../pb/gateway.ts';
 import { LLBBridgeDefinition } from '../pb/gateway.ts';
@@ -11,7 +12,7 @@ import { errorOf } from '../rpc/status.ts';
 import { type RegisteredService, service } from '../rpc/server.ts';
 import type { ServerCall } from '../rpc/types.ts';
 import type { BuildRegistry } from './build-registry.ts';
-import { frontendCaps, llbCaps, toApiCaps } from './caps.ts';
+import { toApiCaps } from './caps.ts';
 import { platformFromWire } from './platform-wire.ts';
 import { timestampOfDate } from './time-wire.ts';
 
@@ -63,8 +64,8 @@ export function gatewayService(
   };
   return service(LLBBridgeDefinition, {
     ping: async () => ({
-      FrontendAPICaps: toApiCaps(frontendCaps),
-      LLBCaps: toApiCaps(llbCaps),
+      FrontendAPICaps: toApiCaps(ENABLED_GATEWAY_CAPS),
+      LLBCaps: toApiCaps(ENABLED_CAPS),
       Workers: [...workers()],
     }),
     inputs: async (_request, call) => ({ Definitions: { ...(await buildOf(call)).bridge.inputs } }),

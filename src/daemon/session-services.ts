@@ -1,9 +1,11 @@
 import { BuildError, Code, hasCode } from '../base/errors.ts';
+import { PatternMatcher } from '../match/patterns.ts';
 import type { GetSecret } from '../ops/secret-mount.ts';
 import type { ForwardSsh } from '../ops/ssh-mount.ts';
 import { receiveLocal } from '../session/caller/filesync.ts';
 import { getSecret } from '../session/caller/secrets.ts';
 import { checkSshAgent, openSshSocket } from '../session/caller/ssh.ts';
+import { pullUpload } from '../session/caller/upload.ts';
 import type { Session, SessionManager } from '../session/manager.ts';
 import type { OpContext } from '../solver/types.ts';
 import type { LocalCaller } from '../source/local.ts';
@@ -26,12 +28,21 @@ export function sessionServices(sessions: SessionManager, tmpDir: string) {
           return openSshSocket(session, { ...options, tmpDir }, signal);
         }),
     }),
+    upload: (url: URL, ids: () => readonly string[], signal: AbortSignal): AsyncIterable<Uint8Array> =>
+      upload(url, ids(), signal),
     withLocalSession: <T>(
       id: string,
       context: OpContext,
       work: (caller: LocalCaller) => Promise<T>,
     ): Promise<T> => withLocal(id, context, work),
   };
+
+  /** An upload is there once: the first session that offers any is asked. */
+  async function* upload(url: URL, ids: readonly string[], signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const session = ids.map((id) => sessions.find(id)).find((found) => found !== undefined);
+    if (!session) throw new BuildError('no active sessions', { code: Code.notFound });
+    yield* pullUpload(session, url, AbortSignal.any([signal, session.signal]));
+  }
 
   async function firstThatHas<T>(ids: readonly string[], work: (session: Session) => Promise<T>): Promise<T> {
     let last: unknown;
@@ -67,11 +78,15 @@ export function sessionServices(sessions: SessionManager, tmpDir: string) {
 function localCaller(session: Session): LocalCaller {
   return {
     sharedKey: session.sharedKey,
-    receive: ({ name, includePatterns, excludePatterns, followPaths, differ, dest, signal, onProgress }) =>
-      receiveLocal(session, { name, includePatterns, excludePatterns, followPaths }, dest, {
+    receive: (request) => {
+      const { differ, dest, signal, onProgress, metadataOnly } = request;
+      const exceptions = metadataOnly && new PatternMatcher(metadataOnly);
+      return receiveLocal(session, request, dest, {
         differ,
         signal: AbortSignal.any([signal, session.signal]),
         onProgress,
-      }),
+        ...(exceptions ? { only: ({ path }) => exceptions.matchesOrParentMatches(path) } : {}),
+      });
+    },
   };
 }

@@ -6,6 +6,8 @@ import type { VertexSpec } from '../llb/parse.ts';
 import { formatPlatform } from '../oci/platform.ts';
 import { formatReference } from '../oci/reference.ts';
 import type { Job } from '../solver/job.ts';
+import { HttpSource } from '../source/http.ts';
+import { httpSourceSpec } from '../source/http-spec.ts';
 import { imageSourceSpec } from '../source/image-spec.ts';
 import { oneOff } from '../source/progress.ts';
 import type { Worker } from './worker.ts';
@@ -20,6 +22,7 @@ export async function resolveSourceMeta(
   signal: AbortSignal,
 ): Promise<SourceMeta> {
   const { identifier, attrs } = request.source;
+  if (/^https?:/.test(identifier)) return resolveHttp(request, job, worker, signal);
   if (!identifier.startsWith(IMAGE)) {
     throw new BuildError(`resolving metadata of ${identifier} is not supported yet`, {
       code: Code.unimplemented,
@@ -43,5 +46,23 @@ export async function resolveSourceMeta(
   return {
     source: request.source,
     image: { digest: image.root.digest, config: request.noConfig ? new Uint8Array() : image.configBytes },
+  };
+}
+
+async function resolveHttp(
+  request: SourceMetaRequest,
+  job: Job<VertexSpec, ImmutableRef>,
+  worker: Worker,
+  signal: AbortSignal,
+): Promise<SourceMeta> {
+  const { identifier, attrs } = request.source;
+  const source = new HttpSource(httpSourceSpec(identifier, attrs), worker.http);
+  const title = request.logName || `resolve metadata for ${identifier}`;
+  const { digest, filename, lastModified } = await job.step(digestOf(`${title}\0${identifier}`), title, () =>
+    source.metadata({ signal, sessions: () => job.sessions }),
+  );
+  return {
+    source: request.source,
+    http: { checksum: digest, filename, ...(lastModified ? { lastModified } : {}) },
   };
 }

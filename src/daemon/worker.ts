@@ -4,18 +4,24 @@ import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { BuildError, Code, invalidArgument } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { VERSION } from '../base/version.ts';
 import { LocalRefManager } from '../cache/manager.ts';
 import type { RefManager } from '../cache/ref.ts';
 import { createRuntimeExecutor, type RuntimeExecutor } from '../executor/executor.ts';
+import { openNetworks, type OpenedNetworks } from '../executor/network-mode.ts';
 import type { MountLocally } from '../frontend/tree.ts';
-import { imageConfigKey, imageManifestKey } from '../ops/source-key.ts';
+import { httpKey, imageConfigKey, imageManifestKey } from '../ops/source-key.ts';
 import { hostPlatform, normalizePlatform, parsePlatform, type Platform } from '../oci/platform.ts';
 import type { JobRunner } from '../pool/types.ts';
+import type { ProxyConfig } from '../registry/config.ts';
+import { HttpClient } from '../registry/http.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { SessionManager } from '../session/manager.ts';
 import { ImageMemo, ImageResolver } from '../source/image-resolver.ts';
 import { imageSourceSpec } from '../source/image-spec.ts';
 import { ImageSource, type ImageSourceServices } from '../source/image.ts';
+import { HttpSource, type HttpSourceServices } from '../source/http.ts';
+import { httpSourceSpec } from '../source/http-spec.ts';
 import { LocalSource, type LocalSourceServices, parseLocalSource } from '../source/local.ts';
 import type { SourceInstance } from '../source/source.ts';
 import { LocalMounter } from '../store/local-mounter.ts';
@@ -23,7 +29,6 @@ import type { Store } from '../store/store.ts';
 import type { DaemonConfig } from './config.ts';
 import type { DaemonJobs } from './jobs.ts';
 import { layerJobs } from './layer-jobs.ts';
-import { networkLabel, networkProviders } from './networks.ts';
 import { OpResolver } from './op-resolver.ts';
 import { SessionCredentials } from './session-credentials.ts';
 import { sessionServices } from './session-services.ts';
@@ -43,6 +48,7 @@ export interface Worker extends AsyncDisposable {
   readonly images: ImageResolver;
   readonly ops: OpResolver;
   readonly mountLocally: MountLocally;
+  readonly http: HttpSourceServices;
   /** What the builds of these sessions have resolved (FEATURES E29). */
   imageMemo(sessions: readonly string[]): ImageMemo | undefined;
   /** Starts remembering for a build, until disposed. */
@@ -56,6 +62,7 @@ export interface WorkerParts {
   readonly sessions: SessionManager;
   readonly jobs: JobRunner<DaemonJobs>;
   readonly log: Logger;
+  readonly proxy: ProxyConfig;
   /** Colon-separated, where runtimes are found. */
   readonly searchPath: string;
 }
@@ -63,7 +70,10 @@ export interface WorkerParts {
 /** Opens the worker and clears up what a dead daemon left running. */
 export async function openWorker(parts: WorkerParts): Promise<Worker> {
   const { config, store, registry, sessions, jobs, log } = parts;
-  const executor = await openExecutor(parts);
+  await using stack = new AsyncDisposableStack();
+  const networks = await openWorkerNetworks(parts);
+  stack.defer(() => networks.close());
+  const executor = await openExecutor(parts, networks);
   const tmpDir = join(store.layout.dir, 'run');
   mkdirSync(tmpDir, { recursive: true, mode: 0o711 });
   const mountDir = join(tmpDir, 'mounts');
@@ -82,6 +92,16 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
   const images = new ImageResolver({ registry, content: store.content, leases: store.leases });
   const memos = new ImageMemos();
   const clients = sessionServices(sessions, tmpDir);
+  const http = new HttpClient({ userAgent: `buildkit/${VERSION}`, proxy: parts.proxy });
+  stack.defer(() => http.close());
+  const httpServices: HttpSourceServices = {
+    http,
+    refs,
+    mountLocally,
+    key: httpKey,
+    secret: (id, context) => clients.secrets(context.sessions)(id, context.signal),
+    upload: (url, context) => clients.upload(url, context.sessions, context.signal),
+  };
   const resolveSource = sourceResolver({
     image: {
       registry,
@@ -93,6 +113,7 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
       credentials: (ids) => credentials.of(ids),
       memo: (ids) => memos.find(ids),
     },
+    http: httpServices,
     local: { refs, mountLocally, withSession: clients.withLocalSession, forgetContent: () => {} },
   });
   const { stepLogMaxSize, stepLogMaxSpeed, debugExecOutput } = config.env;
@@ -109,9 +130,11 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     ssh: clients.ssh,
     resolveSource,
   });
+  stack.defer(() => refs.close());
+  const opened = stack.move();
   return {
     id: workerId(store.layout.dir),
-    labels: workerLabels(config, store),
+    labels: workerLabels(config, store, networks.label),
     platforms: platformsOf(config),
     refs,
     store,
@@ -120,18 +143,39 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     images,
     ops,
     mountLocally,
+    http: httpServices,
     imageMemo: (ids) => memos.find(ids),
     rememberImages: (ids) => memos.start(ids),
-    [Symbol.asyncDispose]: () => refs.close(),
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 }
 
-async function openExecutor({ config, store, log, searchPath }: WorkerParts): Promise<RuntimeExecutor> {
+function openWorkerNetworks({ config, store, log, searchPath }: WorkerParts): Promise<OpenedNetworks> {
+  const { network } = config.oci;
+  if (network.mode === 'host' && !network.chosen) log.warn('using host network as the default');
+  return openNetworks({
+    mode: network.mode,
+    preferBridge: false, // the configuration has looked at that already
+    root: store.layout.dir,
+    configPath: network.cniConfigPath,
+    binaryDir: network.cniBinaryPath,
+    bridgeName: network.bridgeName,
+    bridgeSubnet: network.bridgeSubnet,
+    searchPath,
+    log,
+    ...(config.env.cniInitLockPath ? { initLockPath: config.env.cniInitLockPath } : {}),
+  });
+}
+
+async function openExecutor(
+  { config, store, log, searchPath }: WorkerParts,
+  networks: OpenedNetworks,
+): Promise<RuntimeExecutor> {
   const { oci, dns } = config;
   const executor = createRuntimeExecutor({
     dir: join(store.layout.dir, 'executor'),
     searchPath,
-    networks: await networkProviders(oci.network, log),
+    networks: networks.providers,
     log,
     ...(oci.binary ? { binary: oci.binary } : {}),
     ...(dns ? { dns } : {}),
@@ -170,7 +214,11 @@ const imageKeys: ImageSourceServices['keys'] = {
   configKey: imageConfigKey,
 };
 
-function sourceResolver(services: { image: ImageSourceServices; local: LocalSourceServices }) {
+function sourceResolver(services: {
+  image: ImageSourceServices;
+  http: HttpSourceServices;
+  local: LocalSourceServices;
+}) {
   return (op: { identifier: string; attrs: Record<string, string> }, platform: Platform): SourceInstance => {
     const at = op.identifier.indexOf('://');
     if (at < 0) throw invalidArgument(`failed to parse source identifier ${op.identifier}`);
@@ -183,6 +231,7 @@ function sourceResolver(services: { image: ImageSourceServices; local: LocalSour
         return new LocalSource(parseLocalSource(rest, op.attrs), services.local);
       case 'http':
       case 'https':
+        return new HttpSource(httpSourceSpec(op.identifier, op.attrs), services.http);
       case 'git':
       case 'oci-layout':
       case 'docker-image+blob':
@@ -229,12 +278,12 @@ function workerId(dir: string): string {
   return id;
 }
 
-function workerLabels(config: DaemonConfig, store: Store): Readonly<Record<string, string>> {
+function workerLabels(config: DaemonConfig, store: Store, network: string): Readonly<Record<string, string>> {
   return {
     [`${LABEL}executor`]: 'oci',
     [`${LABEL}snapshotter`]: store.snapshots.name,
     [`${LABEL}hostname`]: hostname(),
-    [`${LABEL}network`]: networkLabel(config.oci.network),
+    [`${LABEL}network`]: network,
     [`${LABEL}oci.process-mode`]: 'sandbox',
     [`${LABEL}selinux.enabled`]: 'false',
     ...config.oci.labels,

@@ -17,6 +17,8 @@ export interface LocalSourceSpec {
   readonly followPaths: readonly string[] | null;
   readonly sharedKeyHint: string;
   readonly differ: 'none' | 'metadata';
+  /** Only metadata travels, but for files that these patterns match (FEATURES C13). */
+  readonly metadataOnly?: readonly string[];
 }
 
 /** A client's folder, reached through one of its sessions. */
@@ -32,6 +34,7 @@ export interface LocalTransfer {
   readonly excludePatterns: readonly string[];
   readonly followPaths: readonly string[];
   readonly differ: 'none' | 'metadata';
+  readonly metadataOnly?: readonly string[];
   readonly dest: string;
   readonly signal: AbortSignal;
   readonly onProgress: (bytes: number) => void;
@@ -52,9 +55,6 @@ export interface LocalSourceServices {
 
 /** Attributes of `local://NAME` (FEATURES D31). */
 export function parseLocalSource(name: string, attrs: Readonly<Record<string, string>>): LocalSourceSpec {
-  if (attrs['local.metadatatransfer'] === 'true') {
-    throw new BuildError('local.metadatatransfer is not supported yet', { code: 12 });
-  }
   const differ = attrs['local.differ'] ?? '';
   if (differ !== '' && differ !== 'none' && differ !== 'metadata') {
     throw invalidArgument(`invalid local.differ: ${JSON.stringify(differ)}`);
@@ -67,6 +67,9 @@ export function parseLocalSource(name: string, attrs: Readonly<Record<string, st
     followPaths: patterns(attrs, 'local.followpaths'),
     sharedKeyHint: attrs['local.sharedkeyhint'] ?? '',
     differ: differ === 'none' ? 'none' : 'metadata',
+    ...(attrs['local.metadatatransfer'] === 'true'
+      ? { metadataOnly: patterns(attrs, 'local.metadatatransferexclude') ?? [] }
+      : {}),
   };
 }
 
@@ -106,6 +109,8 @@ export class LocalSource implements SourceInstance {
         IncludePatterns: spec.includePatterns,
         ExcludePatterns: spec.excludePatterns,
         FollowPaths: spec.followPaths,
+        ...(spec.metadataOnly ? { MetadataTransfer: true } : {}),
+        ...(spec.metadataOnly?.length ? { MetadataExceptions: spec.metadataOnly } : {}),
       }),
     );
     return { key: `session:${spec.name}:${digest}`, pin: digest, done: true };
@@ -118,7 +123,7 @@ export class LocalSource implements SourceInstance {
   }
 
   async #transfer(caller: LocalCaller, context: OpContext): Promise<ImmutableRef> {
-    const key = `${this.#spec.name}:${this.#spec.sharedKeyHint}:${caller.sharedKey}`;
+    const key = `${this.#spec.name}:${this.#spec.sharedKeyHint}:${caller.sharedKey}${this.#spec.metadataOnly ? ':metadata' : ''}`;
     const mutable = await this.#tree(key, context);
     try {
       await this.#receive(caller, mutable, context);
@@ -163,6 +168,7 @@ export class LocalSource implements SourceInstance {
         excludePatterns: this.#spec.excludePatterns ?? [],
         followPaths: this.#spec.followPaths ?? [],
         differ: this.#spec.differ,
+        ...(this.#spec.metadataOnly ? { metadataOnly: this.#spec.metadataOnly } : {}),
         dest: tree.path,
         signal: context.signal,
         onProgress: (total) => {
