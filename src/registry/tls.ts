@@ -4,12 +4,26 @@ import { createSecureContext, getCACertificates, type SecureContext } from 'node
 import { BuildError, errno } from '../base/errors.ts';
 import type { KeyPairPaths, RegistryConfig } from './config.ts';
 
-let trusted: string[] | undefined;
+/** Where systems keep what they trust; the first that is there counts. */
+const SYSTEM_BUNDLES = [
+  '/etc/ssl/certs/ca-certificates.crt',
+  '/etc/pki/tls/certs/ca-bundle.crt',
+  '/etc/ssl/ca-bundle.pem',
+  '/etc/pki/tls/cacert.pem',
+  '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem',
+  '/etc/ssl/cert.pem',
+];
 
-/** Certificates of the system and of the runtime, read once. */
-function systemCertificates(): string[] {
-  trusted ??= [...new Set([...getCACertificates('system'), ...getCACertificates('default')])];
-  return trusted;
+/** The system's certificates, else the runtime's. */
+async function systemCertificates(): Promise<readonly string[]> {
+  for (const path of SYSTEM_BUNDLES) {
+    try {
+      return [await readFile(path, 'utf8')];
+    } catch {
+      // Another kind of system: the next place may be its own.
+    }
+  }
+  return getCACertificates('default');
 }
 
 /** What a host's connections trust and show (FEATURES F22). Reads the files of its configuration. */
@@ -24,7 +38,7 @@ export async function loadSecureContext(config: RegistryConfig | undefined): Pro
   );
   try {
     return createSecureContext({
-      ca: [...systemCertificates(), ...ca],
+      ca: [...(await systemCertificates()), ...ca],
       minVersion: 'TLSv1.2',
       ...(pairs.length ? { cert: pairs.map((p) => p.cert), key: pairs.map((p) => p.key) } : {}),
     });
