@@ -4,12 +4,12 @@ import { image as imageState } from '../../llb/source.ts';
 import { scratch, setPlatform } from '../../llb/state.ts';
 import type { Platform } from '../../oci/platform.ts';
 import { parseDockerfile } from '../parser.ts';
-import { atLocation, onlyAt } from '../errors.ts';
+import { atLocation, onlyAt, reworded } from '../errors.ts';
 import { type ExpandOptions, noVariables } from '../expand.ts';
 import { parseInstruction } from '../instructions/parse.ts';
 import { formatPlatformFull } from '../../oci/platform.ts';
 import { formatReference, type ImageReference, parseReference, withDefaultTag } from '../../oci/reference.ts';
-import { suggestError } from '../suggest.ts';
+import { suggestion } from '../suggest.ts';
 import { addDependencies, commandOf, scratchName } from './graph.ts';
 import { cloneImage, emptyImage, type Image, parseImage } from './image.ts';
 import { commandDescription, locationOf } from './llb.ts';
@@ -175,8 +175,8 @@ export class BaseResolver {
       const long = `docker.io/library${image}`;
       return [image, long, `${image}:latest`, `${long}:latest`];
     });
-    const { message } = suggestError(inner.message, name, [...this.#stages.names(), ...images], true);
-    return new BuildError(message, { code: inner.code, cause: inner, details: inner.details });
+    const hint = suggestion(name, [...this.#stages.names(), ...images], true);
+    return reworded(inner, inner.message + hint);
   }
 
   /** Puts the ONBUILD triggers of the base in front; true when they need something new. */
