@@ -1,5 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -14,6 +23,8 @@ export interface BuildDaemon extends AsyncDisposable {
   explain(error: unknown): unknown;
 }
 
+/** By which private daemons are told from others. */
+const PRIVATE_FLAG = '--exit-with-stdin';
 const RUN_DIR = '/run/buildkit';
 /** Longest path of a unix socket, bytes. */
 const MAX_SOCKET_PATH = 107;
@@ -25,7 +36,7 @@ const START_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 20_000;
 /** Error output kept for the message, characters. */
 const MAX_STDERR = 16 << 10;
-const LOCKED = /could not lock .*another instance running\?/;
+const LOCKED = /could not lock (.+), another instance running\?/;
 
 /**
  * The daemon of `--addr` or `BUILDKIT_HOST`, else the one at the default address if it answers,
@@ -48,9 +59,11 @@ export async function openDaemon(context: CommandContext): Promise<BuildDaemon> 
       return daemon;
     } catch (error) {
       await daemon[Symbol.asyncDispose]();
-      if (!(error instanceof BuildError) || !LOCKED.test(error.message)) throw error;
+      const lock = error instanceof BuildError ? LOCKED.exec(error.message)?.[1] : undefined;
+      if (lock === undefined) throw error;
       if (await answers(path)) return runningAt(address);
-      if (!waiting) say('another buildkitd uses the same state directory, waiting for it to end');
+      refuseForeign(lock);
+      if (!waiting) say('another build uses the state directory, waiting for it to end');
       waiting = true;
       await sleep(LOCK_POLL_MS, undefined, { signal });
     }
@@ -85,6 +98,32 @@ async function answers(path: string): Promise<boolean> {
   return answered;
 }
 
+/** @throws BuildError when a daemon that is no build's own, and so may run for ever, holds the lock. */
+function refuseForeign(lock: string): void {
+  const { ino } = statSync(lock, { throwIfNoEntry: false }) ?? {};
+  if (ino === undefined) return;
+  const held = readFileSync('/proc/locks', 'utf8').matchAll(
+    /^\d+: FLOCK +\S+ +WRITE (\d+) [^:\s]+:[^:\s]+:(\d+) /gm,
+  );
+  for (const [, pid, inode] of held) {
+    if (Number(inode) !== ino) continue;
+    let command = '';
+    try {
+      command = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+    } catch {
+      continue; // it has just ended
+    }
+    if (command.split('\0').includes(PRIVATE_FLAG)) continue;
+    throw new BuildError(
+      `the state directory ${dirname(lock)} is in use by buildkitd with process id ${pid}`,
+      {
+        code: Code.unavailable,
+        hint: 'name that daemon with --addr or BUILDKIT_HOST, stop it, or choose another state directory with --root',
+      },
+    );
+  }
+}
+
 /** A child process that ends when this one does: its standard input is a pipe held here. */
 class PrivateDaemon implements BuildDaemon {
   readonly address: string;
@@ -98,7 +137,7 @@ class PrivateDaemon implements BuildDaemon {
     this.#dir = socketDir();
     this.#socket = join(this.#dir, 'private.sock');
     this.address = `unix://${this.#socket}`;
-    const flags = ['--addr', this.address, '--exit-with-stdin', ...(root === '' ? [] : ['--root', root])];
+    const flags = ['--addr', this.address, PRIVATE_FLAG, ...(root === '' ? [] : ['--root', root])];
     // In a process group of its own, so that Ctrl-C reaches it through the build only.
     this.#child = spawn(file, [...args, ...flags], { stdio: ['pipe', 'ignore', 'pipe'], detached: true });
     this.#child.stdin?.on('error', () => {}); // it has ended, which is noticed elsewhere
@@ -163,15 +202,25 @@ class PrivateDaemon implements BuildDaemon {
 function socketDir(): string {
   const parents = [RUN_DIR, tmpdir(), '/tmp'];
   for (const parent of parents) {
-    if (Buffer.byteLength(join(parent, 'private-XXXXXX', 'private.sock')) > MAX_SOCKET_PATH) continue;
+    if (Buffer.byteLength(join(parent, 'private-4194304-XXXXXX', 'private.sock')) > MAX_SOCKET_PATH) continue;
     try {
       mkdirSync(parent, { recursive: true });
-      return mkdtempSync(join(parent, 'private-'));
+      sweep(parent);
+      return mkdtempSync(join(parent, `private-${process.pid}-`));
     } catch {
       // not writable: the next place
     }
   }
   throw new BuildError(`no place for a socket: none of ${parents.join(', ')} can be written`);
+}
+
+/** Removes what builds that were killed have left. */
+function sweep(parent: string): void {
+  for (const name of readdirSync(parent)) {
+    const pid = /^private-(\d+)-\w{6}$/.exec(name)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`))
+      rmSync(join(parent, name), { recursive: true, force: true });
+  }
 }
 
 type DaemonCommand = readonly [file: string, args: readonly string[]];

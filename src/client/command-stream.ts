@@ -1,54 +1,85 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { Duplex, Readable } from 'node:stream';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { Duplex } from 'node:stream';
 import { BuildError, Code } from '../base/errors.ts';
 
 /** Error output of a helper that is kept for the error message, characters. */
 const MAX_STDERR = 4096;
-/** A helper that has not ended this long after its input has is killed. */
+/** A helper that has not ended this long after it was told to is killed. */
 const KILL_AFTER_MS = 3000;
 
 /** Starts a command and makes one stream of its standard input and output. Destroying it ends the command. */
 export function dialCommand(command: readonly string[]): Duplex {
-  const [file, ...args] = command;
-  const child = spawn(file!, args, { stdio: ['pipe', 'pipe', 'pipe'] });
-  const { stdin, stdout, stderr } = child;
-  const said = collect(stderr);
-  const failed = Promise.withResolvers<BuildError>();
-  child.once('error', (error) => failed.resolve(failure(command, error.message)));
-  child.once('close', (code, signal) => {
-    if (code !== 0) failed.resolve(failure(command, said() || `exit ${code ?? signal}`));
-  });
-  const readable = Readable.from(output(stdout, failed.promise, child), { objectMode: false });
-  // The types know web streams only; Node's own are taken as well.
-  const stream = Duplex.from({ writable: stdin, readable } as unknown as AsyncIterable<Uint8Array>);
-  failed.promise.then((error) => stream.destroy(error));
-  stream.once('close', () => stop(child));
-  stdin.on('error', () => {}); // the command's end says why
-  return stream;
+  return new CommandStream(command);
 }
 
-/** What the command writes; a command that ends badly fails the stream instead of ending it. */
-async function* output(
-  stdout: AsyncIterable<Uint8Array>,
-  failed: Promise<BuildError>,
-  child: ChildProcess,
-): AsyncGenerator<Uint8Array> {
-  yield* stdout;
-  const ended = new Promise<undefined>((resolve) => {
-    if (child.exitCode !== null) resolve(undefined);
-    else child.once('close', () => setImmediate(() => resolve(undefined)));
-  });
-  const error = await Promise.race([failed, ended]);
-  if (error) throw error;
-}
+class CommandStream extends Duplex {
+  readonly #child: ChildProcessWithoutNullStreams;
+  readonly #output: AsyncIterator<Uint8Array>;
+  /** Resolves when the command has ended, with the error if it ended badly. */
+  readonly #ended: Promise<BuildError | undefined>;
+  #said = '';
 
-function collect(stream: AsyncIterable<Uint8Array>): () => string {
-  let text = '';
-  const read = async (): Promise<void> => {
-    for await (const chunk of stream) text = (text + Buffer.from(chunk).toString()).slice(-MAX_STDERR);
-  };
-  read().catch(() => {}); // only for the message
-  return () => text.trim();
+  constructor(command: readonly string[]) {
+    super({ allowHalfOpen: true });
+    const [file, ...args] = command;
+    this.#child = spawn(file!, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    this.#ended = new Promise((resolve) => {
+      this.#child.once('error', (error) => resolve(failure(command, error.message)));
+      this.#child.once('close', (code, signal) =>
+        resolve(code === 0 ? undefined : failure(command, this.#said.trim() || `exit ${code ?? signal}`)),
+      );
+    });
+    this.#child.stdin.on('error', () => {}); // the command's end says why
+    this.#output = this.#read();
+    this.#listen().catch(() => {}); // only for the message
+  }
+
+  async #listen(): Promise<void> {
+    for await (const chunk of this.#child.stderr)
+      this.#said = (this.#said + String(chunk)).slice(-MAX_STDERR);
+  }
+
+  /** What the command writes; one that ends badly fails the stream instead of ending it. */
+  async *#read(): AsyncGenerator<Uint8Array> {
+    try {
+      yield* this.#child.stdout;
+    } catch {
+      // The command's end says why.
+    }
+    const error = await this.#ended;
+    if (error) throw error;
+  }
+
+  override _read(): void {
+    this.#output.next().then(
+      ({ done, value }) => this.push(done ? null : value),
+      (error: Error) => this.destroy(error),
+    );
+  }
+
+  override _write(chunk: Uint8Array, _encoding: string, done: (error?: Error | null) => void): void {
+    this.#child.stdin.write(chunk, (error) => {
+      if (error) this.#ended.then((reason) => done(reason ?? error));
+      else done();
+    });
+  }
+
+  override _final(done: () => void): void {
+    this.#child.stdin.end(() => done());
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    const child = this.#child;
+    child.stdin.destroy();
+    if (child.exitCode === null && child.signalCode === null && child.pid !== undefined) {
+      const timer = setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS);
+      child.once('close', () => clearTimeout(timer));
+      child.kill('SIGTERM');
+    }
+    child.stdout.destroy();
+    child.stderr.destroy();
+    done(error);
+  }
 }
 
 function failure(command: readonly string[], reason: string): BuildError {
@@ -58,13 +89,4 @@ function failure(command: readonly string[], reason: string): BuildError {
       code: Code.unavailable,
     },
   );
-}
-
-function stop(child: ChildProcess): void {
-  child.stdin?.end();
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const timer = setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS);
-  timer.unref();
-  child.once('close', () => clearTimeout(timer));
-  child.kill('SIGTERM');
 }

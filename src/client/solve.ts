@@ -15,6 +15,8 @@ import { statusFromWire } from './wire.ts';
 
 /** Progress that stays silent for this long after the build's end is over (FEATURES B26). */
 const STATUS_SILENCE_MS = 5_000;
+/** The same for a build that ended before it showed anything: mostly it never began. */
+const STATUS_ABSENCE_MS = 500;
 /** How long a failed gateway waits for the build to end with its error. */
 const GATEWAY_GRACE_MS = 5_000;
 
@@ -184,11 +186,13 @@ function followStatus(
   request: SolveRequest,
 ): { readonly done: Promise<void>; finish(): void } {
   let silence: NodeJS.Timeout | undefined;
+  let seen = false;
   const read = async (): Promise<void> => {
     try {
       const control = await client.service(ControlDefinition);
       for await (const response of control.status({ Ref: ref }, { signal: end.signal })) {
         silence?.refresh();
+        seen = true;
         request.onStatus?.(statusFromWire(response));
       }
     } catch (error) {
@@ -204,7 +208,7 @@ function followStatus(
   return {
     done,
     finish: () => {
-      if (!over) silence = setTimeout(() => end.abort(), STATUS_SILENCE_MS);
+      if (!over) silence = setTimeout(() => end.abort(), seen ? STATUS_SILENCE_MS : STATUS_ABSENCE_MS);
     },
   };
 }
