@@ -13,6 +13,7 @@ import { chainId, distributable, layerCompression, layerMediaType } from './comp
 import { type CacheCore, type LiveRecord, variantsLease } from './core.ts';
 import type { BlobForm } from './layer-jobs.ts';
 import type { Compression, EnsureBlobsOptions, RefContext } from './ref.ts';
+import { together } from './together.ts';
 import { recordDescriptor, type Unlazier } from './unlazy.ts';
 
 /** Layers that are compressed side by side: each keeps a core busy. */
@@ -42,18 +43,16 @@ export class BlobMaker {
     const form = blobForm(options.compression);
     if (options.create !== false) this.#core.finalize(top);
     const chain = top.chain();
-    const signal = context.signal;
-    const results = await Promise.allSettled(
-      chain.map(async (record) => {
+    const descriptors = await together(
+      chain.map((record) => async (signal) => {
         await this.#ensureBlob(record, form, options, signal);
-        const variant = options.compression.force ? await this.#variant(record, form, context) : undefined;
+        const variant = options.compression.force
+          ? await this.#variant(record, form, { ...context, signal })
+          : undefined;
         return variant ?? recordDescriptor(record);
       }),
+      context.signal,
     );
-    const descriptors = results.map((result) => {
-      if (result.status === 'rejected') throw result.reason;
-      return result.value;
-    });
     const { table, leases } = this.#core.parts;
     return table.db.transaction(() => {
       this.setChainIds(chain);

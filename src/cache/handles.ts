@@ -16,6 +16,7 @@ import type {
   RefMounts,
 } from './ref.ts';
 import type { SharedMounts } from './shared-mounts.ts';
+import { together } from './together.ts';
 import type { Unlazier } from './unlazy.ts';
 import type { UsageMeter } from './usage.ts';
 
@@ -134,11 +135,11 @@ export class ImmutableHandle extends Handle implements ImmutableRef {
 
   async ensureLocalBlobs(context: RefContext = {}): Promise<void> {
     const record = this.live;
-    await this.host.core.holding(record, async () => {
-      const downloads = record.chain().map((one) => this.host.unlazier.download(one, context));
-      for (const result of await Promise.allSettled(downloads))
-        if (result.status === 'rejected') throw result.reason;
-    });
+    const { core, unlazier } = this.host;
+    const downloads = record
+      .chain()
+      .map((one) => (signal: AbortSignal) => unlazier.download(one, { ...context, signal }));
+    await core.holding(record, () => together(downloads, context.signal));
   }
 
   providers(): ReadonlyMap<Digest, BlobProvider> {

@@ -6,6 +6,7 @@ import { annotationUncompressed, type Descriptor } from '../oci/descriptor.ts';
 import type { CacheCore, LiveRecord } from './core.ts';
 import { MissingProvidersError } from './core.ts';
 import type { LayerProgress, RefContext } from './ref.ts';
+import { together } from './together.ts';
 
 interface Shared {
   readonly task: SharedTask<void>;
@@ -71,7 +72,7 @@ export class Unlazier {
           await before;
           try {
             await this.#core.holding(record, () =>
-              work(signal, broadcast(made.listeners), { signal, progress: broadcast(made.waiters) }),
+              work(signal, broadcast(made.listeners), { progress: broadcast(made.waiters) }),
             );
           } finally {
             done.resolve();
@@ -123,7 +124,13 @@ export class Unlazier {
     inner: RefContext,
   ): Promise<void> {
     const { parent, row } = record;
-    await allDone([parent && this.extract(parent, inner), this.download(record, inner)]);
+    await together(
+      [
+        async (own) => parent && (await this.extract(parent, { ...inner, signal: own })),
+        (own) => this.download(record, { ...inner, signal: own }),
+      ],
+      signal,
+    );
     const blob = row.blob!;
     const { content, snapshots, leases, jobs } = this.#core.parts;
     progress.extract(blob, false);
@@ -151,12 +158,6 @@ export class Unlazier {
     }
     progress.extract(blob, true);
   }
-}
-
-/** Waits for all, then throws the first failure: nothing goes on behind the caller's back. */
-async function allDone(promises: readonly (Promise<void> | undefined)[]): Promise<void> {
-  const results = await Promise.allSettled(promises);
-  for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
 function broadcast(listeners: ReadonlySet<LayerProgress>): LayerProgress {
