@@ -136,16 +136,16 @@ function encodeDetail(detail: ErrorDetail): { typeUrl: string; value: Uint8Array
   return { typeUrl: `${URL_PREFIX}${detail.type}${URL_SUFFIX}`, value: Buffer.from(json) };
 }
 
-function decodeDetail(any: { typeUrl: string; value: Uint8Array }): ErrorDetail {
-  if (any.typeUrl.startsWith(URL_PREFIX) && any.typeUrl.endsWith(URL_SUFFIX)) {
+function decodeDetail(packed: { typeUrl: string; value: Uint8Array }): ErrorDetail {
+  if (packed.typeUrl.startsWith(URL_PREFIX) && packed.typeUrl.endsWith(URL_SUFFIX)) {
     try {
-      const value: unknown = JSON.parse(Buffer.from(any.value).toString('utf8'));
-      return { type: any.typeUrl.slice(URL_PREFIX.length, -URL_SUFFIX.length), value };
+      const value: unknown = JSON.parse(Buffer.from(packed.value).toString('utf8'));
+      return { type: packed.typeUrl.slice(URL_PREFIX.length, -URL_SUFFIX.length), value };
     } catch {
       // Not JSON after all: passed on untouched.
     }
   }
-  return { typeUrl: any.typeUrl, bytes: any.value };
+  return { typeUrl: packed.typeUrl, bytes: packed.value };
 }
 
 /** grpc-message form: every byte outside printable ASCII, and `%`, as %XX of its UTF-8. */
