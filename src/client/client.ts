@@ -140,7 +140,10 @@ export class Client implements Disposable {
     const signals = [signal, timeoutMs > 0 ? AbortSignal.timeout(timeoutMs) : undefined];
     const limit = AbortSignal.any(signals.filter((s) => s !== undefined));
     const { stream, authority } = await dial(this.address, this.#options, limit);
-    return connectGrpc(stream, { authority });
+    const channel = connectGrpc(stream, { authority });
+    // What a helper command says as it fails is more than the end of the stream it was.
+    stream.prependOnceListener('error', (error) => channel.destroy(BuildError.from(error)));
+    return channel;
   }
 }
 
