@@ -5,6 +5,7 @@ import { encodeTarHeader, padding, TAR_END } from '../archive/tar-writer.ts';
 import { TarType } from '../archive/tar-header.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { encodeManifest, parseManifest } from '../oci/manifest.ts';
+import { mediaTypeOciIndex } from '../oci/media-types.ts';
 import { familiarReference, parseReference } from '../oci/reference.ts';
 import type { ContentStore } from '../store/content.ts';
 import { readTree } from './push.ts';
@@ -38,7 +39,7 @@ export function layoutIndex(descriptor: Descriptor, names: readonly string[]): U
         },
       }))
     : [descriptor];
-  return encodeManifest({ kind: 'index', mediaType: '', manifests }, { indent: '' });
+  return encodeManifest({ kind: 'index', mediaType: mediaTypeOciIndex, manifests }, { indent: '' });
 }
 
 /** All entries of the archive of an image, by name. `docker` adds Docker's `manifest.json` (FEATURES J22). */

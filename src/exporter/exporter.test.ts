@@ -184,6 +184,7 @@ test('oci archive: sorted entries, equal for equal input, readable by skopeo and
   assert.deepEqual(names.slice(-2), ['index.json', 'oci-layout']);
   assert.equal(names.length, 2 + 4 + 2);
   const index = JSON.parse(run('tar', '-xOf', file, 'index.json'));
+  assert.equal(index.mediaType, 'application/vnd.oci.image.index.v1+json');
   assert.equal(index.manifests.length, 2);
   assert.equal(index.manifests[0].annotations['org.opencontainers.image.ref.name'], 'v1');
   assert.ok(b.statuses.some((s) => s.startsWith('exporting manifest sha256:')));
