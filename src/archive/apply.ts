@@ -39,7 +39,7 @@ export interface ApplyLayerResult {
 export async function applyLayer(input: ApplyLayerInput, context: JobContext): Promise<ApplyLayerResult> {
   using target = openRootfs(input.target);
   using parents = new Parents(input.parents ?? []);
-  const extractor = new Extractor(target, input.whiteouts, parents);
+  const extractor = new Extractor(target, { whiteouts: input.whiteouts, parents });
   const reader = new TarReader(extractor);
   const hash: Hash = createHash('sha256');
   let archiveSize = 0;
@@ -87,11 +87,22 @@ class Parents implements Disposable {
   }
 }
 
-class Extractor implements TarHandler {
+export interface ExtractorOptions {
+  /** `keep`: names of whiteouts are names like others. */
+  readonly whiteouts: 'overlay' | 'delete' | 'keep';
+  readonly parents?: Parents;
+  /** Of every entry, instead of its own. */
+  readonly owner?: { readonly uid: number; readonly gid: number };
+  /** Attributes that cannot be set are left out. */
+  readonly looseXattrs?: boolean;
+}
+
+/** Writes the entries of an archive below a root. */
+export class Extractor implements TarHandler {
   size = 0;
   readonly #root: Rootfs;
+  readonly #options: ExtractorOptions;
   readonly #overlay: boolean;
-  readonly #parents: Parents;
   /** Times of directories, set when nothing is written to them any more. */
   readonly #dirTimes = new Map<string, TarHeader>();
   /** What this layer has written, for opaque marks that come late. Only kept where whiteouts remove. */
@@ -100,13 +111,14 @@ class Extractor implements TarHandler {
   #lastParent: string | undefined;
   #file: { readonly fd: number; readonly path: string; readonly header: TarHeader } | undefined;
 
-  constructor(root: Rootfs, whiteouts: 'overlay' | 'delete', parents: Parents) {
+  constructor(root: Rootfs, options: ExtractorOptions) {
     this.#root = root;
-    this.#overlay = whiteouts === 'overlay';
-    this.#parents = parents;
+    this.#options = options;
+    this.#overlay = options.whiteouts === 'overlay';
   }
 
-  entry(header: TarHeader): void {
+  entry(raw: TarHeader): void {
+    const header = this.#options.owner ? { ...raw, ...this.#options.owner } : raw;
     this.closeFile();
     this.size += header.size;
     if (header.type === 'g') return;
@@ -116,13 +128,13 @@ class Extractor implements TarHandler {
     const dir = dirPath(path);
     this.#makeParent(dir);
     const name = basePath(path);
-    if (name.startsWith(WHITEOUT_PREFIX)) {
+    if (name.startsWith(WHITEOUT_PREFIX) && this.#options.whiteouts !== 'keep') {
       this.#whiteout(header, dir, name);
       return;
     }
     this.#clear(path, header);
     this.#create(path, header);
-    if (!this.#overlay) this.#written.add(path);
+    if (this.#options.whiteouts === 'delete') this.#written.add(path);
   }
 
   data(chunk: Buffer): void {
@@ -157,7 +169,7 @@ class Extractor implements TarHandler {
 
   #makeParent(dir: string): void {
     if (dir === '.' || dir === this.#lastParent) return;
-    this.#root.mkdirAll(dir, 0o755, (made) => this.#parents.copyTo(this.#root, made));
+    this.#root.mkdirAll(dir, 0o755, (made) => this.#options.parents?.copyTo(this.#root, made));
     this.#lastParent = dir;
   }
 
@@ -206,7 +218,13 @@ class Extractor implements TarHandler {
   }
 
   #xattrs(path: string, header: TarHeader): void {
-    for (const [name, value] of header.xattrs ?? []) setXattr(this.#root, path, name, value);
+    for (const [name, value] of header.xattrs ?? []) {
+      try {
+        setXattr(this.#root, path, name, value);
+      } catch (error) {
+        if (!this.#options.looseXattrs) throw error;
+      }
+    }
   }
 
   #whiteout(header: TarHeader, dir: string, name: string): void {

@@ -9,6 +9,8 @@ import {
   deflateRaw,
 } from 'node:zlib';
 import { BuildError, Code } from '../base/errors.ts';
+import { bunzip2 } from './bzip2.ts';
+import { unxz } from './xz.ts';
 
 /** How a layer blob is packed; `estargz` is gzip with a table of contents. */
 export type BlobCompression = 'uncompressed' | 'gzip' | 'zstd';
@@ -67,6 +69,27 @@ export async function* readBlob(path: string): AsyncGenerator<Buffer, void, void
     unpack.destroy();
   }
 }
+
+/** The same for a user's archive, which may also be packed with bzip2 or xz. */
+export async function* readArchive(path: string): AsyncGenerator<Buffer, void, void> {
+  const head = Buffer.alloc(6);
+  const fd = openSync(path, 'r');
+  let kind: 'bzip2' | 'xz' | undefined;
+  try {
+    const length = readSync(fd, head, 0, head.length, 0);
+    if (length >= 3 && head.toString('latin1', 0, 3) === 'BZh') kind = 'bzip2';
+    else if (head.equals(XZ_MAGIC)) kind = 'xz';
+  } finally {
+    closeSync(fd);
+  }
+  if (kind === undefined) yield* readBlob(path);
+  else {
+    const input = createReadStream(path, { highWaterMark: READ_BYTES }) as AsyncIterable<Buffer>;
+    yield* kind === 'bzip2' ? bunzip2(input) : unxz(input);
+  }
+}
+
+const XZ_MAGIC = Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0]);
 
 /** Compresses chunks into bytes for `write`, which are called in order. */
 export interface Compressor {

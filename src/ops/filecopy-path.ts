@@ -40,6 +40,17 @@ export function followParents(root: Rootfs, path: string): string {
   return posix.join(followPath(root, posix.dirname(clean)), posix.basename(clean));
 }
 
+/** Runs `work`; when `path` or its parent is missing, the error names the call and the path. */
+export function naming<T>(syscall: string, path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof SystemError && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
+      throw new SystemError(error.code, syscall, path);
+    throw error;
+  }
+}
+
 function parts(path: string): string[] {
   return path.split('/').filter((part) => part !== '' && part !== '.');
 }
@@ -51,7 +62,7 @@ export function resolveWildcards(root: Rootfs, pattern: string, followLinks: boo
   if (first < 0) return [posix.join('/', ...all)];
   const literal = posix.join('/', ...all.slice(0, first));
   const base = followLinks ? followPath(root, literal) : followParents(root, literal);
-  root.lstat(base);
+  naming('lstat', base, () => root.lstat(base));
   return walkPattern(root, base, all.slice(first));
 }
 

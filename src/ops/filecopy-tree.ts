@@ -5,7 +5,8 @@ import { type MatchInfo, PatternMatcher } from '../match/patterns.ts';
 import { type FileTime, copyFileData } from '../sys/file.ts';
 import type { Rootfs } from '../sys/rootfs.ts';
 import { type FileStat, inodeKey, isDirMode, isRegularMode, isSymlinkMode } from '../sys/stat.ts';
-import { followParents, followPath } from './filecopy-path.ts';
+import { S_IFMT, S_IFREG, S_IFSOCK } from '../sys/stat.ts';
+import { followParents, followPath, naming } from './filecopy-path.ts';
 import type { ModeChange } from './filecopy-mode.ts';
 import type { Owner } from './filecopy-owner.ts';
 
@@ -53,7 +54,9 @@ export class TreeCopier {
 
   /** Copies `src` to `dest`, into it when it is a directory that the source is not merged with. */
   copy(src: string, dest: string): void {
-    const parent = dest.endsWith('/') ? dest : posix.dirname(dest);
+    // Links are kept within what one source names, not among several.
+    this.#links.clear();
+    const parent = /(^|\/)\.?$/.test(dest) ? dest : posix.dirname(dest);
     const made = this.makeDirectories(followPath(this.#target, parent));
     const from = this.#options.followLinks ? followPath(this.#source, src) : followParents(this.#source, src);
     const to = this.#placeFor(from, src, followPath(this.#target, posix.normalize(dest)), made);
@@ -62,10 +65,10 @@ export class TreeCopier {
   }
 
   /** Missing directories down to `path`, with the options' owner, mode and time; what was made, parents first. */
-  makeDirectories(path: string): string[] {
+  makeDirectories(path: string, mode = this.#options.mode ?? DEFAULT_DIRECTORY_MODE): string[] {
     const made: string[] = [];
-    const mode = this.#options.mode ?? DEFAULT_DIRECTORY_MODE;
-    this.#target.mkdirAll(path, mode & MODE_BITS, (dir) => made.push(dir));
+    // Directories on the way never get set-id or sticky bits.
+    this.#target.mkdirAll(path, mode & 0o777, (dir) => made.push(dir));
     const { owner, time } = this.#options;
     for (const dir of made) {
       if (owner) this.#target.lchown(dir, owner.uid, owner.gid);
@@ -81,7 +84,7 @@ export class TreeCopier {
 
   #placeFor(from: string, src: string, dest: string, made: string[]): string {
     const { copyDirContents } = this.#options;
-    const sourceIsDir = isDirMode(this.#source.lstat(from).mode);
+    const sourceIsDir = isDirMode(naming('lstat', from, () => this.#source.lstat(from)).mode);
     const existing = this.#target.lstatOrNone(dest);
     const into = existing !== undefined && isDirMode(existing.mode);
     const place =
@@ -197,7 +200,11 @@ export class TreeCopier {
   #copyNode(from: string, to: string, stat: FileStat): void {
     if (isRegularMode(stat.mode)) this.#copyFile(from, to, stat);
     else if (isSymlinkMode(stat.mode)) this.#target.symlink(this.#source.readlink(from), to);
-    else this.#target.mknod(to, stat.mode, stat.rdevMajor, stat.rdevMinor);
+    else {
+      // A socket leaves an empty file.
+      const mode = (stat.mode & S_IFMT) === S_IFSOCK ? S_IFREG | (stat.mode & MODE_BITS) : stat.mode;
+      this.#target.mknod(to, mode, stat.rdevMajor, stat.rdevMinor);
+    }
   }
 
   #copyFile(from: string, to: string, stat: FileStat): void {

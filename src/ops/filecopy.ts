@@ -1,6 +1,6 @@
 import { closeSync, ftruncateSync, constants, writeSync } from 'node:fs';
 import { posix } from 'node:path';
-import { BuildError, errno } from '../base/errors.ts';
+import { BuildError } from '../base/errors.ts';
 import type {
   FileAction,
   FileActionCopy,
@@ -13,10 +13,11 @@ import type { JobContext, Jobs } from '../pool/types.ts';
 import { SystemError } from '../sys/errno.ts';
 import type { FileTime } from '../sys/file.ts';
 import { openRootfs, type Rootfs } from '../sys/rootfs.ts';
+import { isDirMode } from '../sys/stat.ts';
 import type { FileActionTrees } from './file.ts';
 import { type ModeChange, parseMode } from './filecopy-mode.ts';
 import { type Owner, resolveOwner } from './filecopy-owner.ts';
-import { followParents, followPath, resolveWildcards } from './filecopy-path.ts';
+import { followParents, followPath, naming, resolveWildcards } from './filecopy-path.ts';
 import { TreeCopier } from './filecopy-tree.ts';
 import { unpackArchive } from './filecopy-unpack.ts';
 
@@ -25,8 +26,8 @@ export interface FileActionInput {
   readonly trees: FileActionTrees;
 }
 
-/** Runs one file action (FEATURES D10-D13). Synchronous: belongs in a worker. */
-function runFileAction({ action, trees }: FileActionInput, context: JobContext): void {
+/** Runs one file action (FEATURES D10-D13). Holds its thread: belongs in a worker. */
+async function runFileAction({ action, trees }: FileActionInput, context: JobContext): Promise<void> {
   const op = action.action;
   if (!op) throw new BuildError('invalid file action');
   using target = openRootfs(trees.target);
@@ -46,7 +47,7 @@ function runFileAction({ action, trees }: FileActionInput, context: JobContext):
       remove(target, op.value);
       break;
     case 'copy':
-      copy(target, trees.source, op.value, ownerOf(op.value), context);
+      await copy(target, trees.source, op.value, ownerOf(op.value), context);
       break;
     default:
       op satisfies never;
@@ -79,7 +80,7 @@ function makeDirectory(root: Rootfs, action: FileActionMkDir, owner: Owner | und
     return;
   }
   if (root.lstatOrNone(path)) return;
-  if (!root.lstatOrNone(posix.dirname(path))) throw new SystemError('ENOENT', 'mkdir', action.path);
+  if (!root.lstatOrNone(posix.dirname(path))) throw new SystemError('ENOENT', 'mkdir', path);
   root.mkdir(path, mode);
   finish(root, path, owner, time);
 }
@@ -90,7 +91,7 @@ function makeFile(root: Rootfs, action: FileActionMkFile, owner: Owner | undefin
   const existing = root.lstatOrNone(path);
   const fd = existing
     ? root.open(path, constants.O_WRONLY | constants.O_NONBLOCK)
-    : root.createFile(path, mode);
+    : naming('open', path, () => root.createFile(path, mode));
   try {
     ftruncateSync(fd);
     for (let at = 0; at < action.data.length; ) at += writeSync(fd, action.data, at);
@@ -102,7 +103,7 @@ function makeFile(root: Rootfs, action: FileActionMkFile, owner: Owner | undefin
 
 function makeSymlink(root: Rootfs, action: FileActionSymlink, owner: Owner | undefined): void {
   const path = followPath(root, action.newpath);
-  root.symlink(action.oldpath, path);
+  naming(`symlink ${action.oldpath}`, path, () => root.symlink(action.oldpath, path));
   finish(root, path, owner, timeOf(action.timestamp));
 }
 
@@ -112,29 +113,27 @@ function remove(root: Rootfs, action: FileActionRm): void {
     const clean = posix.join('/', path);
     if (clean === '/') throw new BuildError('rmPath: invalid empty path');
     const at = followParents(root, clean);
-    if (!action.allowNotFound) root.lstat(at);
-    try {
-      root.removeAll(at);
-    } catch (error) {
-      if (!(action.allowNotFound && errno(error) === 'ENOTDIR')) throw error;
-    }
+    const parent = root.lstatOrNone(posix.dirname(at));
+    if (parent && !isDirMode(parent.mode)) throw new SystemError('ENOTDIR', 'unlinkat', at);
+    if (!action.allowNotFound) naming('stat', at, () => root.lstat(at));
+    root.removeAll(at);
   }
 }
 
-/** Absolute and clean; a trailing slash or `/.` keeps its meaning as a slash. */
+/** Absolute and clean; a slash at the end, or `/.`, stays. */
 function cleanPath(path: string): string {
-  const clean = posix.join('/', path);
-  if (clean === '/') return clean;
-  return /(^|\/)\.?$/.test(path) && !clean.endsWith('/') ? `${clean}/` : clean;
+  const clean = posix.join('/', path).replace(/(.)\/$/, '$1');
+  if (path.endsWith('/.')) return clean === '/' ? '/.' : `${clean}/.`;
+  return path.endsWith('/') && clean !== '/' ? `${clean}/` : clean;
 }
 
-function copy(
+async function copy(
   target: Rootfs,
   sourceDir: string | undefined,
   action: FileActionCopy,
   owner: Owner | undefined,
   context: JobContext,
-): void {
+): Promise<void> {
   const src = cleanPath(action.src);
   const dest = cleanPath(action.dest);
   if (!action.createDestPath) {
@@ -167,7 +166,7 @@ function copy(
   for (const path of sources) {
     if (
       action.attemptUnpackDockerCompatibility &&
-      unpackArchive({ source, path, target, dest, owner, time, copier, context })
+      (await unpackArchive({ source, path, target, dest, owner, copier, context }))
     ) {
       continue;
     }
