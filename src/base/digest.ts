@@ -9,7 +9,9 @@ export function isDigest(text: string): text is Digest {
   const colon = text.indexOf(':');
   if (colon < 0) return false;
   const length = LENGTHS[text.slice(0, colon)];
-  return length !== undefined && text.length === colon + 1 + length && /^[0-9a-f]+$/.test(text.slice(colon + 1));
+  return (
+    length !== undefined && text.length === colon + 1 + length && /^[0-9a-f]+$/.test(text.slice(colon + 1))
+  );
 }
 
 /** @throws {TypeError} when `text` is no digest of a known algorithm. */

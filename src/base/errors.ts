@@ -55,7 +55,8 @@ export class BuildError extends Error {
   static from(error: unknown): BuildError {
     if (error instanceof BuildError) return error;
     if (error instanceof Error) {
-      if (error.name === 'AbortError') return new BuildError('context canceled', { code: Code.canceled, cause: error });
+      if (error.name === 'AbortError')
+        return new BuildError('context canceled', { code: Code.canceled, cause: error });
       if (error.name === 'TimeoutError')
         return new BuildError('context deadline exceeded', { code: Code.deadlineExceeded, cause: error });
       return new BuildError(error.message, { cause: error });

@@ -52,7 +52,7 @@ export async function build(
   });
   const sessions = request.Session === '' ? [] : [request.Session];
   await using job = services.solver.createJob(request.Ref, { sessions });
-  using _memo = services.worker.rememberImages(job.sessions);
+  using _memo = services.worker.sources.rememberImages(job.sessions);
   const bridge = bridgeOf(job, request, services, granted);
   try {
     const result = await solveRequest(request, bridge, services, signal);

@@ -46,6 +46,6 @@ function exportTarget(
         onProgress,
       });
     },
-    credentials: worker.credentials.of(() => [sessionId]),
+    credentials: worker.sources.credentials.of(() => [sessionId]),
   };
 }

@@ -13,6 +13,8 @@ import type { LocalCaller } from '../source/local.ts';
 /** How long a build waits for the session that a local source names, milliseconds. */
 const NAMED_SESSION_WAIT_MS = 5000;
 
+export type SessionServices = ReturnType<typeof sessionServices>;
+
 /** What steps get from the clients of the builds that want them: the first that has it. */
 export function sessionServices(sessions: SessionManager, tmpDir: string) {
   return {

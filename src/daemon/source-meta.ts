@@ -33,12 +33,12 @@ export async function resolveSourceMeta(
   const name = formatReference(spec.reference);
   const title = request.logName || `resolve image config for ${IMAGE}${name}`;
   const id = digestOf(`${title}\0${name}\0${formatPlatform(spec.platform)}`);
-  const memo = worker.imageMemo(job.sessions);
+  const memo = worker.sources.imageMemo(job.sessions);
   const image = await job.step(id, title, (progress) =>
     oneOff(progress, `resolve ${name}`, () =>
-      worker.images.resolve(spec.reference, spec.platform, {
+      worker.sources.images.resolve(spec.reference, spec.platform, {
         signal,
-        credentials: worker.credentials.of(() => job.sessions),
+        credentials: worker.sources.credentials.of(() => job.sessions),
         ...(memo ? { memo } : {}),
       }),
     ),
@@ -56,7 +56,7 @@ async function resolveHttp(
   signal: AbortSignal,
 ): Promise<SourceMeta> {
   const { identifier, attrs } = request.source;
-  const source = new HttpSource(httpSourceSpec(identifier, attrs), worker.http);
+  const source = new HttpSource(httpSourceSpec(identifier, attrs), worker.sources.http);
   const title = request.logName || `resolve metadata for ${identifier}`;
   const { digest, filename, lastModified } = await job.step(digestOf(`${title}\0${identifier}`), title, () =>
     source.metadata({ signal, sessions: () => job.sessions }),

@@ -2,7 +2,6 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
-import { BuildError, Code, invalidArgument } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { VERSION } from '../base/version.ts';
 import { LocalRefManager } from '../cache/manager.ts';
@@ -10,28 +9,20 @@ import type { RefManager } from '../cache/ref.ts';
 import { createRuntimeExecutor, type RuntimeExecutor } from '../executor/executor.ts';
 import { openNetworks, type OpenedNetworks } from '../executor/network-mode.ts';
 import type { MountLocally } from '../frontend/tree.ts';
-import { httpKey, imageConfigKey, imageManifestKey } from '../ops/source-key.ts';
 import { hostPlatform, normalizePlatform, parsePlatform, type Platform } from '../oci/platform.ts';
 import type { JobRunner } from '../pool/types.ts';
 import type { ProxyConfig } from '../registry/config.ts';
 import { HttpClient } from '../registry/http.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { SessionManager } from '../session/manager.ts';
-import { ImageMemo, ImageResolver } from '../source/image-resolver.ts';
-import { imageSourceSpec } from '../source/image-spec.ts';
-import { ImageSource, type ImageSourceServices } from '../source/image.ts';
-import { HttpSource, type HttpSourceServices } from '../source/http.ts';
-import { httpSourceSpec } from '../source/http-spec.ts';
-import { LocalSource, type LocalSourceServices, parseLocalSource } from '../source/local.ts';
-import type { SourceInstance } from '../source/source.ts';
 import { LocalMounter } from '../store/local-mounter.ts';
 import type { Store } from '../store/store.ts';
 import type { DaemonConfig } from './config.ts';
 import type { DaemonJobs } from './jobs.ts';
 import { layerJobs } from './layer-jobs.ts';
 import { OpResolver } from './op-resolver.ts';
-import { SessionCredentials } from './session-credentials.ts';
 import { sessionServices } from './session-services.ts';
+import { openSources, type Sources } from './sources.ts';
 
 const LABEL = 'org.mobyproject.buildkit.worker.';
 
@@ -44,15 +35,9 @@ export interface Worker extends AsyncDisposable {
   readonly refs: RefManager;
   readonly store: Store;
   readonly registry: Registry;
-  readonly credentials: SessionCredentials;
-  readonly images: ImageResolver;
+  readonly sources: Sources;
   readonly ops: OpResolver;
   readonly mountLocally: MountLocally;
-  readonly http: HttpSourceServices;
-  /** What the builds of these sessions have resolved (FEATURES E29). */
-  imageMemo(sessions: readonly string[]): ImageMemo | undefined;
-  /** Starts remembering for a build, until disposed. */
-  rememberImages(sessions: readonly string[]): Disposable;
 }
 
 export interface WorkerParts {
@@ -88,34 +73,10 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     gc: () => store.gc(),
   });
   const mountLocally = localMounts(new LocalMounter(mountDir));
-  const credentials = new SessionCredentials(sessions);
-  const images = new ImageResolver({ registry, content: store.content, leases: store.leases });
-  const memos = new ImageMemos();
   const clients = sessionServices(sessions, tmpDir);
   const http = new HttpClient({ userAgent: `buildkit/${VERSION}`, proxy: parts.proxy });
   stack.defer(() => http.close());
-  const httpServices: HttpSourceServices = {
-    http,
-    refs,
-    mountLocally,
-    key: httpKey,
-    secret: (id, context) => clients.secrets(context.sessions)(id, context.signal),
-    upload: (url, context) => clients.upload(url, context.sessions, context.signal),
-  };
-  const resolveSource = sourceResolver({
-    image: {
-      registry,
-      resolver: images,
-      refs,
-      leases: store.leases,
-      content: store.content,
-      keys: imageKeys,
-      credentials: (ids) => credentials.of(ids),
-      memo: (ids) => memos.find(ids),
-    },
-    http: httpServices,
-    local: { refs, mountLocally, withSession: clients.withLocalSession, forgetContent: () => {} },
-  });
+  const sources = openSources({ store, refs, registry, http, sessions, clients, mountLocally });
   const { stepLogMaxSize, stepLogMaxSpeed, debugExecOutput } = config.env;
   const ops = new OpResolver({
     refs,
@@ -128,7 +89,7 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     ...(debugExecOutput ? { tee } : {}),
     secrets: clients.secrets,
     ssh: clients.ssh,
-    resolveSource,
+    resolveSource: sources.resolve,
   });
   stack.defer(() => refs.close());
   const opened = stack.move();
@@ -139,13 +100,9 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     refs,
     store,
     registry,
-    credentials,
-    images,
+    sources,
     ops,
     mountLocally,
-    http: httpServices,
-    imageMemo: (ids) => memos.find(ids),
-    rememberImages: (ids) => memos.start(ids),
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 }
@@ -183,64 +140,6 @@ async function openExecutor(
   });
   await executor.recover();
   return executor;
-}
-
-/** Memos of running builds, by session. */
-class ImageMemos {
-  readonly #bySession = new Map<string, ImageMemo>();
-
-  find(sessions: readonly string[]): ImageMemo | undefined {
-    for (const id of sessions) {
-      const memo = this.#bySession.get(id);
-      if (memo) return memo;
-    }
-    return undefined;
-  }
-
-  start(sessions: readonly string[]): Disposable {
-    const memo = new ImageMemo();
-    for (const id of sessions) this.#bySession.set(id, memo);
-    return {
-      [Symbol.dispose]: () => {
-        for (const id of sessions) if (this.#bySession.get(id) === memo) this.#bySession.delete(id);
-      },
-    };
-  }
-}
-
-const imageKeys: ImageSourceServices['keys'] = {
-  manifestKey: ({ digest, platform, layerLimit }) =>
-    imageManifestKey({ digest, platform, ...(layerLimit === undefined ? {} : { layerLimit }) }),
-  configKey: imageConfigKey,
-};
-
-function sourceResolver(services: {
-  image: ImageSourceServices;
-  http: HttpSourceServices;
-  local: LocalSourceServices;
-}) {
-  return (op: { identifier: string; attrs: Record<string, string> }, platform: Platform): SourceInstance => {
-    const at = op.identifier.indexOf('://');
-    if (at < 0) throw invalidArgument(`failed to parse source identifier ${op.identifier}`);
-    const scheme = op.identifier.slice(0, at);
-    const rest = op.identifier.slice(at + 3);
-    switch (scheme) {
-      case 'docker-image':
-        return new ImageSource(imageSourceSpec(rest, op.attrs, platform), services.image);
-      case 'local':
-        return new LocalSource(parseLocalSource(rest, op.attrs), services.local);
-      case 'http':
-      case 'https':
-        return new HttpSource(httpSourceSpec(op.identifier, op.attrs), services.http);
-      case 'git':
-      case 'oci-layout':
-      case 'docker-image+blob':
-      case 'oci-layout+blob':
-        throw new BuildError(`${scheme} sources are not supported yet`, { code: Code.unimplemented });
-      default:
-        throw invalidArgument(`unknown source scheme: ${scheme}`);
-    }
-  };
 }
 
 /** A view that gives its mounts back together with the directory they were mounted on. */

@@ -49,8 +49,6 @@ export interface LocalSourceServices {
     work: (caller: LocalCaller) => Promise<T>,
   ) => Promise<T>;
   readonly mountLocally: (view: RefMounts) => Promise<{ readonly path: string; release(): Promise<void> }>;
-  /** Drops what is known of the content of a tree that is about to change. */
-  readonly forgetContent: (recordId: string) => void;
 }
 
 /** Attributes of `local://NAME` (FEATURES D31). */
@@ -155,7 +153,6 @@ export class LocalSource implements SourceInstance {
   }
 
   async #receive(caller: LocalCaller, mutable: MutableRef, context: OpContext): Promise<void> {
-    this.#services.forgetContent(mutable.id);
     const id = `transferring ${this.#spec.name}:`;
     let shown = 0;
     let bytes = 0;
