@@ -71,6 +71,12 @@ test('a log that has grown is moved into the file in the background', async () =
     await db.flush();
   }
   assert.ok(checkpoints >= 2, `${checkpoints}`);
+  const before = checkpoints;
+  for (let i = 0; i < 10; i++) {
+    db.run('UPDATE t SET fill = ? WHERE v = 1', `${i}`);
+    await db.flush();
+  }
+  assert.ok(checkpoints <= before + 1, `${checkpoints - before} checkpoints of a small log`);
   assert.ok(statSync(`${path}-wal`).size < 16 << 20);
   assert.ok(statSync(path).size > 10 << 20);
   await db.close();

@@ -35,7 +35,7 @@ export class Database implements Disposable {
     try {
       this.#db.exec(
         'PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000;' +
-          ` PRAGMA wal_autocheckpoint=${FORCED_CHECKPOINT_PAGES};`,
+          ` PRAGMA wal_autocheckpoint=${FORCED_CHECKPOINT_PAGES}; PRAGMA journal_size_limit=${KEPT_LOG_BYTES};`,
       );
       this.#db.exec(
         'CREATE TABLE IF NOT EXISTS schema (component TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID',
@@ -194,5 +194,7 @@ export class Database implements Disposable {
 const CHECKPOINT_BYTES = 4 * 1024 * 1024;
 /** Size, in pages of 4 KiB, from which a commit does it itself, for whoever runs without background checkpoints. */
 const FORCED_CHECKPOINT_PAGES = 8000;
+/** What the log is cut to when it is written from its start again. */
+const KEPT_LOG_BYTES = 1024 * 1024;
 /** Commits within this time share one sync of the log. */
 const FLUSH_DELAY_MS = 50;
