@@ -202,6 +202,32 @@ test('a follower that is cancelled does not keep its twin running', async () => 
   assert.deepEqual(solver.dump(), []);
 });
 
+test('a follower that gives up, in a job that stays, does not keep its twin running', async () => {
+  const { solver } = world();
+  let aborted = 0;
+  const beforeExec = ({ signal }: OpContext): Promise<void> =>
+    new Promise((_, fail) =>
+      signal.addEventListener('abort', () => {
+        aborted++;
+        fail(signal.reason);
+      }),
+    );
+  await using job = solver.createJob('j', none);
+  const aborts = [new AbortController(), new AbortController()];
+  const lost = aborts.map(({ signal }, i) => {
+    const twin = step({ name: `twin${i}`, seed: 'same', beforeExec });
+    return assert.rejects(job.solve(edge(twin), signal), { code: Code.canceled });
+  });
+  await sleep(5);
+  aborts[0]?.abort();
+  await sleep(5);
+  assert.equal(aborted, 0, 'the follower still wants it');
+  aborts[1]?.abort();
+  await Promise.all(lost);
+  await sleep(5);
+  assert.equal(aborted, 1);
+});
+
 test('one that wants a step again while it is being aborted gets it', async () => {
   const { solver } = world();
   let calls = 0;

@@ -96,6 +96,23 @@ test('ignoring the cache of an input runs its consumers again', async () => {
   assert.deepEqual(totals(input), { map: 2, exec: 2 });
 });
 
+test('a step solved without cache before its consumer is asked for gives it no match either', async () => {
+  const { build, solver } = world();
+  const graph = (ignoreCache: boolean, value: string) =>
+    step({ name: 'zero', value, inputs: [step({ name: 'one', ignoreCache })] });
+  await build(graph(false, 'first'));
+  const again = graph(true, 'second');
+  await using job = solver.createJob('j', { sessions: [] });
+  for (const [root, value] of [
+    [again.inputs[0], 'one'],
+    [again, 'second'],
+  ] as const) {
+    const solved = await job.solve({ vertex: vertexOf(root as Step), index: 0 });
+    assert.equal(solved.value?.value, value);
+    await solved.value?.release();
+  }
+});
+
 test('content takes the cache up again behind a step that ignored it', async () => {
   const { build } = world();
   const graph = (one: string, ignoreCache: boolean, value: string) =>

@@ -210,7 +210,7 @@ async function randomRound(seed: number): Promise<void> {
     return Math.floor((x / 2 ** 32) * below);
   };
   const { build, solver, make, results } = world();
-  const running = new Set<string>();
+  const running = new Map<string, AbortSignal>();
   const spec = Array.from({ length: 3 + random(15) }, (_, i) => ({
     name: `${seed}-${i}`,
     inputs: i === 0 ? [] : [...new Set(Array.from({ length: random(4) }, () => random(i)))],
@@ -220,10 +220,10 @@ async function randomRound(seed: number): Promise<void> {
     const steps: Step[] = [];
     for (const { name, inputs, content } of spec) {
       const beforeExec = async (c: OpContext): Promise<void> => {
-        assert.ok(!running.has(name), `${name} runs twice at once`);
-        running.add(name);
+        assert.ok(running.get(name)?.aborted ?? true, `${name} runs twice at once`);
+        running.set(name, c.signal);
         await new Promise((resolve) => setImmediate(resolve));
-        running.delete(name);
+        if (running.get(name) === c.signal) running.delete(name);
         c.signal.throwIfAborted();
       };
       const from = inputs.map((i) => steps[i]!);
@@ -239,6 +239,7 @@ async function randomRound(seed: number): Promise<void> {
     });
   });
   await Promise.all(builds);
+  await new Promise((resolve) => setImmediate(resolve));
   assert.equal(running.size, 0);
   assert.deepEqual(solver.dump(), []);
   const loads = results.loads;
