@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -427,4 +428,47 @@ test('image source: checksum and layer limit', { skip: !haveRegistry }, async ()
     () => imageSourceSpec('a', { 'image.resolvemode': 'x' }, undefined),
     /invalid resolvemode: x/,
   );
+});
+
+test('layers that come broken or wrong: the first is mended, the second refused', {
+  skip: !haveRegistry,
+}, async () => {
+  await using server = await startRegistry();
+  let layers: readonly Digest[];
+  let size = 0;
+  {
+    await using b = await bench();
+    const { architecture } = hostPlatform();
+    const config = JSON.stringify({ architecture, os: 'linux' });
+    const ref = await b.layer(undefined, (dir) => writeFileSync(join(dir, 'big'), randomBytes(400_000)));
+    const attrs = { name: `${server.host}/app:v1`, push: 'true' };
+    const source = result(ref, { 'containerimage.config': config });
+    const out = await createExporter('image', attrs, b.services(), target()).export(source, b.context);
+    await out.finalize!(b.context);
+    out.release();
+    layers = ref.layerChain().map((l) => l.blob!);
+    size = b.store.content.info(layers[0]!)!.size;
+  }
+  const isLayer = (url: string): boolean => layers.some((digest) => url.endsWith(digest));
+  for (const kind of ['cut', 'wrong'] as const) {
+    await using b = await bench();
+    let bad = 0;
+    await using proxy = await startFaulty(server.host, ({ url }) => {
+      if (!isLayer(url)) return undefined;
+      if (kind === 'cut') return bad++ === 0 ? { cutAfter: 100_000 } : undefined;
+      bad++;
+      return { status: 200, body: 'x'.repeat(size) };
+    });
+    await using image = (await imageSource(b, `${proxy.host}/app:v1`).snapshot(b.context))!;
+    if (kind === 'cut') {
+      await image.extract({ signal: b.context.signal });
+      assert.equal(proxy.seen.filter((r) => isLayer(r.url)).length, 2);
+      continue;
+    }
+    await assert.rejects(image.extract({ signal: AbortSignal.timeout(30_000) }), (error: Error) => {
+      assert.match(error.message, /digest/);
+      assert.equal(bad, 1, 'asked once');
+      return true;
+    });
+  }
 });
