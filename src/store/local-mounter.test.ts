@@ -55,3 +55,15 @@ test('the read-only form of an overlay shows what was written', async () => {
   assert.deepEqual(readdirSync(tree.path).sort(), ['above', 'below']);
   assert.throws(() => writeFileSync(join(tree.path, 'x'), ''), /EROFS/);
 });
+
+test('mount points that a crash left are cleared, those in use are not', async () => {
+  await using root = temporaryRoot();
+  const dir = join(root.path, 'mounts');
+  mkdirSync(join(dir, 'left'), { recursive: true });
+  const mounter = new LocalMounter(dir);
+  assert.deepEqual(readdirSync(dir), []);
+  await using tree = mounter.mount([{ type: 'tmpfs', source: 'tmpfs', options: [] }]);
+  new LocalMounter(dir);
+  writeFileSync(join(tree.path, 'still'), 'mounted');
+  assert.equal(readdirSync(dir).length, 1);
+});

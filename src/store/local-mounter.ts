@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmdirSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Mount } from '../oci/mount.ts';
 import { MNT_DETACH, mountAll, umount, umountAsync } from '../sys/mount.ts';
@@ -20,6 +20,7 @@ export class LocalMounter {
   constructor(dir: string) {
     this.#dir = dir;
     mkdirSync(dir, { recursive: true, mode: 0o700 });
+    for (const name of readdirSync(dir)) removeIdle(join(dir, name));
   }
 
   mount(mounts: readonly Mount[], options: LocalMountOptions = {}): MountedTree {
@@ -34,6 +35,15 @@ export class LocalMounter {
       throw error;
     }
     return { path, [Symbol.asyncDispose]: () => unmount(path, mounts.length) };
+  }
+}
+
+/** Mount points that a dead daemon left empty; one in use stays. */
+function removeIdle(path: string): void {
+  try {
+    rmdirSync(path);
+  } catch {
+    // Busy, or not ours: harmless.
   }
 }
 
