@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { digestOf } from '../base/digest.ts';
+import { BuildError } from '../base/errors.ts';
 import { ENABLED_CAPS, UNSERVED_CAPS } from './caps.ts';
 import { diff, merge } from './combine.ts';
 import { fromDefinition } from './definition-state.ts';
@@ -185,4 +186,35 @@ test('a definition read back marshals to the same bytes', () => {
   assert.deepEqual(encodeDefinition(marshal(fromDefinition(definition))), encodeDefinition(definition));
   const more = marshal(file(fromDefinition(definition), [mkdir('/e', 0o755)]), { platform: AMD64 });
   assert.deepEqual(more, marshal(file(state, [mkdir('/e', 0o755)]), { platform: AMD64 }));
+});
+
+test('bytes that were tampered with give a graph or an error, never anything else', () => {
+  const state = run(file(alpine, [mkdir('/d', 0o755)]), {
+    args: ['x'],
+    constraints: { customName: 'n' },
+  }).root;
+  const bytes = encodeDefinition(define(state));
+  let x = 1;
+  const random = (below: number): number => {
+    x = (Math.imul(x, 1664525) + 1013904223) >>> 0;
+    return Math.floor((x / 2 ** 32) * below);
+  };
+  let parsed = 0;
+  for (let round = 0; round < 3000; round++) {
+    const copy = Uint8Array.from(bytes);
+    for (let i = 0; i <= random(4); i++) copy[random(copy.length)] = random(256);
+    let definition: Definition;
+    try {
+      definition = decodeDefinition(copy);
+    } catch {
+      continue; // the message itself is broken: refused by the transport
+    }
+    try {
+      parseDefinition(definition);
+      parsed++;
+    } catch (error) {
+      assert.ok(error instanceof BuildError, String(error));
+    }
+  }
+  assert.ok(parsed > 0);
 });
