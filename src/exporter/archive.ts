@@ -4,7 +4,7 @@ import { normalizeReference } from '../oci/reference.ts';
 import type { ContentStore } from '../store/content.ts';
 import type { LeaseStore } from '../store/lease.ts';
 import { archiveEntries, archiveStream } from './archive-entries.ts';
-import { type Attrs, epochOf, flagAttr, type ImageAttrs, parseImageAttrs } from './attrs.ts';
+import { type Attrs, epochOf, flagAttr, type ImageAttrs, parseImageAttrs, withMetadata } from './attrs.ts';
 import {
   type ExportContext,
   type Exporter,
@@ -44,7 +44,8 @@ export class ArchiveExporter implements Exporter {
     this.#target = target;
   }
 
-  async export(source: ExportSource, context: ExportContext): Promise<ExportResult> {
+  async export(given: ExportSource, context: ExportContext): Promise<ExportResult> {
+    const source = withMetadata(given, this.#parsed);
     if (this.type === 'docker' && isMultiRef(source))
       throw new BuildError('docker exporter does not currently support exporting manifest lists');
     const lease = this.#services.leases.hold();

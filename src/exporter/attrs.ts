@@ -2,6 +2,7 @@ import { BuildError, Code } from '../base/errors.ts';
 import { parseBool } from '../base/flags.ts';
 import type { Compression, CompressionType } from '../cache/ref.ts';
 import { type ImageTime, parseTime } from '../oci/time.ts';
+import { Annotations } from './annotations.ts';
 import type { ExportSource } from './exporter.ts';
 import { keyEpoch, platformValue, type ResultPlatform } from './platforms.ts';
 
@@ -16,6 +17,8 @@ export interface ImageAttrs {
   readonly compression: Compression;
   readonly preferNonDistributable: boolean;
   readonly epoch: EpochAttr | undefined;
+  /** The `annotation…` keys. */
+  readonly annotations: Attrs;
   /** Everything else: metadata of the result. */
   readonly rest: ReadonlyMap<string, string>;
 }
@@ -41,7 +44,8 @@ const KNOWN = new Set([
 export function parseImageAttrs(attrs: Attrs): ImageAttrs {
   const bool = (key: string): boolean | undefined =>
     Object.hasOwn(attrs, key) ? boolAttr(attrs, key) : undefined;
-  refuseAnnotations(attrs);
+  const annotations = Object.fromEntries(Object.entries(attrs).filter(([key]) => Annotations.isKey(key)));
+  new Annotations(Object.entries(annotations)); // refuses bad ones before the build
   if (bool('rewrite-timestamp')) throw notYet('rewrite-timestamp');
   bool('attestation-inline');
   const ociTypes = bool('oci-mediatypes');
@@ -62,7 +66,8 @@ export function parseImageAttrs(attrs: Attrs): ImageAttrs {
     compression,
     preferNonDistributable: bool('prefer-nondist-layers') ?? false,
     epoch,
-    rest: new Map(Object.entries(attrs).filter(([key]) => !KNOWN.has(key))),
+    annotations,
+    rest: new Map(Object.entries(attrs).filter(([key]) => !KNOWN.has(key) && !Annotations.isKey(key))),
   };
 }
 
@@ -70,11 +75,6 @@ function notYet(option: string): BuildError {
   return new BuildError(`exporter option ${JSON.stringify(option)} is not supported yet`, {
     code: Code.unimplemented,
   });
-}
-
-function refuseAnnotations(attrs: Attrs): void {
-  const found = Object.keys(attrs).find((key) => /^annotation(-\w+)*(\[[^\]]*\])?\./.test(key));
-  if (found !== undefined) throw notYet(found);
 }
 
 /** @throws for a value that Go would not read as a boolean. '' is one of them. */
@@ -131,4 +131,10 @@ export function epochOf(
   const value = platformValue(source, keyEpoch, platform);
   if (value === undefined) return undefined;
   return epochTime(Buffer.from(value).toString(), 'SOURCE_DATE_EPOCH from frontend');
+}
+
+/** Attributes that no exporter knows are metadata of the result, above the frontend's. */
+export function withMetadata(source: ExportSource, attrs: ImageAttrs): ExportSource {
+  const added = [...attrs.rest].map(([key, value]) => [key, Buffer.from(value)] as const);
+  return { ...source, metadata: new Map([...source.metadata, ...added]) };
 }

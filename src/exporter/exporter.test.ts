@@ -230,11 +230,14 @@ test('docker archive has manifest.json and refuses several platforms', async () 
 test('an empty result is an image without layers', async () => {
   await using b = await bench();
   const to = target();
-  const { release } = await createExporter('oci', {}, b.services(), to).export(result(null), b.context);
+  const attrs = { 'containerimage.config': '{"os":"linux","architecture":"riscv64"}' };
+  const exporter = createExporter('oci', attrs, b.services(), to);
+  const { release } = await exporter.export(result(null), b.context);
   release();
   const file = join(b.dir, 'empty.tar');
   writeFileSync(file, to.files[0]!);
   const index = JSON.parse(run('tar', '-xOf', file, 'index.json'));
+  assert.equal(index.manifests[0].platform.architecture, 'riscv64');
   const hex = index.manifests[0].digest.slice(7);
   const manifest = run('tar', '-xOf', file, `blobs/sha256/${hex}`);
   assert.match(manifest, /"layers": null/);
@@ -324,7 +327,7 @@ test('bad attributes are refused by name', () => {
     make('image', { compression: 'zstd', 'oci-mediatypes': 'false' }),
     /conflicts with "oci-mediatypes=false"/,
   );
-  assert.throws(make('image', { 'annotation.a': 'b' }), /"annotation.a" is not supported yet/);
+  assert.throws(make('image', { 'annotation-x.a': 'b' }), /unrecognized annotation type x/);
 });
 
 function imageSource(b: Bench, ref: string, over: Record<string, string> = {}): ImageSource {
@@ -471,4 +474,57 @@ test('layers that come broken or wrong: the first is mended, the second refused'
       return true;
     });
   }
+});
+
+test('annotations go where their keys say', async () => {
+  await using b = await bench();
+  const ref = await b.layer(undefined, (dir) => writeFileSync(join(dir, 'f'), 'f'));
+  const attrs = {
+    'annotation.all': '1',
+    'annotation[linux/arm64].own': '2',
+    'annotation-manifest-descriptor[linux/arm64].entry': '3',
+    'annotation-index.index': '4',
+    'annotation-index-descriptor.root': '5',
+  };
+  const source: ExportSource = {
+    ref: null,
+    refs: new Map([
+      ['linux/amd64', ref],
+      ['linux/arm64', ref],
+    ]),
+    metadata: new Map([
+      ['refs.platforms', Buffer.from(platformMapping('linux/amd64', 'linux/arm64'))],
+      ['annotation.frontend', Buffer.from('6')],
+    ]),
+  };
+  const run = (a: Record<string, string>, s: ExportSource) =>
+    createExporter('image', a, b.services(), target()).export(s, b.context);
+  const { descriptor, release } = await run(attrs, source);
+  const read = async (digest: Digest) =>
+    JSON.parse(Buffer.from(await b.store.content.readAll(digest)).toString());
+  const index = await read(descriptor!.digest);
+  assert.deepEqual(descriptor!.annotations, { root: '5' });
+  assert.deepEqual(index.annotations, { index: '4' });
+  assert.deepEqual(
+    index.manifests.map((m: { annotations?: unknown }) => m.annotations),
+    [undefined, { entry: '3' }],
+  );
+  assert.deepEqual((await read(index.manifests[0].digest)).annotations, { all: '1', frontend: '6' });
+  const arm = await read(index.manifests[1].digest);
+  assert.deepEqual(arm.annotations, { all: '1', frontend: '6', own: '2' });
+  release();
+  const fails = (a: Record<string, string>, s: ExportSource, message: RegExp) =>
+    assert.rejects(run(a, s), message);
+  const single = result(ref, { 'containerimage.config': CONFIG });
+  await fails(attrs, single, /index annotations not supported for single platform export/);
+  await fails(
+    { 'annotation[linux/s390x].a': 'b' },
+    source,
+    /invalid annotation: no platform linux\/s390x found/,
+  );
+  await fails(
+    { 'annotation-index.a': 'b', 'oci-mediatypes': 'false' },
+    source,
+    /cannot export annotations with/,
+  );
 });

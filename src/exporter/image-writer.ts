@@ -22,6 +22,7 @@ import {
 } from '../oci/media-types.ts';
 import { parseTime, timeFromDate } from '../oci/time.ts';
 import type { ContentStore } from '../store/content.ts';
+import { Annotations } from './annotations.ts';
 import { epochOf, type ImageAttrs } from './attrs.ts';
 import { type ExportContext, type ExportSource, oneOff } from './exporter.ts';
 import {
@@ -67,18 +68,23 @@ export class ImageWriter {
     const platforms = resultPlatforms(source);
     if (!isMultiRef(source) && platforms.length > 1)
       throw new BuildError('cannot export multiple platforms without multi-platform enabled');
+    const annotations = Annotations.of(options.attrs.annotations, source);
+    annotations.check(source, { ociTypes: options.ociTypes, single: !isMultiRef(source) });
     const refs = platforms.map((platform) => refOf(source, platform.id));
     const chains = await oneOff(context.progress, 'exporting layers', () =>
       Promise.all(refs.map((ref) => this.#layers(ref, options, context))),
     );
     const images: Written[] = [];
     for (const [i, platform] of platforms.entries())
-      images.push(await this.#writeImage(source, platform, refs[i]!, chains[i]!, options, context));
+      images.push(
+        await this.#writeImage(source, platform, refs[i]!, chains[i]!, annotations, options, context),
+      );
     const layers = chains.flat();
     const [only] = images;
     if (!isMultiRef(source) && only) return { descriptor: only.manifest, configDigest: only.config, layers };
     const index = await this.#writeIndex(
       images.map((image) => image.manifest),
+      annotations,
       options,
       context,
     );
@@ -101,6 +107,7 @@ export class ImageWriter {
     platform: ResultPlatform,
     ref: ImmutableRef | null,
     layers: readonly Descriptor[],
+    annotations: Annotations,
     options: CommitOptions,
     context: ExportContext,
   ): Promise<Written> {
@@ -119,8 +126,22 @@ export class ImageWriter {
     };
     const mediaType = options.ociTypes ? mediaTypeOciManifest : mediaTypeDockerManifest;
     const manifestLayers = layers.map((layer) => manifestLayer(layer, options.ociTypes));
-    const text = encodeManifest({ kind: 'manifest', mediaType, config, layers: manifestLayers });
-    const manifest = { mediaType, digest: digestOf(text), size: text.length, platform: platform.platform };
+    // A single image takes the annotations of all platforms only.
+    const named = isMultiRef(source) ? platform.platform : undefined;
+    const text = encodeManifest({
+      kind: 'manifest',
+      mediaType,
+      config,
+      layers: manifestLayers,
+      ...annotations.manifest(named),
+    });
+    const manifest = {
+      mediaType,
+      digest: digestOf(text),
+      size: text.length,
+      platform: platform.platform,
+      ...annotations.manifestDescriptor(named),
+    };
     const { progress } = context;
     await oneOff(progress, `exporting manifest ${manifest.digest}`, () =>
       this.#write(text, [config, ...layers], options.lease),
@@ -133,16 +154,17 @@ export class ImageWriter {
 
   async #writeIndex(
     manifests: readonly Descriptor[],
+    annotations: Annotations,
     options: CommitOptions,
     context: ExportContext,
   ): Promise<Descriptor> {
     const mediaType = options.ociTypes ? mediaTypeOciIndex : mediaTypeDockerList;
-    const text = encodeManifest({ kind: 'index', mediaType, manifests });
+    const text = encodeManifest({ kind: 'index', mediaType, manifests, ...annotations.index() });
     const digest = digestOf(text);
     await oneOff(context.progress, `exporting manifest list ${digest}`, () =>
       this.#write(text, manifests, options.lease),
     );
-    return { mediaType, digest, size: text.length };
+    return { mediaType, digest, size: text.length, ...annotations.indexDescriptor() };
   }
 
   async #write(data: Uint8Array, children: readonly Descriptor[], lease: string): Promise<void> {

@@ -6,7 +6,7 @@ import { formatSeconds } from '../oci/time.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { ContentStore } from '../store/content.ts';
 import type { LeaseStore } from '../store/lease.ts';
-import { type Attrs, flagAttr, type ImageAttrs, parseImageAttrs } from './attrs.ts';
+import { type Attrs, flagAttr, type ImageAttrs, parseImageAttrs, withMetadata } from './attrs.ts';
 import type { ExportContext, Exporter, ExportResult, ExportSource, ExportTarget } from './exporter.ts';
 import { type CommittedImage, ImageWriter } from './image-writer.ts';
 import { allRefs } from './platforms.ts';
@@ -44,7 +44,8 @@ export class ImageExporter implements Exporter {
     flagAttr(attrs, 'unpack', false);
   }
 
-  async export(source: ExportSource, context: ExportContext): Promise<ExportResult> {
+  async export(given: ExportSource, context: ExportContext): Promise<ExportResult> {
+    const source = withMetadata(given, this.#parsed);
     const lease = this.#services.leases.hold();
     try {
       const writer = new ImageWriter(this.#services.content);
@@ -103,9 +104,8 @@ export function imageResponse(
   annotations: Readonly<Record<string, string>> = {},
 ): { response: Record<string, string>; descriptor: Descriptor } {
   const { configDigest } = image;
-  const plain: Descriptor = Object.keys(annotations).length
-    ? { ...image.descriptor, annotations }
-    : image.descriptor;
+  const all = { ...annotations, ...image.descriptor.annotations };
+  const plain: Descriptor = { ...image.descriptor, annotations: all };
   const json = goJson(descriptorToJson(plain));
   const response = {
     ...(name === '' ? {} : { 'image.name': name }),
