@@ -167,12 +167,13 @@ function readSymbol(bits: Bits, table: CodeTable): number {
 /** Runs and moves to the front, undone: the block as it was sorted. */
 function readSymbols(
   bits: Bits,
-  used: number[],
+  used: readonly number[],
   selectors: Uint8Array,
   tables: readonly CodeTable[],
   blockSize: number,
 ): Uint8Array {
   const out = new Uint8Array(blockSize);
+  const front = Uint8Array.from(used);
   const end = used.length + 1;
   let size = 0;
   let run = 0;
@@ -188,15 +189,15 @@ function readSymbols(
       continue;
     }
     if (size + run > blockSize) throw corrupt();
-    out.fill(used[0]!, size, size + run);
+    out.fill(front[0]!, size, size + run);
     size += run;
     run = 0;
     weight = 1;
     if (symbol === end) return out.subarray(0, size);
     if (size >= blockSize) throw corrupt();
-    const value = used[symbol - 1]!;
-    used.copyWithin(1, 0, symbol - 1);
-    used[0] = value;
+    const value = front[symbol - 1]!;
+    for (let i = symbol - 1; i > 0; i--) front[i] = front[i - 1]!;
+    front[0] = value;
     out[size++] = value;
   }
 }

@@ -1,10 +1,10 @@
 import { BuildError } from '../base/errors.ts';
 import { globMatch, hasWildcards } from '../match/glob.ts';
-import { joinPath } from '../match/paths.ts';
+import { cleanPath, joinPath } from '../match/paths.ts';
 import { type MatchInfo, PatternMatcher } from '../match/patterns.ts';
 import { parentsOf } from '../match/walk.ts';
 import { type FileStat, isDirMode } from '../sys/stat.ts';
-import { type ContentSelector, keyPath, type TreeHasher } from './contenthash.ts';
+import type { ContentSelector, TreeHasher } from './contenthash.ts';
 
 /** A file, or the header of a directory, that a query selects. */
 export interface Selected {
@@ -148,4 +148,10 @@ function matcher(what: 'include' | 'exclude', patterns: readonly string[]): Patt
   } catch (error) {
     throw BuildError.wrap(error, `invalid ${what}patterns: [${patterns.join(' ')}]`);
   }
+}
+
+/** Absolute and clean; the root is the empty text. */
+export function keyPath(path: string): string {
+  const clean = cleanPath(joinPath('/', path));
+  return clean === '/' ? '' : clean;
 }

@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { type Digest, digestOf } from '../base/digest.ts';
 import { BuildError, notFound } from '../base/errors.ts';
-import { basePath, cleanPath, joinPath, sortNames } from '../match/paths.ts';
+import { basePath, sortNames } from '../match/paths.ts';
 import type { JobContext, Jobs } from '../pool/types.ts';
 import { type FileStat, isDirMode, isSymlinkMode, lstatOrNone } from '../sys/stat.ts';
 import { fileDigest } from './contenthash-file.ts';
 import { HashIndex, type TreeChange } from './contenthash-index.ts';
-import { type Selected, selectPaths } from './contenthash-select.ts';
+import { keyPath, type Selected, selectPaths } from './contenthash-select.ts';
 
 /** What of a tree counts (FEATURES F17). */
 export interface ContentSelector {
@@ -196,10 +196,4 @@ export class TreeHasher {
     if (!stat) return undefined;
     return isDirMode(stat.mode) ? this.#dir(path) : this.#leaf(path, stat);
   }
-}
-
-/** Absolute and clean; the root is the empty text. */
-export function keyPath(path: string): string {
-  const clean = cleanPath(joinPath('/', path));
-  return clean === '/' ? '' : clean;
 }

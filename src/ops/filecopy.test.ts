@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -176,4 +177,75 @@ test('symbolic modes', () => {
   ];
   for (const [text, bits, isDir, want] of cases) assert.equal(parseMode(text)(bits, isDir), want, text);
   assert.throws(() => parseMode('bogus'), /invalid mode/);
+});
+
+test('an archive is unpacked when asked, with the owner given; others are copied', async () => {
+  file('in/f', 'text');
+  for (const [name, flag] of [
+    ['a.tar', ''],
+    ['a.tgz', 'z'],
+    ['a.tar.xz', 'J'],
+    ['a.tar.bz2', 'j'],
+  ])
+    execFileSync('tar', [`-c${flag}f`, join(source, name!), '-C', join(source, 'in'), 'f']);
+  const unpack = { attemptUnpackDockerCompatibility: true, owner: OWNER };
+  for (const name of ['a.tar', 'a.tgz', 'a.tar.xz', 'a.tar.bz2']) {
+    await copy({ src: `/${name}`, dest: `/out/${name}`, ...unpack });
+    assert.equal(read(`out/${name}/f`), 'text');
+    assert.equal(lstatSync(join(target, 'out', name, 'f')).uid, 12);
+  }
+  await copy({ src: '/in/f', dest: '/plain', ...unpack });
+  assert.equal(read('plain'), 'text');
+  await copy({ src: '/a.tar', dest: '/kept.tar' });
+  assert.ok(lstatSync(join(target, 'kept.tar')).isFile());
+});
+
+const OWNER = {
+  user: { user: { $case: 'byID' as const, value: 12 } },
+  group: { user: { $case: 'byID' as const, value: 13 } },
+};
+
+test('an unpacked archive cannot leave its directory', async () => {
+  file('in/x');
+  symlinkSync(join(dir, 'outside'), join(source, 'in/l'));
+  mkdirSync(join(dir, 'outside'));
+  execFileSync('tar', ['-cf', join(source, 'a.tar'), '-C', join(source, 'in'), 'l']);
+  rmSync(join(source, 'in/l'));
+  file('in/l/planted');
+  execFileSync('tar', ['-rf', join(source, 'a.tar'), '-C', join(source, 'in'), 'l/planted']);
+  await copy({ src: '/a.tar', dest: '/d/', attemptUnpackDockerCompatibility: true }).catch(() => {});
+  assert.ok(!existsSync(join(dir, 'outside/planted')));
+});
+
+test('hard links are kept within a source, not between matches of a wildcard', async () => {
+  file('d/a');
+  linkSync(join(source, 'd/a'), join(source, 'd/b'));
+  await copy({ src: '/d/*', dest: '/each/', allowWildcard: true });
+  await copy({ src: '/d', dest: '/tree' });
+  assert.equal(lstatSync(join(target, 'each/a')).nlink, 1);
+  assert.equal(lstatSync(join(target, 'tree/a')).nlink, 2);
+});
+
+test('a source that ends in a dot means its contents', async () => {
+  file('d/a');
+  mkdirSync(join(target, 'out'));
+  await copy({ src: 'd/.', dest: '/out' });
+  assert.equal(read('out/a'), 'd/a');
+});
+
+test('modes in the corners are those of BuildKit', () => {
+  // Text, mode, is a directory, result: recorded from BuildKit's parser.
+  const recorded: readonly (readonly [string, number, boolean, number])[] = [
+    ['u=g', 0o4751, false, 0o4551],
+    ['=', 0o1777, false, 0o1000],
+    ['+st', 0o644, false, 0o1644],
+    ['=wx+s', 0o644, false, 0o6333],
+    ['g=u', 0o3600, true, 0o3660],
+    ['=X', 0o755, false, 0o111],
+    ['u+t', 0, false, 0o1000],
+    ['o=u-w', 0o640, false, 0o644],
+  ];
+  for (const [text, mode, isDirectory, expected] of recorded)
+    assert.equal(parseMode(text)(mode, isDirectory).toString(8), expected.toString(8), text);
+  for (const bad of ['', '8', '17777', 'u', 'x+r', 'a+rz', 'u+r,']) assert.throws(() => parseMode(bad), bad);
 });
