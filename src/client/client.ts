@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BuildError, Code, hasCode, isCanceled } from '../base/errors.ts';
+import { BuildError, Code, hasCode } from '../base/errors.ts';
 import { ControlDefinition } from '../pb/control.ts';
 import { connectGrpc, type GrpcChannel } from '../rpc/client.ts';
-import { statusText } from '../rpc/status.ts';
 import type { ServiceDefinition, Client as TypedClient } from '../rpc/types.ts';
+import { prefixed } from './call-error.ts';
 import { dial } from './dial.ts';
 import type { SolveRequest, SolveResult } from './solve-types.ts';
 import type {
@@ -158,17 +158,4 @@ async function named<T>(what: string, work: () => Promise<T>): Promise<T> {
   } catch (error) {
     throw prefixed(error, what);
   }
-}
-
-/** `what: Code: text`, as upstream's client words the daemon's errors. */
-export function prefixed(error: unknown, what: string): BuildError {
-  const own = BuildError.from(error);
-  const message = `${what}: ${statusText(own)}`;
-  const code = isCanceled(error) ? Code.canceled : own.code;
-  return new BuildError(message, {
-    code,
-    cause: own,
-    details: own.details,
-    ...(own.hint === undefined ? {} : { hint: own.hint }),
-  });
 }

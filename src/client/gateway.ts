@@ -3,7 +3,7 @@ import type { APICap } from '../pb/caps.ts';
 import { LLBBridgeDefinition, type Result, type SolveRequest } from '../pb/gateway.ts';
 import { Definition } from '../pb/ops.ts';
 import { Metadata } from '../rpc/metadata.ts';
-import { statusOf, statusText } from '../rpc/status.ts';
+import { statusOf } from '../rpc/status.ts';
 import type { Client } from './client.ts';
 
 const BUILD_ID = 'buildkit-controlapi-buildid';
@@ -71,9 +71,4 @@ function requireCap(caps: readonly APICap[], id: string): void {
   throw new BuildError(`requested feature ${JSON.stringify(id)} is not supported by the daemon${reason}`, {
     code: Code.unimplemented,
   });
-}
-
-/** Text of an error the way the client shows it. */
-export function errorText(error: unknown): string {
-  return statusText(BuildError.from(error));
 }

@@ -8,7 +8,8 @@ import { fileSyncService } from '../session/host/filesync.ts';
 import { newSessionId, SessionHost } from '../session/host/host.ts';
 import { secretsService } from '../session/host/secrets.ts';
 import { lendingServices } from './attachables.ts';
-import { type Client, prefixed } from './client.ts';
+import { prefixed } from './call-error.ts';
+import type { Client } from './client.ts';
 import { runGateway } from './gateway.ts';
 import type { ExportEntry, SolveRequest, SolveResult } from './solve-types.ts';
 import { statusFromWire } from './wire.ts';
@@ -28,14 +29,13 @@ export async function solve(client: Client, request: SolveRequest): Promise<Solv
   check(request);
   const ref = request.ref ?? newSessionId();
   const signal = request.signal ?? new AbortController().signal;
-  await client.listWorkers({ signal }).catch((error: unknown) => {
-    throw BuildError.wrap(error, 'listing workers for Build');
-  });
   const host = new SessionHost({
     services: await sessionServices(request),
     ...(request.sharedKey === undefined ? {} : { sharedKey: request.sharedKey }),
   });
-  const channel = await client.channel();
+  const channel = await client.channel().catch((error: unknown) => {
+    throw prefixed(error, 'failed to solve');
+  });
   const sessionEnd = new AbortController();
   const statusEnd = new AbortController();
   const buildEnd = new AbortController();
