@@ -212,11 +212,10 @@ export class VertexReporter implements VertexProgress {
     this.#update({ ...this.#state, started: this.#state.started ?? at, completed: at, error });
   }
 
-  /** Shows a vertex that was never asked for as cached; false when it was. */
-  skip(at: bigint): boolean {
-    if (this.#state.completed !== undefined || this.#state.started !== undefined) return false;
+  /** Shows a vertex that was never asked for as cached. */
+  skip(at: bigint): void {
+    if (this.#state.completed !== undefined || this.#state.started !== undefined) return;
     this.#update({ ...this.#state, started: at, completed: at, cached: true });
-    return true;
   }
 
   log(stream: 1 | 2, data: Uint8Array): void {

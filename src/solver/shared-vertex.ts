@@ -2,8 +2,9 @@ import type { Digest } from '../base/digest.ts';
 import { digestOf } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
 import type { Edge } from './edge.ts';
+import { inputsFirst } from './graph.ts';
 import { Memo, Unwanted } from './memo.ts';
-import { type JobProgress, VertexReporter } from './progress.ts';
+import { type JobProgress, nowNanos, VertexReporter } from './progress.ts';
 import type { CacheMap, Op, OpContext, Result, Vertex, VertexProgress } from './types.ts';
 
 /** What a shared vertex needs of the job that contains it. */
@@ -148,14 +149,16 @@ export class SharedVertex<Spec, R extends Result> {
     }
   }
 
-  /** Shows the vertex as started, and ancestors that nobody had to look at as cached (FEATURES E18). */
+  /** Shows ancestors that nobody had to look at as cached, inputs first, then the vertex as started (E18). */
   started(cached: boolean): void {
-    this.reporter.start(cached);
-    const at = this.reporter.state.started ?? 0n;
-    const todo = [...this.inputs];
-    for (let next = todo.pop(); next; next = todo.pop()) {
-      if (next.shared.reporter.skip(at)) todo.push(...next.shared.inputs);
-    }
+    const at = nowNanos();
+    const skipped = inputsFirst<SharedVertex<Spec, R>>(this, (vertex) =>
+      vertex.inputs
+        .map((input) => input.shared)
+        .filter((shared) => shared.reporter.state.started === undefined),
+    );
+    for (const vertex of skipped) if (vertex !== this) vertex.reporter.skip(at);
+    this.reporter.start(cached, at);
   }
 
   async release(): Promise<void> {

@@ -179,6 +179,12 @@ test('progress: sources complete while looked up, skipped ancestors show as cach
   await value?.release();
   await job[Symbol.asyncDispose]();
   await reading;
+  const finished = seen.flatMap((s) => s.vertexes).filter((v) => v.completed !== undefined);
+  assert.deepEqual(
+    [...new Set(finished.map((v) => v.name))],
+    ['src', 'mid', 'top'],
+    'inputs are shown first',
+  );
   const last = new Map(seen.flatMap((s) => s.vertexes).map((v) => [v.name, v]));
   assert.deepEqual(
     ['src', 'mid', 'top'].map((n) => [last.get(n)?.cached, last.get(n)?.completed !== undefined]),
