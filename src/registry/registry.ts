@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { Semaphore } from '../base/semaphore.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { type ImageReference, parseReference, referenceHost } from '../oci/reference.ts';
+import { type ImageReference, referenceHost } from '../oci/reference.ts';
 import { AuthCache } from './auth.ts';
 import { hostsOf, type ProxyConfig, type RegistryConfig, type RegistryHost } from './config.ts';
 import { HttpClient } from './http.ts';
@@ -138,9 +138,4 @@ class DomainLimit {
     stack.use(await this.#all.acquire(signal));
     return stack.move();
   }
-}
-
-/** For callers that have text only. @throws invalidArgument */
-export function imageReference(text: string): ImageReference {
-  return parseReference(text);
 }
