@@ -155,7 +155,7 @@ test('a file that can not be read fetches nothing more', async () => {
 });
 
 test('errors name the lines of the file', async () => {
-  const { bridge } = fake(dockerfile('FROM missing\nRUN x'));
+  const { bridge, solved } = fake(dockerfile('FROM missing\nRUN x'));
   await assert.rejects(buildDockerfile(bridge), (error: BuildError) => {
     assert.equal(error.message, 'missing: docker.io/library/missing:latest: not found');
     assert.equal(error.code, Code.notFound);
@@ -164,6 +164,11 @@ test('errors name the lines of the file', async () => {
     assert.deepEqual((detail.value as { ranges: unknown }).ranges, [
       { start: { line: 1 }, end: { line: 1 } },
     ]);
+    const { definition } = (detail.value as { info: { definition: { def: string[] } } }).info;
+    assert.deepEqual(
+      definition.def,
+      solved[0]!.def.map((bytes) => Buffer.from(bytes).toString('base64')),
+    );
     return true;
   });
 });

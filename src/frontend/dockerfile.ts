@@ -15,6 +15,7 @@ import {
   platformToJson,
 } from '../oci/platform.ts';
 import type { Frontend } from './bridge.ts';
+import { definitionJson } from './definition-json.ts';
 import { daemonBridge, type FrontendBridge } from './dockerfile-bridge.ts';
 import { BuildContext, type DockerfileSource } from './dockerfile-context.ts';
 import { NamedContexts } from './dockerfile-named.ts';
@@ -43,7 +44,12 @@ export async function buildDockerfile<R>(bridge: FrontendBridge<R>): Promise<Fro
     if (note) bridge.warn(warningOf(note, source));
     return await new DockerfileBuild(bridge, options, context, source).run();
   } catch (error) {
-    throw withSources(error, { filename: source.filename, data: source.data, language: LANGUAGE });
+    throw withSources(error, {
+      filename: source.filename,
+      data: source.data,
+      language: LANGUAGE,
+      definition: definitionJson(source.definition),
+    });
   }
 }
 
