@@ -1,5 +1,5 @@
 import { closeSync, readFileSync } from 'node:fs';
-import { errno } from '../base/errors.ts';
+import { errno, invalidArgument } from '../base/errors.ts';
 import type { ChownOpt } from '../llb/ops.ts';
 import { openRootfs } from '../sys/rootfs.ts';
 
@@ -27,14 +27,16 @@ export function resolveOwner(
   if (user?.$case === 'byID') {
     uid = user.value;
     gid = user.value;
-  } else if (user?.$case === 'byName' && userRoot !== undefined) {
+  } else if (user?.$case === 'byName') {
+    if (userRoot === undefined) throw invalidArgument('invalid missing user mount');
     const fields = findLine(userRoot, '/etc/passwd', user.value.name);
     uid = numeric(fields?.[2]);
     gid = numeric(fields?.[3]);
   }
   const group = owner.group?.user;
   if (group?.$case === 'byID') gid = group.value;
-  else if (group?.$case === 'byName' && groupRoot !== undefined) {
+  else if (group?.$case === 'byName') {
+    if (groupRoot === undefined) throw invalidArgument('invalid missing group mount');
     const fields = findLine(groupRoot, '/etc/group', group.value.name);
     if (fields) gid = numeric(fields[2]);
   }
