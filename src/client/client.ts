@@ -69,7 +69,9 @@ export class Client implements Disposable {
         if (hasCode(error, Code.unimplemented)) return; // an old daemon, but it has answered
         if (!hasCode(error, Code.unavailable)) throw error;
       }
-      await sleep(WAIT_INTERVAL_MS, undefined, callOptions(options));
+      await sleep(WAIT_INTERVAL_MS, undefined, callOptions(options)).catch((error: unknown) => {
+        throw BuildError.from(options.signal?.reason ?? error);
+      });
     }
   }
 

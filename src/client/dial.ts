@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { BuildError, Code, errno, invalidArgument } from '../base/errors.ts';
+import { BuildError, Code, errno } from '../base/errors.ts';
 import { abortable } from '../base/shared-task.ts';
 import type { ConnectOptions, TlsFiles } from './types.ts';
 
@@ -15,7 +15,7 @@ export interface Dialed {
 export async function dial(address: string, options: ConnectOptions, signal: AbortSignal): Promise<Dialed> {
   const at = address.indexOf('://');
   if (at < 0)
-    throw invalidArgument(`invalid address ${address}: it has no scheme, you meant unix://${address} ?`);
+    throw new BuildError(`invalid address ${address}: it has no scheme, you meant unix://${address} ?`);
   const scheme = address.slice(0, at);
   const rest = address.slice(at + 3);
   if (options.dial) return { stream: await options.dial(address, signal), authority: 'localhost' };
@@ -37,11 +37,11 @@ async function dialTcp(rest: string, tls: TlsFiles | undefined, signal: AbortSig
   try {
     url = new URL(`tcp://${rest}`);
   } catch (error) {
-    throw invalidArgument(`invalid address tcp://${rest}`, error);
+    throw new BuildError(`invalid address tcp://${rest}`, { cause: error });
   }
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
   const port = Number(url.port);
-  if (!port) throw invalidArgument(`invalid address tcp://${rest}: it has no port`);
+  if (!port) throw new BuildError(`invalid address tcp://${rest}: it has no port`);
   if (!tls) {
     const { connect } = await import('node:net');
     const socket = connect({ host, port, noDelay: true });
@@ -67,7 +67,7 @@ function readTls(tls: TlsFiles, fs: typeof import('node:fs')) {
   };
   const { ca, cert, key } = tls;
   if ((cert === undefined) !== (key === undefined))
-    throw invalidArgument('could not read certificate/key: both are needed');
+    throw new BuildError('could not read certificate/key: both are needed');
   return {
     ...(ca === undefined ? {} : { ca: read(ca, 'could not read ca certificate') }),
     ...(cert === undefined || key === undefined

@@ -1,4 +1,4 @@
-import { invalidArgument } from '../base/errors.ts';
+import { BuildError } from '../base/errors.ts';
 
 /** The command whose stdio reaches the daemon behind an address of a helper scheme (FEATURES L2). */
 export function helperCommand(address: string): readonly string[] {
@@ -6,7 +6,7 @@ export function helperCommand(address: string): readonly string[] {
   try {
     url = new URL(address);
   } catch (error) {
-    throw invalidArgument(`invalid address ${address}`, error);
+    throw new BuildError(`invalid address ${address}`, { cause: error });
   }
   const scheme = url.protocol.slice(0, -1);
   const name = decodeURIComponent(url.hostname || url.host);
@@ -36,18 +36,18 @@ export function helperCommand(address: string): readonly string[] {
     case 'ssh':
       return sshCommand(url, address);
     default:
-      throw invalidArgument(`unsupported address scheme ${scheme}:// in ${address}`);
+      throw new BuildError(`unsupported address scheme ${scheme}:// in ${address}`);
   }
 }
 
 function sshCommand(url: URL, address: string): string[] {
-  if (url.password !== '') throw invalidArgument(`plain-text password is not supported in ${address}`);
-  if (url.hostname === '') throw invalidArgument(`no host in ${address}`);
-  if (url.search !== '' || url.hash !== '') throw invalidArgument(`extra parts after the path in ${address}`);
+  if (url.password !== '') throw new BuildError(`plain-text password is not supported in ${address}`);
+  if (url.hostname === '') throw new BuildError(`no host in ${address}`);
+  if (url.search !== '' || url.hash !== '') throw new BuildError(`extra parts after the path in ${address}`);
   const user = decodeURIComponent(url.username);
   const socket = url.pathname === '' || url.pathname === '/' ? '' : decodeURIComponent(url.pathname);
   if (/[^\w./@+:-]/.test(socket))
-    throw invalidArgument(`the socket path in ${address} has unusual characters`);
+    throw new BuildError(`the socket path in ${address} has unusual characters`);
   return [
     'ssh',
     ...(user === '' ? [] : ['-l', plain(user, address)]),
@@ -62,6 +62,6 @@ function sshCommand(url: URL, address: string): string[] {
 
 /** A name that the command cannot take for an option. */
 function plain(text: string, address: string): string {
-  if (text.startsWith('-')) throw invalidArgument(`invalid name ${JSON.stringify(text)} in ${address}`);
+  if (text.startsWith('-')) throw new BuildError(`invalid name ${JSON.stringify(text)} in ${address}`);
   return text;
 }
