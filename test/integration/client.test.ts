@@ -3,6 +3,11 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
+import { copy, file } from '../../src/llb/file.ts';
+import { marshal } from '../../src/llb/marshal.ts';
+import { local } from '../../src/llb/source.ts';
+import { scratch } from '../../src/llb/state.ts';
+import { Definition } from '../../src/pb/ops.ts';
 import { Daemon, Registry, TempDir } from './harness.ts';
 
 let registry: Registry;
@@ -113,6 +118,35 @@ test('rawjson progress is JSON, quiet is nothing', async () => {
   assert.ok(messages.some((m) => m.vertexes?.some((v: { completed?: string }) => v.completed)));
   const quiet = await daemon.build(`${context}/json`, ['--progress', 'quiet']);
   assert.equal(quiet.stderr, '');
+});
+
+test('LLB comes from the standard input', async () => {
+  const context = dir.write({ 'llb/a': 'from the folder', 'llb/b': 'not asked for' });
+  const state = file(scratch(), [
+    copy(local('src', { includePatterns: ['a'] }), '/', '/got', {
+      dirContentsOnly: true,
+      createDestPath: true,
+    }),
+  ]);
+  const input = Definition.encode(marshal(state)).finish();
+  const out = dir.join('llb-out');
+  const args = [
+    'build',
+    '--progress',
+    'plain',
+    '--local',
+    `src=${context}/llb`,
+    '-o',
+    `type=local,dest=${out}`,
+  ];
+  const result = await daemon.buildctl(args, { input });
+  assert.equal(result.code, 0, result.stderr);
+  assert.equal(readFileSync(`${out}/got/a`, 'utf8'), 'from the folder');
+  assert.ok(!existsSync(`${out}/got/b`));
+  const noLocal = await daemon.buildctl(['build'], { input });
+  assert.match(noLocal.stderr, /local directory src not enabled|no local sources enabled/);
+  const dump = await daemon.buildctl(['debug', 'dump-llb', '--dot'], { input });
+  assert.match(dump.stdout.toString(), /label="local:\/\/src" shape="ellipse"/);
 });
 
 test('Ctrl-C cancels the build', async () => {
