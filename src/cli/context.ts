@@ -28,6 +28,9 @@ export async function runCommand(
   };
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
+  // A reader that has gone away, as `head` does, is no crash.
+  process.stdout.on('error', () => {});
+  process.stderr.on('error', () => {});
   try {
     const log = logger(flags);
     if (!load) throw new BuildError(`${name} is not built yet`, { code: Code.unimplemented });

@@ -47,10 +47,19 @@ async function dialTcp(rest: string, tls: TlsFiles | undefined, signal: AbortSig
     const socket = connect({ host, port, noDelay: true });
     return { stream: await established(socket, 'connect', `dial tcp ${rest}`, signal), authority: url.host };
   }
-  const { connect } = await import('node:tls');
+  const { checkServerIdentity, connect } = await import('node:tls');
+  const { isIP } = await import('node:net');
   const files = readTls(tls, await import('node:fs'));
   const serverName = tls.serverName || host;
-  const socket = connect({ host, port, servername: serverName, ALPNProtocols: ['h2'], ...files });
+  const socket = connect({
+    host,
+    port,
+    ALPNProtocols: ['h2'],
+    ...files,
+    // An address cannot be asked for by name, but the certificate must be good for it all the same.
+    ...(isIP(serverName) ? {} : { servername: serverName }),
+    checkServerIdentity: (_host, certificate) => checkServerIdentity(serverName, certificate),
+  });
   return {
     stream: await established(socket, 'secureConnect', `dial tcp ${rest}`, signal),
     authority: serverName,
