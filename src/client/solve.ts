@@ -46,14 +46,18 @@ export async function solve(client: Client, request: SolveRequest): Promise<Solv
   session.catch(() => {}); // told by the build
   const status = followStatus(client, ref, statusEnd, request);
   status.done.catch(() => {});
+  let built = false;
   try {
     const result = await build(client, request, ref, host.id, AbortSignal.any([signal, buildEnd.signal]));
+    built = true;
     return { ref, ...result };
   } finally {
     status.finish();
     sessionEnd.abort();
     await session.catch(() => {});
-    await status.done;
+    await status.done.catch((error: unknown) => {
+      if (built) throw error; // else the build's own error says more
+    });
   }
 }
 
