@@ -1,6 +1,7 @@
 import type { Digest } from '../base/digest.ts';
 import { BuildError, type ErrorDetail } from '../base/errors.ts';
 import type { VertexLocation } from '../llb/parse.ts';
+import { definitionJson } from './definition-json.ts';
 
 /** An error of a vertex with its digest and the source lines it came from (FEATURES E23). Told once. */
 export function describeVertexError(
@@ -19,6 +20,7 @@ function sourceDetails(locations: readonly VertexLocation[]): ErrorDetail[] {
       info: {
         filename: info.filename,
         data: Buffer.from(info.data).toString('base64'),
+        ...(info.definition ? { definition: definitionJson(info.definition) } : {}),
         ...(info.language === '' ? {} : { language: info.language }),
       },
       ranges: ranges.map(({ start, end }) => ({ start: position(start), end: position(end) })),

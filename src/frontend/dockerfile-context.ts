@@ -225,6 +225,8 @@ function inputContext<R>(
 ): { context?: State; dockerfile?: State } {
   const context = bridge.inputs.context;
   const dockerfile = bridge.inputs[dockerfileName];
+  if (dockerfile?.def.length === 0)
+    throw new BuildError(`input ${dockerfileName}: invalid nil input definition to definition op`);
   return {
     ...(context ? { context: fromDefinition(context) } : {}),
     ...(dockerfile ? { dockerfile: fromDefinition(dockerfile) } : {}),
