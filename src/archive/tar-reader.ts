@@ -60,7 +60,9 @@ export class TarReader {
 
   /** To be called when the input ends. @throws BuildError `unexpected EOF` within an entry */
   close(): void {
-    const clean = this.#state === 'done' || (this.#state === 'header' && this.#filled === 0);
+    // Some writers stop right after the last file's data, without padding or closing blocks.
+    const between = this.#state === 'padding' || (this.#state === 'header' && this.#filled === 0);
+    const clean = this.#state === 'done' || between;
     const open = this.#pax !== undefined || this.#longName !== undefined || this.#longLink !== undefined;
     if (!clean || (open && this.#state !== 'done')) throw badTar('unexpected EOF');
   }

@@ -129,6 +129,12 @@ test('any split into chunks reads the same', () => {
   for (const step of [1, 7, 511, 512, 513, 1500]) assert.deepEqual(read(step), whole);
 });
 
+test('an archive may end right after its last file, without padding or closing blocks', () => {
+  const whole = archive({ header: {}, data: 'x'.repeat(600) });
+  const entries = readTarEntries(whole.subarray(0, 512 + 600), 1e6);
+  assert.equal(entries[0]?.data.length, 600);
+});
+
 test('damaged archives are errors, and never hang or crash', () => {
   const good = archive(
     { header: { name: 'é'.repeat(60) }, data: 'data' },

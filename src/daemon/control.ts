@@ -16,6 +16,8 @@ const TIMESTAMP_KEY = 'buildkit-current-timestamp';
 
 export interface ControlServices {
   readonly refs: RefManager;
+  /** A record is gone: its cache keys go too. */
+  readonly released: (recordId: string) => void;
   readonly version: BuildkitVersion;
   readonly workers: () => readonly WorkerRecord[];
   readonly solve: (request: pb.SolveRequest, signal: AbortSignal) => Promise<Record<string, string>>;
@@ -61,6 +63,7 @@ async function* prune(
   call: ServerCall,
 ): AsyncGenerator<pb.UsageRecord> {
   for await (const record of services.refs.prune([pruneFromWire(request)], { signal: call.signal })) {
+    services.released(record.id);
     yield usageToWire(record);
   }
 }

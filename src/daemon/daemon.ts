@@ -15,11 +15,12 @@ import { WorkerPool } from '../pool/pool.ts';
 import { Registry } from '../registry/registry.ts';
 import { healthService } from '../rpc/health.ts';
 import { type Listener, listenGrpc, type TlsIdentity } from '../rpc/listen.ts';
+import { reflectionServices } from '../rpc/reflection.ts';
 import { createGrpcServer, type GrpcServer, service } from '../rpc/server.ts';
 import { SessionManager } from '../session/manager.ts';
-import { LayeredKeyStore } from '../solver/keystore.ts';
 import { Solver } from '../solver/solver.ts';
 import { openStore, type Store } from '../store/store.ts';
+import { trimMemory } from '../sys/memory.ts';
 import { BuildRegistry } from './build-registry.ts';
 import { build } from './build.ts';
 import type { DaemonConfig } from './config.ts';
@@ -62,6 +63,7 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
     new WorkerPool<DaemonJobs>({
       size: Math.max(2, availableParallelism()),
       worker: { file: parts.workerFile },
+      onIdle: () => void trimMemory(),
     }),
   );
   const store = stack.use(openStore({ root: config.root, snapshotter: config.oci.snapshotter, jobs, log }));
@@ -112,9 +114,14 @@ function createServer(
   sessions: SessionManager,
   stopping: AbortSignal,
 ): GrpcServer {
+  const keys = new SqlKeyStore(store.db);
   const solver = new Solver<VertexSpec, ImmutableRef>({
-    keys: new LayeredKeyStore(new SqlKeyStore(store.db)),
-    results: { save: (ref) => ref.id, load: (id) => worker.refs.get(id) },
+    keys,
+    results: {
+      save: (ref) => ref.id,
+      load: (id) => worker.refs.get(id),
+      exists: (id) => worker.refs.metadata(id) !== undefined,
+    },
     resolveOp: (vertex) => worker.ops.resolve(vertex),
     describeError: (error, vertex) => describeVertexError(error, vertex.digest, vertex.spec.locations),
   });
@@ -133,6 +140,7 @@ function createServer(
   );
   const control = controlService({
     refs: worker.refs,
+    released: (id) => keys.releaseResult(id),
     version,
     workers,
     solve: (request, signal) =>
@@ -156,11 +164,12 @@ function createServer(
     }),
     healthService(['']),
   ];
-  return createGrpcServer({
-    services,
+  const server: GrpcServer = createGrpcServer({
+    services: [...services, ...reflectionServices(() => server.serviceNames)],
     onCallError: (path, error, peer) =>
       log.debug('call failed', { path, error, code: error.code, peer: peer.address }),
   });
+  return server;
 }
 
 function workerRecord(config: DaemonConfig, worker: Worker, version: BuildkitVersion): WorkerRecord {

@@ -2,10 +2,13 @@ import { fileURLToPath } from 'node:url';
 import { join } from 'node:path';
 import { BuildError } from '../base/errors.ts';
 import { createLogger, type Logger } from '../base/log.ts';
+import { limitMallocArenas } from '../sys/memory.ts';
 import { enterMountNamespace } from '../sys/namespace.ts';
 import { parseDaemonArgs } from './config.ts';
 
 const EXIT_FAILURE = 1;
+/** Heaps of the C library: each one more keeps memory that freed buffers would give back. */
+const MALLOC_ARENAS = 2;
 
 /** `worker.cjs` beside the bundle, or the source file when run from sources. */
 function workerFile(): string {
@@ -35,6 +38,7 @@ async function main(): Promise<void> {
     });
   }
   process.umask(0);
+  limitMallocArenas(MALLOC_ARENAS);
   await enterMountNamespace({ argv: process.argv, execArgv: process.execArgv, env: process.env });
   const { startDaemon } = await import('./daemon.ts');
   const env = process.env;

@@ -1,5 +1,6 @@
 import { BuildError, Code, invalidArgument } from '../base/errors.ts';
 import { Semaphore } from '../base/semaphore.ts';
+import type { ContentIndexes } from '../cache/content-indexes.ts';
 import { type ContentHashJobs, joinContentDigests } from '../cache/contenthash.ts';
 import type { ImmutableRef, RefManager } from '../cache/ref.ts';
 import type { Executor } from '../executor/types.ts';
@@ -27,6 +28,7 @@ export interface OpServices {
   readonly refs: RefManager;
   readonly executor: Executor;
   readonly jobs: JobRunner<FileActionJobs & ContentHashJobs>;
+  readonly contentIndexes: Pick<ContentIndexes, 'of'>;
   readonly mountLocally: MountLocally;
   readonly tmpDir: string;
   /** Steps that run at once; 0 = no limit (FEATURES A35). */
@@ -50,8 +52,10 @@ export class OpResolver {
     this.cacheMounts = new CacheMounts(services.refs);
     this.#permits = new Semaphore(services.maxParallelism || Number.POSITIVE_INFINITY);
     this.#content = {
-      hash: async (dir, selectors, signal) =>
-        joinContentDigests(await services.jobs.run('contentHash', { dir, selectors }, { signal })),
+      hash: async (ref, dir, selectors, signal) => {
+        const input = { dir, selectors, index: services.contentIndexes.of(ref) };
+        return joinContentDigests(await services.jobs.run('contentHash', input, { signal }));
+      },
       mountLocally: services.mountLocally,
       progress: (context) => ({ signal: context.signal, progress: layerProgress(context.progress) }),
     };

@@ -10,6 +10,8 @@ import type { Session, SessionManager } from '../session/manager.ts';
 import type { OpContext } from '../solver/types.ts';
 import type { LocalCaller } from '../source/local.ts';
 
+/** Directory bit of Go's file modes (FEATURES C8). */
+const GO_MODE_DIR = 1 << 31;
 /** How long a build waits for the session that a local source names, milliseconds. */
 const NAMED_SESSION_WAIT_MS = 5000;
 
@@ -81,12 +83,18 @@ function localCaller(session: Session): LocalCaller {
   return {
     sharedKey: session.sharedKey,
     receive: (request) => {
-      const { differ, dest, signal, onProgress, metadataOnly } = request;
+      const { differ, dest, signal, onProgress, onChange, metadataOnly } = request;
       const exceptions = metadataOnly && new PatternMatcher(metadataOnly);
       return receiveLocal(session, request, dest, {
         differ,
         signal: AbortSignal.any([signal, session.signal]),
         onProgress,
+        onChange: ({ kind, path, stat }) =>
+          onChange({
+            path,
+            kind: kind === 'delete' ? 'delete' : 'write',
+            directory: stat !== undefined && (stat.mode & GO_MODE_DIR) !== 0,
+          }),
         ...(exceptions ? { only: ({ path }) => exceptions.matchesOrParentMatches(path) } : {}),
       });
     },

@@ -1,4 +1,5 @@
 import { BuildError, Code, invalidArgument } from '../base/errors.ts';
+import type { ContentIndexes } from '../cache/content-indexes.ts';
 import type { RefManager } from '../cache/ref.ts';
 import type { MountLocally } from '../frontend/tree.ts';
 import type { SourceOp } from '../llb/ops.ts';
@@ -38,6 +39,7 @@ export interface SourceParts {
   readonly sessions: SessionManager;
   readonly clients: SessionServices;
   readonly mountLocally: MountLocally;
+  readonly contentIndexes: ContentIndexes;
 }
 
 export function openSources(parts: SourceParts): Sources {
@@ -65,7 +67,12 @@ export function openSources(parts: SourceParts): Sources {
       memo: (ids) => memos.find(ids),
     },
     http: httpServices,
-    local: { refs, mountLocally, withSession: clients.withLocalSession },
+    local: {
+      refs,
+      mountLocally,
+      contentIndexes: parts.contentIndexes,
+      withSession: clients.withLocalSession,
+    },
   });
   return {
     credentials,

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import type { Logger } from '../base/log.ts';
 import { VERSION } from '../base/version.ts';
+import { archiveLayerJobs } from '../cache/archive-jobs.ts';
+import { ContentIndexes } from '../cache/content-indexes.ts';
 import { LocalRefManager } from '../cache/manager.ts';
 import type { RefManager } from '../cache/ref.ts';
 import { createRuntimeExecutor, type RuntimeExecutor } from '../executor/executor.ts';
@@ -19,7 +21,6 @@ import { LocalMounter } from '../store/local-mounter.ts';
 import type { Store } from '../store/store.ts';
 import type { DaemonConfig } from './config.ts';
 import type { DaemonJobs } from './jobs.ts';
-import { layerJobs } from './layer-jobs.ts';
 import { OpResolver } from './op-resolver.ts';
 import { sessionServices } from './session-services.ts';
 import { openSources, type Sources } from './sources.ts';
@@ -67,21 +68,35 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     content: store.content,
     snapshots: store.snapshots,
     leases: store.leases,
-    jobs: layerJobs(jobs, join(tmpDir, 'layers')),
+    jobs: archiveLayerJobs(jobs, new LocalMounter(join(tmpDir, 'layers'))),
     log,
     mountDir,
     gc: () => store.gc(),
   });
+  const contentIndexes = new ContentIndexes(join(store.layout.dir, 'contenthash'), jobs);
+  void contentIndexes
+    .sweep((id) => refs.metadata(id) !== undefined)
+    .catch((error) => log.warn('could not sweep content indexes', { error }));
   const mountLocally = localMounts(new LocalMounter(mountDir));
   const clients = sessionServices(sessions, tmpDir);
   const http = new HttpClient({ userAgent: `buildkit/${VERSION}`, proxy: parts.proxy });
   stack.defer(() => http.close());
-  const sources = openSources({ store, refs, registry, http, sessions, clients, mountLocally });
+  const sources = openSources({
+    store,
+    refs,
+    registry,
+    http,
+    sessions,
+    clients,
+    mountLocally,
+    contentIndexes,
+  });
   const { stepLogMaxSize, stepLogMaxSpeed, debugExecOutput } = config.env;
   const ops = new OpResolver({
     refs,
     executor,
     jobs,
+    contentIndexes,
     mountLocally,
     tmpDir,
     maxParallelism: config.oci.maxParallelism,

@@ -8,7 +8,12 @@ import type { KeyDep } from './selector-key.ts';
 
 export interface ContentKeyServices {
   /** One digest for all selectors together (FEATURES E14). */
-  readonly hash: (dir: string, selectors: readonly ContentSelector[], signal: AbortSignal) => Promise<Digest>;
+  readonly hash: (
+    input: ImmutableRef,
+    dir: string,
+    selectors: readonly ContentSelector[],
+    signal: AbortSignal,
+  ) => Promise<Digest>;
   readonly mountLocally: (view: RefMounts) => Promise<{ readonly path: string; release(): Promise<void> }>;
   readonly progress: (reporter: Parameters<NonNullable<CacheDep<ImmutableRef>['preprocess']>>[1]) => {
     readonly signal: AbortSignal;
@@ -44,7 +49,7 @@ function cacheDep(dep: KeyDep, services: ContentKeyServices): CacheDep<Immutable
     contentKey: async (input, context) => {
       const tree = await services.mountLocally(await input.mount(true, { signal: context.signal }));
       try {
-        return await services.hash(tree.path, selectors.map(absolute), context.signal);
+        return await services.hash(input, tree.path, selectors.map(absolute), context.signal);
       } catch (error) {
         context.signal.throwIfAborted();
         throw BuildError.wrap(error, `failed to calculate checksum of ref ${input.id}`);

@@ -1,5 +1,7 @@
 import { digestOf } from '../base/digest.ts';
 import { BuildError, invalidArgument } from '../base/errors.ts';
+import { type ContentIndexes, contentIndexKey } from '../cache/content-indexes.ts';
+import type { TreeChange } from '../cache/contenthash-index.ts';
 import type { ImmutableRef, MutableRef, RefManager, RefMounts } from '../cache/ref.ts';
 import type { OpContext } from '../solver/types.ts';
 import type { SourceInstance, SourceKey } from './source.ts';
@@ -38,6 +40,8 @@ export interface LocalTransfer {
   readonly dest: string;
   readonly signal: AbortSignal;
   readonly onProgress: (bytes: number) => void;
+  /** Told of every entry written or removed. */
+  readonly onChange: (change: TreeChange) => void;
 }
 
 export interface LocalSourceServices {
@@ -48,6 +52,8 @@ export interface LocalSourceServices {
     context: OpContext,
     work: (caller: LocalCaller) => Promise<T>,
   ) => Promise<T>;
+  /** Keeps known content digests in step with the trees. */
+  readonly contentIndexes: Pick<ContentIndexes, 'update' | 'drop'>;
   readonly mountLocally: (view: RefMounts) => Promise<{ readonly path: string; release(): Promise<void> }>;
 }
 
@@ -130,10 +136,14 @@ export class LocalSource implements SourceInstance {
       // Half a transfer: nobody may start from this tree again.
       mutable.record.retain = false;
       mutable.record.set(localSharedKey, undefined);
+      this.#services.contentIndexes.drop(mutable.id);
       await mutable.release();
       throw error;
     }
-    return mutable.commit();
+    const index = mutable.id;
+    const ref = await mutable.commit();
+    ref.record.set(contentIndexKey, index);
+    return ref;
   }
 
   async #tree(key: string, context: OpContext): Promise<MutableRef> {
@@ -156,6 +166,7 @@ export class LocalSource implements SourceInstance {
     const id = `transferring ${this.#spec.name}:`;
     let shown = 0;
     let bytes = 0;
+    const changes: TreeChange[] = [];
     context.progress.status(id, { name: 'transferring', current: 0 });
     const tree = await this.#services.mountLocally(await mutable.mount(false, { signal: context.signal }));
     try {
@@ -168,6 +179,7 @@ export class LocalSource implements SourceInstance {
         ...(this.#spec.metadataOnly ? { metadataOnly: this.#spec.metadataOnly } : {}),
         dest: tree.path,
         signal: context.signal,
+        onChange: (change) => changes.push(change),
         onProgress: (total) => {
           bytes = total;
           const now = Date.now();
@@ -179,6 +191,7 @@ export class LocalSource implements SourceInstance {
     } finally {
       await tree.release();
     }
+    await this.#services.contentIndexes.update(mutable.id, changes, context.signal);
     context.progress.status(id, { name: 'transferring', current: bytes, done: true });
   }
 }

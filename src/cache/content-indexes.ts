@@ -1,0 +1,51 @@
+import { mkdirSync, rmSync } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { JobRunner } from '../pool/types.ts';
+import type { ContentHashJobs } from './contenthash.ts';
+import type { TreeChange } from './contenthash-index.ts';
+import type { ImmutableRef } from './ref.ts';
+
+/** Metadata key: the record whose index describes this record's tree (a local source keeps one for all its commits). */
+export const contentIndexKey = 'content-index';
+const SUFFIX = '.index';
+
+/** Files with the known digests of records' trees (FEATURES F19), one per record. */
+export class ContentIndexes {
+  readonly #dir: string;
+  readonly #jobs: JobRunner<ContentHashJobs>;
+
+  constructor(dir: string, jobs: JobRunner<ContentHashJobs>) {
+    this.#dir = dir;
+    this.#jobs = jobs;
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+  }
+
+  /** Where the digests of a ref's tree are kept. */
+  of(ref: ImmutableRef): string {
+    return this.#file(ref.record.get(contentIndexKey) ?? ref.id);
+  }
+
+  /** After a transfer into a record's tree: only what changed is read again. */
+  async update(recordId: string, changes: readonly TreeChange[], signal: AbortSignal): Promise<void> {
+    const index = this.#file(recordId);
+    await this.#jobs.run('updateContentIndex', { index, changes }, { signal });
+  }
+
+  /** Forgets what is known of a tree that is in an unknown state. */
+  drop(recordId: string): void {
+    rmSync(this.#file(recordId), { force: true });
+  }
+
+  /** Removes the files of records that are gone. */
+  async sweep(exists: (recordId: string) => boolean): Promise<void> {
+    for (const name of await readdir(this.#dir)) {
+      const id = name.split('.')[0] ?? '';
+      if (!name.endsWith(SUFFIX) || !exists(id)) await rm(join(this.#dir, name), { force: true });
+    }
+  }
+
+  #file(recordId: string): string {
+    return join(this.#dir, `${recordId}${SUFFIX}`);
+  }
+}
