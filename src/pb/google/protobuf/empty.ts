@@ -8,15 +8,7 @@ export const protobufPackage = "google.protobuf";
 
 export const protobufFileName = "google/protobuf/empty.proto";
 
-/**
- * A generic empty message that you can re-use to avoid defining duplicated
- * empty messages in your APIs. A typical example is to use it as the request
- * or the response type of an API method. For instance:
- *
- *     service Foo {
- *       rpc Bar(google.protobuf.Empty) returns (google.protobuf.Empty);
- *     }
- */
+/** Nothing to say: the request or response of calls without arguments or results. */
 export interface Empty {
 }
 
