@@ -1,11 +1,15 @@
 import type { Exporter, ExportTarget } from '../exporter/exporter.ts';
 import { createExporter } from '../exporter/create.ts';
+import { putBlob, sessionContent } from '../session/caller/content.ts';
 import { openFileSend, sendDirectory } from '../session/caller/filesend.ts';
 import type { Session, SessionManager } from '../session/manager.ts';
 import type { Worker } from './worker.ts';
 
 /** How long an export waits for its client's session, milliseconds. */
 const SESSION_WAIT_MS = 5000;
+
+/** What the client calls the content store that it wants images in. */
+const EXPORT_STORE = 'export';
 
 export interface ExporterRequest {
   readonly type: string;
@@ -38,13 +42,19 @@ function exportTarget(
       const options = { exporterId: index, signal: AbortSignal.any([signal, client.signal]) };
       return openFileSend(client, metadata ? { ...options, metadata } : options);
     },
-    sendDirectory: async (tree, { signal, onProgress }) => {
+    sendDirectory: async (tree, { signal, onProgress, deleteOthers }) => {
       const client = await session(signal);
       await sendDirectory(client, tree, {
         exporterId: index,
         signal: AbortSignal.any([signal, client.signal]),
+        mirror: deleteOthers,
         onProgress,
       });
+    },
+    contentStore: async (signal) => {
+      const client = await session(signal);
+      const store = sessionContent(client, EXPORT_STORE);
+      return { put: (blob, data, options) => putBlob(store, blob, data, options) };
     },
     credentials: worker.sources.credentials.of(() => [sessionId]),
   };

@@ -89,9 +89,7 @@ export class ArchiveExporter implements Exporter {
 
   async #sendBlobs(descriptor: Descriptor, context: ExportContext): Promise<void> {
     const { signal } = context;
-    const store = await this.#target.contentStore?.();
-    if (!store)
-      throw new BuildError('client has no content store for "tar=false"', { code: Code.unimplemented });
+    const store = await this.#target.contentStore(signal);
     const { content } = this.#services;
     const tree = await readTree(content, descriptor.digest, signal);
     // Parents after children: what the client has is whole at any time.

@@ -100,14 +100,20 @@ async function bench(): Promise<Bench> {
 interface Caught extends ExportTarget {
   readonly files: Buffer[];
   readonly tree: Map<string, string>;
+  readonly transfers: { paths: string[]; deleteOthers: boolean }[];
+  readonly blobs: Map<Digest, number>;
 }
 
 function target(over: Partial<ExportTarget> = {}): Caught {
   const files: Buffer[] = [];
   const tree = new Map<string, string>();
+  const transfers: Caught['transfers'] = [];
+  const blobs = new Map<Digest, number>();
   return {
     files,
     tree,
+    transfers,
+    blobs,
     credentials: anonymous,
     openFile: async (): Promise<FileSink> => {
       const chunks: Uint8Array[] = [];
@@ -117,14 +123,24 @@ function target(over: Partial<ExportTarget> = {}): Caught {
         [Symbol.asyncDispose]: async () => {},
       };
     },
-    sendDirectory: async (source: TreeSource) => {
+    sendDirectory: async (source: TreeSource, { deleteOthers }) => {
+      const paths: string[] = [];
+      transfers.push({ paths, deleteOthers });
       for await (const stat of source.entries()) {
+        paths.push(stat.path);
         let text = '';
         if (stat.size > 0 && stat.linkname === '')
           for await (const chunk of source.read(stat.path)) text += Buffer.from(chunk).toString();
         tree.set(stat.path, stat.linkname || text);
       }
     },
+    contentStore: async () => ({
+      put: async ({ digest }, data) => {
+        let size = 0;
+        for await (const chunk of data) size += chunk.length;
+        blobs.set(digest, size);
+      },
+    }),
     ...over,
   };
 }
@@ -202,6 +218,27 @@ test('oci archive: sorted entries, equal for equal input, readable by skopeo and
   const rootfs = join(b.dir, 'bundle/rootfs');
   assert.deepEqual(readdirSync(rootfs).sort(), ['a', 'link', 'sub']);
   assert.equal(readFileSync(join(rootfs, 'link'), 'utf8'), 'two');
+});
+
+test('tar=false: every blob goes to the content store of the client, the manifest last', async () => {
+  await using b = await bench();
+  const ref = await b.layer(undefined, (dir) => writeFileSync(join(dir, 'f'), 'content'));
+  const source = result(ref, { 'containerimage.config': CONFIG });
+  const caught = target();
+  const { descriptor, release } = await createExporter('oci', { tar: 'false' }, b.services(), caught).export(
+    source,
+    b.context,
+  );
+  const manifest = JSON.parse(Buffer.from(await b.store.content.readAll(descriptor!.digest)).toString());
+  release();
+  const order = [...caught.blobs.keys()];
+  assert.equal(order.at(-1), descriptor!.digest);
+  assert.deepEqual(
+    new Set(order),
+    new Set([descriptor!.digest, manifest.config.digest, manifest.layers[0].digest]),
+  );
+  assert.equal(caught.blobs.get(manifest.layers[0].digest), manifest.layers[0].size);
+  assert.equal(caught.files.length, 0);
 });
 
 test('docker archive has manifest.json and refuses several platforms', async () => {
@@ -289,6 +326,24 @@ test('several platforms: an index, and a directory for each', async () => {
     linux_arm64: '',
     'linux_arm64/arch': 'arm64',
   });
+  assert.deepEqual(
+    local.transfers.map(({ paths, deleteOthers }) => [paths[0], paths.length, deleteOthers]),
+    [
+      ['linux_arm64', 2, false],
+      ['linux_amd64', 2, false],
+    ],
+  );
+  assert.ok(
+    b.statuses.includes('copying files linux/amd64') && b.statuses.includes('copying files linux/arm64'),
+  );
+  const mirror = target();
+  await createExporter('local', { mode: 'delete' }, b.services(), mirror).export(source, b.context);
+  assert.deepEqual(mirror.transfers, [{ paths: [...local.tree.keys()].sort(), deleteOthers: true }]);
+  const failing = target({ sendDirectory: () => Promise.reject(new Error('the disk is full')) });
+  await assert.rejects(
+    createExporter('local', {}, b.services(), failing).export(source, b.context),
+    /disk is full/,
+  );
   await assert.rejects(
     createExporter('local', { 'platform-split': 'false' }, b.services(), target()).export(source, b.context),
     /cannot overwrite arch from linux\/arm64 with linux\/amd64 when split option is disabled/,

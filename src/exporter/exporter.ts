@@ -54,8 +54,8 @@ export interface ExportTarget {
       readonly deleteOthers: boolean;
     },
   ): Promise<void>;
-  /** The client's content store for exported images; undefined when it offers none. */
-  contentStore?(): Promise<ContentSink>;
+  /** The client's content store for exported images. @throws when it offers none */
+  contentStore(signal: AbortSignal): Promise<ContentSink>;
   /** Credentials of the client's sessions. */
   readonly credentials: Credentials;
 }

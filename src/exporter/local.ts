@@ -33,6 +33,11 @@ export async function oneTree(trees: readonly PlatformTree[], split: boolean): P
   return trees.length === 1 && only ? only.tree : mergeTrees(trees);
 }
 
+interface Transfer {
+  readonly label: string;
+  readonly tree: TreeSource;
+}
+
 /** Files into a directory of the client (FEATURES J19). */
 export class LocalExporter implements Exporter {
   readonly type = 'local';
@@ -58,9 +63,31 @@ export class LocalExporter implements Exporter {
     await using stack = new AsyncDisposableStack();
     const trees = await mountTrees(source, this.#parsed.epoch, this.#mount, context, stack);
     const split = this.#parsed.platformSplit ?? isMultiRef(source);
-    const label = split && trees.length === 1 ? `copying files ${trees[0]!.id}` : 'copying files';
-    await this.#send(label, await oneTree(trees, split), context);
+    const transfers = await this.#transfersOf(trees, split);
+    const failed = new AbortController();
+    const signal = AbortSignal.any([context.signal, failed.signal]);
+    const settled = await Promise.allSettled(
+      transfers.map(async ({ label, tree }) => {
+        try {
+          await this.#send(label, tree, { ...context, signal });
+        } catch (error) {
+          failed.abort(error);
+          throw error;
+        }
+      }),
+    );
+    if (settled.some(({ status }) => status === 'rejected'))
+      throw failed.signal.aborted ? failed.signal.reason : context.signal.reason;
     return { response: {}, release: () => {} };
+  }
+
+  /** One per platform. What is to be mirrored goes at once: the client removes all that a transfer does not hold. */
+  async #transfersOf(trees: readonly PlatformTree[], split: boolean): Promise<Transfer[]> {
+    if (this.#deleteOthers) return [{ label: 'copying files', tree: await oneTree(trees, split) }];
+    if (split)
+      return trees.map((one) => ({ label: `copying files ${one.id}`, tree: joinUnderPlatforms([one]) }));
+    if (trees.length > 1) await mergeTrees(trees); // for its check
+    return trees.map(({ tree }) => ({ label: 'copying files', tree }));
   }
 
   async #send(label: string, tree: TreeSource, context: ExportContext): Promise<void> {

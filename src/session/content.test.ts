@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { type Digest, digestHex, digestOf } from '../base/digest.ts';
 import { Code } from '../base/errors.ts';
-import { sessionContent } from './caller/content.ts';
+import { putBlob, sessionContent } from './caller/content.ts';
 import { withSession } from './harness.ts';
 import { contentService } from './host/content.ts';
 import { contentDirectory } from './host/content-directory.ts';
@@ -51,5 +51,30 @@ test('a content store over a session: write, resume, check, read parts, labels, 
     await assert.rejects(store.info(digest), { code: Code.notFound });
     await assert.rejects(store.info('sha256:zz' as Digest), { code: Code.invalidArgument });
     await assert.rejects(sessionContent(session, 'nope').info(digest), /unknown store nope/);
+  });
+});
+
+test('one blob put into a store: whole, over what was left of an attempt, and once', async () => {
+  const root = mkdtempSync(join(dir, 'put-'));
+  const services = [contentService(new Map([['export', contentDirectory(root)]]))];
+  await withSession(services, async (session, signal) => {
+    const store = sessionContent(session, 'export');
+    const data = Buffer.alloc(1_500_000, 'blob');
+    const blob = { digest: digestOf(data), size: data.length };
+    async function* chunks(): AsyncGenerator<Uint8Array> {
+      yield data.subarray(0, 1_400_000);
+      yield data.subarray(1_400_000);
+    }
+    async function* failing(): AsyncGenerator<Uint8Array> {
+      yield data.subarray(0, 100_000);
+      throw new Error('source broke');
+    }
+    await assert.rejects(putBlob(store, blob, failing(), { signal }), /source broke/);
+    for (let i = 0; i < 100 && (await store.ingests())[0]?.offset !== 100_000; i++)
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    await putBlob(store, blob, chunks(), { signal });
+    await putBlob(store, blob, failing(), { signal });
+    const stored = readFileSync(join(root, 'blobs/sha256', digestHex(blob.digest)));
+    assert.ok(stored.equals(data));
   });
 });

@@ -274,7 +274,12 @@ describe('files back to the client', () => {
     ]);
     await withSession([fileSendService(targets, { uid: 1234, gid: 77 })], async (session, signal) => {
       await sendDirectory(session, directorySource(from), { exporterId: 0, signal });
-      await sendDirectory(session, directorySource(from), { exporterId: 1, signal });
+      // Without the promise that all platforms come in one transfer, nothing may be removed.
+      await assert.rejects(
+        sendDirectory(session, directorySource(from), { exporterId: 1, signal }),
+        /local exporter mode=delete requires a BuildKit daemon with multi-platform local export support/,
+      );
+      await sendDirectory(session, directorySource(from), { exporterId: 1, mirror: true, signal });
     });
     assert.deepEqual(
       describeTree(merged).filter((l) => !l.startsWith('mine ')),

@@ -1,5 +1,5 @@
 import { type Digest, isDigest } from '../../base/digest.ts';
-import { BuildError, Code } from '../../base/errors.ts';
+import { BuildError, Code, hasCode } from '../../base/errors.ts';
 import {
   ContentDefinition,
   WriteAction,
@@ -54,6 +54,29 @@ export function sessionContent(session: Session, storeId: string): RemoteContent
       return infoFromWire((await client.update({ info, updateMask }, options(signal))).info);
     },
   };
+}
+
+/** Puts one blob into a client's store. One that is there already is no error. */
+export async function putBlob(
+  store: Pick<RemoteContent, 'writer'>,
+  blob: { readonly digest: Digest; readonly size: number },
+  data: AsyncIterable<Uint8Array>,
+  { signal }: { readonly signal: AbortSignal },
+): Promise<void> {
+  const { digest, size } = blob;
+  try {
+    await using writer = await store.writer({
+      ref: `export-${digest}`,
+      total: size,
+      expected: digest,
+      signal,
+    });
+    if (writer.offset > 0) await writer.truncate(0);
+    for await (const chunk of data) await writer.write(chunk);
+    await writer.commit({ size, digest });
+  } catch (error) {
+    if (!hasCode(error, Code.alreadyExists)) throw error;
+  }
 }
 
 type WriteCall = MessageStream<WriteContentResponse, WriteContentRequest>;

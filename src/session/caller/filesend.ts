@@ -72,14 +72,18 @@ export function openFileSend(
   };
 }
 
-/** Sends a tree to the client's directory target. */
+/** Sends a tree to the client's directory target. `mirror`: it holds all platforms, so that others may be removed. */
 export async function sendDirectory(
   session: Session,
   source: TreeSource,
-  request: FileSendRequest & { readonly onProgress?: (bytes: number, done: boolean) => void },
+  request: FileSendRequest & {
+    readonly mirror?: boolean;
+    readonly onProgress?: (bytes: number, done: boolean) => void;
+  },
 ): Promise<void> {
   requireFileSend(session);
-  const metadata = Metadata.of({ [EXPORTER_ID]: String(request.exporterId), [EXPORTER_MULTI_PLATFORM]: '1' });
+  const metadata = Metadata.of({ [EXPORTER_ID]: String(request.exporterId) });
+  if (request.mirror) metadata.append(EXPORTER_MULTI_PLATFORM, '1');
   const call = session.client(DirSendDefinition).diffCopy({ metadata, signal: request.signal });
   await endingCall(call, async () => {
     await sendTree(call, source, { ...(request.onProgress && { onProgress: request.onProgress }) });
