@@ -81,7 +81,7 @@ export class JobProgress {
   }
 }
 
-/** What one reader has not seen yet. Vertex and status updates of the same thing replace each other. */
+/** What one reader has not seen yet. Updates of the same run of a vertex, and of a status, replace each other. */
 class Reader {
   #vertexes = new Map<string, VertexState>();
   #statuses = new Map<string, VertexStatusState>();
@@ -91,8 +91,10 @@ class Reader {
   #wake: (() => void) | undefined;
 
   vertex(state: VertexState): void {
-    this.#vertexes.delete(state.digest);
-    this.#vertexes.set(state.digest, state);
+    // One entry per run of the vertex: the end of an earlier run must be seen although a new one began.
+    const run = `${state.digest} ${state.started ?? ''}`;
+    this.#vertexes.delete(run);
+    this.#vertexes.set(run, state);
     this.#changed();
   }
 
