@@ -1,21 +1,22 @@
 // Bundles the executables into dist/: plain CommonJS files that start without a loader.
-// koffi stays outside (a native library finds its own files); in dist/npm it is a dependency.
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+// koffi stays outside: a native library finds its own files.
+//   dist/*.cjs        for bin/ of a checkout
+//   dist/npm/         the published package: launchers that check the version of Node, the bundles in lib/
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const out = join(root, 'dist');
-rmSync(out, { recursive: true, force: true });
-mkdirSync(out, { recursive: true });
-
+const PROGRAMS = ['buildctl', 'buildkitd'];
 const pkg = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const oldest = Number(/\d+/.exec(pkg.engines.node)[0]);
 const shared = {
   absWorkingDir: root,
   bundle: true,
   platform: 'node',
-  target: 'node24',
+  target: `node${oldest}`,
   format: 'cjs',
   external: ['koffi'],
   legalComments: 'none',
@@ -28,8 +29,9 @@ const shared = {
   minifySyntax: true,
   minifyWhitespace: true,
 };
-await build({
+const { metafile } = await build({
   ...shared,
+  metafile: true,
   entryPoints: {
     buildctl: 'src/cli/main.ts',
     buildkitd: 'src/daemon/main.ts',
@@ -39,3 +41,46 @@ await build({
   outExtension: { '.js': '.cjs' },
 });
 writeFileSync(join(out, 'package.json'), '{ "type": "commonjs" }\n');
+
+rmSync(join(out, 'npm'), { recursive: true, force: true });
+mkdirSync(join(out, 'npm', 'lib'), { recursive: true });
+for (const name of [...PROGRAMS, 'worker'])
+  copyFileSync(join(out, `${name}.cjs`), join(out, 'npm', 'lib', `${name}.cjs`));
+for (const name of PROGRAMS) writeFileSync(join(out, 'npm', `${name}.cjs`), launcher(name), { mode: 0o755 });
+writeFileSync(join(out, 'npm', 'THIRD-PARTY.txt'), licences());
+
+/** What the bundles contain of others, with their licences: of the package, and of single files in it. */
+function licences() {
+  const files = new Map();
+  for (const file of Object.keys(metafile.inputs)) {
+    const name = /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1];
+    if (name !== undefined) files.set(name, [...(files.get(name) ?? []), join(root, file)]);
+  }
+  return [...files].sort().map(licence).join('\n');
+}
+
+function licence([name, files]) {
+  const dir = join(root, 'node_modules', name);
+  const { version, license } = JSON.parse(readFileSync(join(dir, 'package.json'), 'utf8'));
+  const own = readdirSync(dir).filter((entry) => /^licen[cs]e/i.test(entry));
+  const headers = files.flatMap((file) => /^(\/\/.*\n)+/.exec(readFileSync(file, 'utf8'))?.[0] ?? []);
+  const texts = [
+    ...own.map((entry) => readFileSync(join(dir, entry), 'utf8')),
+    ...new Set(headers.filter((text) => text.includes('Copyright')).map((t) => t.replace(/^\/\/ ?/gm, ''))),
+  ];
+  return [`${name} ${version} (${license})`, ...texts.map((text) => text.trim())].join('\n\n').concat('\n');
+}
+
+/** Must parse on any Node: what an old one cannot parse lies in lib/. */
+function launcher(name) {
+  return `#!/usr/bin/env node
+'use strict';
+if (parseInt(process.versions.node, 10) < ${oldest}) {
+  process.stderr.write(
+    '${name}: needs Node ${oldest} or newer, this is ' + process.version + ' (' + process.execPath + ')\\n'
+  );
+  process.exit(1);
+}
+require('./lib/${name}.cjs');
+`;
+}
