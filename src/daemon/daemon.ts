@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
 import { BuildError, Code } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { Running } from '../base/running.ts';
 import { PACKAGE, REVISION, VERSION } from '../base/version.ts';
 import { SqlKeyStore } from '../cache/keystore.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
@@ -35,7 +36,7 @@ import { lockRoot } from './lock.ts';
 import { platformToWire } from './platform-wire.ts';
 import { openWorker, type Worker } from './worker.ts';
 
-/** How long running calls may take to end once the daemon stops, milliseconds. */
+/** How long running calls, and then the steps they started, may take to end once the daemon stops, milliseconds. */
 const STOP_GRACE_MS = 10_000;
 const NANOS_PER_MS = 1_000_000n;
 
@@ -91,12 +92,15 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
     }),
   );
   const stopping = new AbortController();
-  const server = createServer(config, log, store, worker, sessions, stopping.signal);
+  const { server, builds, solver } = createServer(config, log, store, worker, sessions, stopping.signal);
   const listeners: Listener[] = [];
   stack.defer(async () => {
     stopping.abort(new BuildError('context canceled: the daemon is stopping', { code: Code.canceled }));
     await Promise.all(listeners.map((listener) => listener.close()));
     await server.close({ graceMs: STOP_GRACE_MS });
+    // Those whose client is gone, too: what they hold must be free before it is closed.
+    const ended = (await builds.ended(STOP_GRACE_MS)) && (await solver.idle(STOP_GRACE_MS));
+    if (!ended) log.error('builds do not end: stopping without them', { builds: builds.count });
   });
   for (const address of config.addresses) listeners.push(await listen(server, address, config, log));
   const running = stack.move();
@@ -113,7 +117,8 @@ function createServer(
   worker: Worker,
   sessions: SessionManager,
   stopping: AbortSignal,
-): GrpcServer {
+): { server: GrpcServer; builds: Running; solver: Pick<Solver<VertexSpec, ImmutableRef>, 'idle'> } {
+  const running = new Running();
   const keys = new SqlKeyStore(store.db);
   const solver = new Solver<VertexSpec, ImmutableRef>({
     keys,
@@ -144,10 +149,12 @@ function createServer(
     version,
     workers,
     solve: (request, signal) =>
-      build(
-        request,
-        { solver, worker, builds, frontends, makeExporter, entitlements: config.entitlements, stopping },
-        signal,
+      running.track(
+        build(
+          request,
+          { solver, worker, builds, frontends, makeExporter, entitlements: config.entitlements, stopping },
+          signal,
+        ),
       ),
     status: async (ref, signal) =>
       (await solver.job(ref, signal)).status(AbortSignal.any([signal, stopping])),
@@ -169,7 +176,7 @@ function createServer(
     onCallError: (path, error, peer) =>
       log.debug('call failed', { path, error, code: error.code, peer: peer.address }),
   });
-  return server;
+  return { server, builds: running, solver };
 }
 
 function workerRecord(config: DaemonConfig, worker: Worker, version: BuildkitVersion): WorkerRecord {

@@ -1,6 +1,7 @@
 import type { Digest } from '../base/digest.ts';
 import { digestOf } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
+import type { Running } from '../base/running.ts';
 import type { Edge } from './edge.ts';
 import { inputsFirst } from './graph.ts';
 import { Memo, Unwanted } from './memo.ts';
@@ -20,6 +21,8 @@ export interface SharedVertexOptions<Spec, R extends Result> {
   readonly op: Op<R>;
   /** Adds vertex and source details to an error of this vertex. */
   readonly describeError: (error: unknown, vertex: Vertex<Spec>) => BuildError;
+  /** Where work is counted until it has ended, also after it was aborted. */
+  readonly running: Running;
 }
 
 /**
@@ -34,6 +37,7 @@ export class SharedVertex<Spec, R extends Result> {
   readonly edges = new Map<number, Edge<Spec, R>>();
   readonly #op: Op<R>;
   readonly #describe: (error: unknown) => BuildError;
+  readonly #running: Running;
   readonly #maps: Memo<{ map: CacheMap<R>; done: boolean }>[] = [];
   readonly #prepared: readonly Memo<void>[];
   readonly #contents: readonly Memo<Digest | undefined>[];
@@ -50,6 +54,7 @@ export class SharedVertex<Spec, R extends Result> {
     this.vertex = vertex;
     this.inputs = inputs;
     this.#op = options.op;
+    this.#running = options.running;
     this.#describe = (error) => options.describeError(error, vertex);
     this.#prepared = inputs.map((_, i) => this.memo(() => this.#prepare(i)));
     this.#contents = inputs.map((_, i) => this.memo(() => this.#findContent(i)));
@@ -61,7 +66,7 @@ export class SharedVertex<Spec, R extends Result> {
 
   /** A memo that lives as long as somebody wants this vertex. */
   memo<T>(work: () => Promise<T>): Memo<T> {
-    return new Memo(work, this.#isWanted);
+    return new Memo(() => this.#running.track(work()), this.#isWanted);
   }
 
   get wanted(): number {

@@ -1,5 +1,6 @@
 import type { Digest } from '../base/digest.ts';
 import { BuildError, Code, notFound } from '../base/errors.ts';
+import { Running } from '../base/running.ts';
 import { Edge, type EdgeEnvironment } from './edge.ts';
 import { claim, sharedGraph, vertexGraph } from './graph.ts';
 import { Job, type JobHost } from './job.ts';
@@ -47,6 +48,7 @@ export class Solver<Spec, R extends Result> {
   readonly #vertexes = new Map<string, SharedVertex<Spec, R>>();
   readonly #identities = new Map<string, Edge<Spec, R>>();
   readonly #jobs = new Map<string, Job<Spec, R>>();
+  readonly #running = new Running();
   readonly #waiters = new Map<string, Set<(job: Job<Spec, R>) => void>>();
 
   constructor(options: SolverOptions<Spec, R>) {
@@ -112,6 +114,14 @@ export class Solver<Spec, R extends Result> {
     return this.#jobs.size;
   }
 
+  /**
+   * Waits until no op runs any more: one that was aborted may still have a process to end and trees to let go.
+   * False when that takes longer than `limitMs`. For after the last job has closed.
+   */
+  idle(limitMs: number): Promise<boolean> {
+    return this.#running.ended(limitMs);
+  }
+
   /** What every edge is at and what it waits for; for debugging. */
   dump(): EdgeState[] {
     return [...this.#vertexes.values()].flatMap((shared) =>
@@ -170,7 +180,8 @@ export class Solver<Spec, R extends Result> {
     );
     const describeError = this.#options.describeError ?? withVertex;
     try {
-      return new SharedVertex(vertex, inputs, { op: this.#options.resolveOp(vertex), describeError });
+      const op = this.#options.resolveOp(vertex);
+      return new SharedVertex(vertex, inputs, { op, describeError, running: this.#running });
     } catch (error) {
       throw describeError(error, vertex);
     }

@@ -13,7 +13,7 @@ import type { RegistryContext } from '../registry/session.ts';
 import type { ContentStore } from '../store/content.ts';
 import type { LeaseStore } from '../store/lease.ts';
 
-/** How long a resolved image's manifest and config are kept for those who will ask next. */
+/** How long a resolved image's manifest and config are kept, at least, for those who will ask next. */
 const RESOLVE_LEASE_MS = 5 * 60 * 1000;
 const MAX_INDEX_DEPTH = 4;
 const MAX_CONFIG_BYTES = 8 * 1024 * 1024;
@@ -72,6 +72,7 @@ export interface ImageResolverServices {
 /** Finds images in registries: from a reference and a platform to manifest, config and layers (FEATURES D35). */
 export class ImageResolver {
   readonly #services: ImageResolverServices;
+  #lease: { readonly id: string; readonly createdAt: number } | undefined;
 
   constructor(services: ImageResolverServices) {
     this.#services = services;
@@ -82,9 +83,8 @@ export class ImageResolver {
     platform: Platform,
     context: ResolveContext,
   ): Promise<ResolvedImage> {
-    const lease = this.#services.leases.create({ temporary: true, expiresInMs: RESOLVE_LEASE_MS });
     const root = await this.#root(reference, context);
-    const walk: Walk = { reference, context, lease: lease.id, others: [] };
+    const walk: Walk = { reference, context, lease: this.#currentLease(), others: [] };
     const found = await this.#pick(root, new PlatformMatcher(platform), walk, 0);
     if (!found) throw notFound(`no match for platform in manifest ${root.digest}: not found`);
     const { manifest, descriptor, configBytes, config } = found;
@@ -96,6 +96,16 @@ export class ImageResolver {
       layers: annotatedLayers(manifest, config, reference),
       others: [...walk.others, manifest.config],
     };
+  }
+
+  /** One for all that is resolved within some minutes, so that many builds do not mean many leases. */
+  #currentLease(): string {
+    const now = Date.now();
+    if (!this.#lease || now - this.#lease.createdAt > RESOLVE_LEASE_MS) {
+      const { id } = this.#services.leases.create({ temporary: true, expiresInMs: 2 * RESOLVE_LEASE_MS });
+      this.#lease = { id, createdAt: now };
+    }
+    return this.#lease.id;
   }
 
   /** What the reference names, without more requests than one build needs. */
