@@ -52,7 +52,7 @@ export async function build(
   });
   const sessions = request.Session === '' ? [] : [request.Session];
   await using job = services.solver.createJob(request.Ref, { sessions });
-  using _memo = services.worker.sources.rememberImages(job.sessions);
+  await using _memo = services.worker.sources.remember(job.sessions);
   const bridge = bridgeOf(job, request, services, granted);
   try {
     const result = await solveRequest(request, bridge, services, signal);
@@ -96,7 +96,7 @@ function bridgeOf(
       warn: (warning) => job.progress.warn(warning),
       frontends: services.frontends,
       mountLocally: worker.mountLocally,
-      workerPlatforms: worker.platforms,
+      workerPlatforms: worker.platforms.current,
     },
     { sessionId: request.Session, inputs: request.FrontendInputs },
   );

@@ -12,8 +12,8 @@ import type { LocalCaller } from '../source/local.ts';
 
 /** Directory bit of Go's file modes (FEATURES C8). */
 const GO_MODE_DIR = 1 << 31;
-/** How long a build waits for the session that a local source names, milliseconds. */
-const NAMED_SESSION_WAIT_MS = 5000;
+/** How long a step waits for a session of its build, milliseconds. */
+const SESSION_WAIT_MS = 5000;
 
 export type SessionServices = ReturnType<typeof sessionServices>;
 
@@ -23,11 +23,11 @@ export function sessionServices(sessions: SessionManager, tmpDir: string) {
     secrets:
       (ids: () => readonly string[]): GetSecret =>
       (id, signal) =>
-        firstThatHas(ids(), (session) => getSecret(session, id, signal)),
+        firstThatHas(ids(), signal, (session) => getSecret(session, id, signal)),
     ssh: (ids: () => readonly string[]): ForwardSsh => ({
-      check: (id, signal) => firstThatHas(ids(), (session) => checkSshAgent(session, id, signal)),
+      check: (id, signal) => firstThatHas(ids(), signal, (session) => checkSshAgent(session, id, signal)),
       listen: (options, signal) =>
-        firstThatHas(ids(), async (session) => {
+        firstThatHas(ids(), signal, async (session) => {
           await checkSshAgent(session, options.id, signal);
           return openSshSocket(session, { ...options, tmpDir }, signal);
         }),
@@ -43,16 +43,30 @@ export function sessionServices(sessions: SessionManager, tmpDir: string) {
 
   /** An upload is there once: the first session that offers any is asked. */
   async function* upload(url: URL, ids: readonly string[], signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    const session = ids.map((id) => sessions.find(id)).find((found) => found !== undefined);
-    if (!session) throw new BuildError('no active sessions', { code: Code.notFound });
+    const session = await firstThatHas(ids, signal, async (found) => found);
     yield* pullUpload(session, url, AbortSignal.any([signal, session.signal]));
   }
 
-  async function firstThatHas<T>(ids: readonly string[], work: (session: Session) => Promise<T>): Promise<T> {
+  /** A build may ask before the session of its client has connected. */
+  function connected(id: string, signal: AbortSignal): Promise<Session> {
+    return sessions.get(id, AbortSignal.any([signal, AbortSignal.timeout(SESSION_WAIT_MS)]));
+  }
+
+  async function firstThatHas<T>(
+    ids: readonly string[],
+    signal: AbortSignal,
+    work: (session: Session) => Promise<T>,
+  ): Promise<T> {
     let last: unknown;
     for (const id of ids) {
-      const session = sessions.find(id);
-      if (!session) continue;
+      let session: Session;
+      try {
+        session = await connected(id, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        last ??= error;
+        continue;
+      }
       try {
         return await work(session);
       } catch (error) {
@@ -70,8 +84,7 @@ export function sessionServices(sessions: SessionManager, tmpDir: string) {
   ): Promise<T> {
     const { signal } = context;
     if (id !== '') {
-      const soon = AbortSignal.any([signal, AbortSignal.timeout(NAMED_SESSION_WAIT_MS)]);
-      const named = await sessions.get(id, soon).catch(() => undefined); // gone: any other of the build will do
+      const named = await connected(id, signal).catch(() => undefined); // gone: any other of the build will do
       signal.throwIfAborted();
       if (named) return work(localCaller(named));
     }

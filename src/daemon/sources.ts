@@ -9,6 +9,7 @@ import type { HttpClient } from '../registry/http.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { SessionManager } from '../session/manager.ts';
 import { HttpSource, type HttpSourceServices } from '../source/http.ts';
+import { HttpMemo } from '../source/http-memo.ts';
 import { httpSourceSpec } from '../source/http-spec.ts';
 import { ImageMemo, ImageResolver } from '../source/image-resolver.ts';
 import { imageSourceSpec } from '../source/image-spec.ts';
@@ -27,8 +28,8 @@ export interface Sources {
   readonly resolve: (op: SourceOp, platform: Platform) => SourceInstance;
   /** What the builds of these sessions have resolved (FEATURES E29). */
   imageMemo(sessions: readonly string[]): ImageMemo | undefined;
-  /** Starts remembering for a build, until disposed. */
-  rememberImages(sessions: readonly string[]): Disposable;
+  /** Starts remembering for a build what it resolves and downloads, until disposed. */
+  remember(sessions: readonly string[]): AsyncDisposable;
 }
 
 export interface SourceParts {
@@ -46,7 +47,7 @@ export function openSources(parts: SourceParts): Sources {
   const { store, refs, registry, http, clients, mountLocally } = parts;
   const credentials = new SessionCredentials(parts.sessions);
   const images = new ImageResolver({ registry, content: store.content, leases: store.leases });
-  const memos = new ImageMemos();
+  const memos = new BuildMemos();
   const httpServices: HttpSourceServices = {
     http,
     refs,
@@ -54,6 +55,7 @@ export function openSources(parts: SourceParts): Sources {
     key: httpKey,
     secret: (id, context) => clients.secrets(context.sessions)(id, context.signal),
     upload: (url, context) => clients.upload(url, context.sessions, context.signal),
+    memo: (ids) => memos.find(ids)?.http,
   };
   const resolve = sourceResolver({
     image: {
@@ -64,7 +66,7 @@ export function openSources(parts: SourceParts): Sources {
       content: store.content,
       keys: imageKeys,
       credentials: (ids) => credentials.of(ids),
-      memo: (ids) => memos.find(ids),
+      memo: (ids) => memos.find(ids)?.images,
     },
     http: httpServices,
     local: {
@@ -79,16 +81,21 @@ export function openSources(parts: SourceParts): Sources {
     images,
     http: httpServices,
     resolve,
-    imageMemo: (ids) => memos.find(ids),
-    rememberImages: (ids) => memos.start(ids),
+    imageMemo: (ids) => memos.find(ids)?.images,
+    remember: (ids) => memos.start(ids),
   };
 }
 
-/** Memos of running builds, by session. */
-class ImageMemos {
-  readonly #bySession = new Map<string, ImageMemo>();
+interface BuildMemo {
+  readonly images: ImageMemo;
+  readonly http: HttpMemo;
+}
 
-  find(sessions: readonly string[]): ImageMemo | undefined {
+/** Memos of running builds, by session. */
+class BuildMemos {
+  readonly #bySession = new Map<string, BuildMemo>();
+
+  find(sessions: readonly string[]): BuildMemo | undefined {
     for (const id of sessions) {
       const memo = this.#bySession.get(id);
       if (memo) return memo;
@@ -96,12 +103,13 @@ class ImageMemos {
     return undefined;
   }
 
-  start(sessions: readonly string[]): Disposable {
-    const memo = new ImageMemo();
+  start(sessions: readonly string[]): AsyncDisposable {
+    const memo: BuildMemo = { images: new ImageMemo(), http: new HttpMemo() };
     for (const id of sessions) this.#bySession.set(id, memo);
     return {
-      [Symbol.dispose]: () => {
+      [Symbol.asyncDispose]: async () => {
         for (const id of sessions) if (this.#bySession.get(id) === memo) this.#bySession.delete(id);
+        await memo.http[Symbol.asyncDispose]();
       },
     };
   }

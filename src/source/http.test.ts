@@ -3,8 +3,10 @@ import { createHash } from 'node:crypto';
 import { lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { digestOf } from '../base/digest.ts';
 import { notFound } from '../base/errors.ts';
+import type { LocalRefManager } from '../cache/manager.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import { httpKey } from '../ops/source-key.ts';
 import { HttpClient } from '../registry/http.ts';
@@ -14,12 +16,14 @@ import { withMounted } from '../testing/contracts/snapshot.ts';
 import { type Fault, type SeenRequest, startFaulty } from '../testing/registry.ts';
 import { openTestStore, temporaryRoot } from '../testing/store.ts';
 import { HttpSource, type HttpSourceServices } from './http.ts';
-import { httpFileName, httpSourceSpec, safeFileName } from './http-spec.ts';
+import { HttpMemo } from './http-memo.ts';
+import { downloadKey, httpFileName, httpSourceSpec, safeFileName } from './http-spec.ts';
 
 const MODIFIED = 'Wed, 21 Oct 2015 07:28:00 GMT';
 
 interface Bench extends AsyncDisposable {
   readonly services: HttpSourceServices;
+  readonly refs: LocalRefManager;
   readonly context: { signal: AbortSignal; sessions: () => readonly string[] };
   readonly secrets: Map<string, string>;
 }
@@ -59,7 +63,7 @@ async function bench(): Promise<Bench> {
     },
   };
   const context = { signal: AbortSignal.timeout(20_000), sessions: () => [] };
-  return { services, context, secrets, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+  return { services, refs, context, secrets, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }
 
 async function inTree<T>(ref: ImmutableRef, use: (dir: string) => T): Promise<T> {
@@ -133,6 +137,46 @@ test('with a checksum the key needs no server, and other content is refused', as
     new HttpSource(wrong, b.services).snapshot(b.context),
     new RegExp(`digest mismatch for ${url}: ${digestOf('hello')} \\(expected: ${digestOf('other')}\\)`),
   );
+});
+
+test('a gzipped answer is unpacked; a broken one is an error', async () => {
+  await using b = await bench();
+  const packed = gzipSync('content');
+  await using server = await startFaulty(undefined, ({ url }) => ({
+    status: 200,
+    headers: { 'content-encoding': 'gzip' },
+    body: url === '/cut' ? packed.subarray(0, -9) : packed,
+  }));
+  const at = (path: string) => new HttpSource(httpSourceSpec(`http://${server.host}${path}`, {}), b.services);
+  const source = at('/whole');
+  assert.equal((await source.cacheKey(0, b.context)).pin, digestOf('content'));
+  assert.equal(server.seen[0]?.headers['accept-encoding'], 'gzip');
+  await assert.rejects(at('/cut').cacheKey(0, b.context), /unexpected end of file/);
+});
+
+test('a build asks for a URL once and keeps what it got', async () => {
+  await using b = await bench();
+  let text = 'one';
+  await using server = await fileServer(() => text);
+  const spec = httpSourceSpec(`http://${server.host}/f`, {});
+  {
+    await using memo = new HttpMemo();
+    const services = { ...b.services, memo: () => memo };
+    const make = (attrs = {}) => new HttpSource(httpSourceSpec(`http://${server.host}/f`, attrs), services);
+    const first = await make().metadata(b.context);
+    text = 'two';
+    await Array.fromAsync(b.refs.prune([{ all: true }]));
+    const source = make();
+    assert.equal((await source.metadata(b.context)).digest, first.digest);
+    await using ref = await source.snapshot(b.context);
+    await inTree(ref, (dir) => assert.equal(readFileSync(join(dir, 'f'), 'utf8'), 'one'));
+    assert.equal(server.seen.length, 1);
+    const other = make({ 'http.checksum': digestOf('two') });
+    await assert.rejects(other.snapshot(b.context), /digest mismatch/);
+  }
+  await Array.fromAsync(b.refs.prune([{ all: true }]));
+  assert.equal(b.refs.search('http.url', downloadKey(spec)).length, 0);
+  assert.equal((await new HttpSource(spec, b.services).metadata(b.context)).digest, digestOf('two'));
 });
 
 test('secrets become the Authorization header and do not leave their host', async () => {

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, readSync, writeSync } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
 import { type Digest, Digester, isDigest } from '../base/digest.ts';
 import { BuildError, Code, hasCode, invalidArgument } from '../base/errors.ts';
 import { SharedTask } from '../base/shared-task.ts';
@@ -9,6 +11,7 @@ import { connectionFailed } from '../registry/errors.ts';
 import type { HttpClient, HttpResponse } from '../registry/http.ts';
 import type { OpContext } from '../solver/types.ts';
 import { openRootfs } from '../sys/rootfs.ts';
+import type { HttpFound, HttpMemo, HttpMetadata } from './http-memo.ts';
 import { downloadKey, httpFileName, type HttpHeader, type HttpSourceSpec } from './http-spec.ts';
 import type { SourceInstance, SourceKey } from './source.ts';
 
@@ -49,25 +52,15 @@ export interface HttpSourceServices {
   readonly secret: (id: string, context: HttpContext) => Promise<Uint8Array>;
   /** What a client offers at `http://buildkit-session/…`. */
   readonly upload: (url: URL, context: HttpContext) => AsyncIterable<Uint8Array>;
-}
-
-/** What is known of a file without looking into it. */
-export interface HttpMetadata {
-  readonly digest: Digest;
-  readonly filename: string;
-  readonly lastModified?: Date;
-}
-
-interface Found extends HttpMetadata {
-  /** Record that holds the file; undefined while only its checksum is known. */
-  readonly recordId: string | undefined;
+  /** What the builds of these sessions have downloaded. */
+  readonly memo?: (sessions: readonly string[]) => HttpMemo | undefined;
 }
 
 /** One file of the web (FEATURES D39). */
 export class HttpSource implements SourceInstance {
   readonly #spec: HttpSourceSpec;
   readonly #services: HttpSourceServices;
-  readonly #task: SharedTask<Found>;
+  readonly #task: SharedTask<HttpFound>;
   #context: HttpContext | undefined;
 
   constructor(spec: HttpSourceSpec, services: HttpSourceServices) {
@@ -132,7 +125,7 @@ export class HttpSource implements SourceInstance {
   async snapshot(context: HttpContext): Promise<ImmutableRef> {
     const found = await this.#found(context);
     try {
-      return await this.#services.refs.get(found.recordId!);
+      return await this.#services.refs.get(found.recordId);
     } catch (error) {
       if (!hasCode(error, Code.notFound)) throw error;
     }
@@ -140,66 +133,103 @@ export class HttpSource implements SourceInstance {
     this.#task.reset();
     const { recordId, digest } = await this.#found(context);
     if (digest !== found.digest) throw new BuildError(`digest mismatch ${digest}: ${found.digest}`);
-    return this.#services.refs.get(recordId!);
+    return this.#services.refs.get(recordId);
   }
 
-  #found(context: HttpContext): Promise<Found> {
+  #found(context: HttpContext): Promise<HttpFound> {
     this.#context = context;
     return this.#task.join(context.signal);
   }
 
   /** The file, from an earlier build if the server says that it is the same still. */
-  async #find(context: HttpContext): Promise<Found> {
+  async #find(context: HttpContext): Promise<HttpFound> {
     const earlier = this.#services.refs.search(keyUrl, downloadKey(this.#spec));
     const { checksum } = this.#spec;
     const exact = checksum && earlier.find((record) => record.get(keyChecksum) === checksum);
     if (exact) return fromRecord(exact, this.#spec);
-    const found = await this.#ask(earlier, context);
+    const memo = this.#services.memo?.(context.sessions());
+    const ask = (signal: AbortSignal): Promise<HttpFound> =>
+      this.#ask(earlier, { sessions: context.sessions, signal }, memo);
+    const found = memo
+      ? await memo.resolve(downloadKey(this.#spec), ask, context.signal)
+      : await ask(context.signal);
     if (checksum && found.digest !== checksum)
       throw new BuildError(`digest mismatch for ${this.#spec.url}: ${found.digest} (expected: ${checksum})`);
     return found;
   }
 
-  async #ask(earlier: readonly RecordMetadata[], context: HttpContext): Promise<Found> {
+  async #ask(
+    earlier: readonly RecordMetadata[],
+    context: HttpContext,
+    memo: HttpMemo | undefined,
+  ): Promise<HttpFound> {
     const url = new URL(this.#spec.url);
     if (url.host === UPLOAD_HOST)
-      return this.#save(this.#services.upload(url, context), () => undefined, context);
-    const tags = new Map(earlier.map((record) => [record.get(keyEtag) ?? '', record]));
-    tags.delete('');
+      return this.#save(this.#services.upload(url, context), () => undefined, context, memo);
+    await using held = new AsyncDisposableStack();
+    const tags = await this.#heldTags(earlier, held);
+    const known = async (tag: string): Promise<HttpFound | undefined> => {
+      const ref = tags.get(tag);
+      if (ref) await memo?.keep(ref.clone());
+      return ref && fromRecord(ref.record, this.#spec);
+    };
     const headers: Record<string, string> = {
       ...(await this.#authorization(url, context)),
       ...Object.fromEntries(this.#spec.headers.map(({ name, value }) => [name.toLowerCase(), value])),
       ...(tags.size ? { 'if-none-match': [...tags.keys()].join(', ') } : {}),
+      // Always, since some servers have a tag for each encoding.
+      'accept-encoding': 'gzip',
     };
     const same = tags.size > 0 ? await this.#unchanged(url, headers, tags, context) : undefined;
-    if (same) return fromRecord(same, this.#spec);
+    const unchanged = same === undefined ? undefined : await known(same);
+    if (unchanged) return unchanged;
     const response = await this.#send('GET', url, headers, context);
     if (response.status === 304) {
       await response.discard();
       const tag = tagOf(response, tags);
-      const record = tags.get(tag);
-      if (!record) throw new BuildError(`invalid not-modified ETag: ${tag}`);
-      return fromRecord(record, this.#spec);
+      const found = await known(tag);
+      if (!found) throw new BuildError(`invalid not-modified ETag: ${tag}`);
+      return found;
     }
     if (response.status < 200 || response.status >= 400) {
       await response.discard();
       throw new BuildError(`invalid response status ${response.status}`);
     }
-    return this.#save(response.body(), (name) => response.header(name), context);
+    const zipped = response.header('content-encoding')?.toLowerCase() === 'gzip';
+    const body = zipped ? gunzipped(response.body()) : response.body();
+    return this.#save(body, (name) => response.header(name), context, memo);
+  }
+
+  /** Refs of earlier downloads by their tags, held by `stack` so that an answer about one is worth something. */
+  async #heldTags(
+    earlier: readonly RecordMetadata[],
+    stack: AsyncDisposableStack,
+  ): Promise<Map<string, ImmutableRef>> {
+    const tags = new Map<string, ImmutableRef>();
+    for (const record of earlier) {
+      const tag = record.get(keyEtag);
+      if (!tag) continue;
+      try {
+        tags.set(tag, stack.use(await this.#services.refs.get(record.id)));
+      } catch (error) {
+        if (!hasCode(error, Code.notFound)) throw error; // pruned just now
+      }
+    }
+    return tags;
   }
 
   /** Some servers give tags but do not mind If-None-Match: their tags are compared here. */
   async #unchanged(
     url: URL,
     headers: Readonly<Record<string, string>>,
-    tags: ReadonlyMap<string, RecordMetadata>,
+    tags: ReadonlyMap<string, unknown>,
     context: HttpContext,
-  ): Promise<RecordMetadata | undefined> {
+  ): Promise<string | undefined> {
     try {
       const response = await this.#send('HEAD', url, headers, context);
       await response.discard();
       if (response.status !== 200 && response.status !== 304) return undefined;
-      return tags.get(tagOf(response, tags));
+      return tagOf(response, tags);
     } catch {
       context.signal.throwIfAborted();
       return undefined; // a server that knows no HEAD: GET decides
@@ -259,7 +289,8 @@ export class HttpSource implements SourceInstance {
     body: AsyncIterable<Uint8Array>,
     header: (name: string) => string | undefined,
     context: HttpContext,
-  ): Promise<Found> {
+    memo: HttpMemo | undefined,
+  ): Promise<HttpFound> {
     const filename = httpFileName(this.#spec, header('content-disposition'));
     const modified = header('last-modified');
     const lastModified = modified === undefined ? undefined : validDate(modified);
@@ -280,6 +311,7 @@ export class HttpSource implements SourceInstance {
     if (tag) record.set(keyEtag, strongTag(tag));
     if (lastModified) record.set(keyModTime, lastModified.toUTCString());
     record.set(keyUrl, downloadKey(this.#spec));
+    await memo?.keep(ref.clone());
     return { digest, filename, recordId: ref.id, ...(lastModified ? { lastModified } : {}) };
   }
 
@@ -314,7 +346,7 @@ export class HttpSource implements SourceInstance {
   }
 }
 
-function fromRecord(record: RecordMetadata, spec: HttpSourceSpec): Found {
+function fromRecord(record: RecordMetadata, spec: HttpSourceSpec): HttpFound {
   const digest = record.get(keyChecksum) ?? '';
   if (!isDigest(digest)) throw new BuildError('invalid metadata change');
   const modified = validDate(record.get(keyModTime) ?? '');
@@ -324,6 +356,18 @@ function fromRecord(record: RecordMetadata, spec: HttpSourceSpec): Found {
     recordId: record.id,
     ...(modified ? { lastModified: modified } : {}),
   };
+}
+
+async function* gunzipped(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void> {
+  const gunzip = createGunzip();
+  const fed = pipeline(body, gunzip);
+  fed.catch(() => {}); // its failure destroys the stream that is read below
+  try {
+    yield* gunzip as AsyncIterable<Uint8Array>;
+    await fed;
+  } finally {
+    gunzip.destroy();
+  }
 }
 
 /** The tag of the answer; one without it answers the only tag that was asked about. */

@@ -67,7 +67,11 @@ async function answers(host: string): Promise<boolean> {
 
 /** What a faulty server does with a request instead of passing it on. */
 export type Fault =
-  | { readonly status: number; readonly headers?: Record<string, string>; readonly body?: string }
+  | {
+      readonly status: number;
+      readonly headers?: Record<string, string>;
+      readonly body?: string | Uint8Array;
+    }
   /** The answer's connection is cut after so many bytes of its body. */
   | { readonly cutAfter: number }
   /** The connection is closed without an answer. */

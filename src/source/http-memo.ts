@@ -1,0 +1,55 @@
+import type { Digest } from '../base/digest.ts';
+import { SharedTask } from '../base/shared-task.ts';
+import type { ImmutableRef } from '../cache/ref.ts';
+
+/** What is known of a file without looking into it. */
+export interface HttpMetadata {
+  readonly digest: Digest;
+  readonly filename: string;
+  readonly lastModified?: Date;
+}
+
+export interface HttpFound extends HttpMetadata {
+  /** Record that holds the file. */
+  readonly recordId: string;
+}
+
+/**
+ * What one build has downloaded (FEATURES E29): a URL is asked once, and its file stays as long as the build,
+ * whatever the server says later or is pruned meanwhile.
+ */
+export class HttpMemo implements AsyncDisposable {
+  readonly #tasks = new Map<Digest, SharedTask<HttpFound>>();
+  readonly #refs: ImmutableRef[] = [];
+  #disposed = false;
+
+  async resolve(
+    key: Digest,
+    work: (signal: AbortSignal) => Promise<HttpFound>,
+    signal: AbortSignal,
+  ): Promise<HttpFound> {
+    let task = this.#tasks.get(key);
+    if (!task) {
+      task = new SharedTask(work);
+      this.#tasks.set(key, task);
+    }
+    try {
+      return await task.join(signal);
+    } catch (error) {
+      // A failure holds for those who waited with us, not for the rest of the build.
+      if (this.#tasks.get(key) === task) this.#tasks.delete(key);
+      throw error;
+    }
+  }
+
+  /** Takes over a ref until the end of the build. */
+  async keep(ref: ImmutableRef): Promise<void> {
+    if (this.#disposed) await ref.release();
+    else this.#refs.push(ref);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed = true;
+    for (const ref of this.#refs.splice(0)) await ref.release();
+  }
+}
