@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BuildError, Code } from '../base/errors.ts';
+import { isStandalone } from '../sys/standalone.ts';
 import type { CommandContext } from './context.ts';
 
 /** The daemon a build speaks to: one that runs already, or its own (FEATURES: no daemon needed). */
@@ -225,17 +226,13 @@ function sweep(parent: string): void {
 
 type DaemonCommand = readonly [file: string, args: readonly string[]];
 
-/** The daemon beside this program: its bundle, its own executable, or its source. */
+/** The daemon beside this program: its own executable, its bundle, or its source. */
 function daemonCommand(): DaemonCommand {
-  const program = process.argv[1] ?? '';
+  const program = isStandalone() ? process.execPath : (process.argv[1] ?? '');
   const here = existsSync(program) ? dirname(realpathSync(program)) : '';
-  const bundle = join(here, 'buildkitd.cjs');
-  if (existsSync(bundle)) return [process.execPath, [bundle]];
-  const executable = join(dirname(process.execPath), 'buildkitd');
-  if (process.execPath.endsWith('buildctl') && statSync(executable, { throwIfNoEntry: false }))
-    return [executable, []];
-  const source = join(here, '..', 'daemon', 'main.ts');
-  if (existsSync(source)) return [process.execPath, [source]];
+  const names = isStandalone() ? ['buildkitd'] : ['buildkitd.cjs', '../daemon/main.ts'];
+  const daemon = names.map((name) => join(here, name)).find((path) => existsSync(path));
+  if (daemon !== undefined) return isStandalone() ? [daemon, []] : [process.execPath, [daemon]];
   throw new BuildError('no buildkitd answers, and there is none beside this program to run', {
     code: Code.unavailable,
     hint: 'start buildkitd, or name a daemon with --addr or BUILDKIT_HOST',

@@ -19,7 +19,7 @@ export interface ControlServices {
   /** A record is gone: its cache keys go too. */
   readonly released: (recordId: string) => void;
   readonly version: BuildkitVersion;
-  readonly workers: () => readonly WorkerRecord[];
+  readonly workers: () => Promise<readonly WorkerRecord[]>;
   readonly solve: (request: pb.SolveRequest, signal: AbortSignal) => Promise<Record<string, string>>;
   readonly status: (ref: string, signal: AbortSignal) => Promise<AsyncIterable<SolveStatus>>;
   /** Serves a client's session until it ends. */
@@ -34,7 +34,7 @@ export interface ControlServices {
 export function controlService(services: ControlServices): RegisteredService {
   return service(ControlDefinition, {
     info: async () => ({ buildkitVersion: services.version }),
-    listWorkers: async (request) => ({ record: matchWorkers(services.workers(), request.filter) }),
+    listWorkers: async (request) => ({ record: matchWorkers(await services.workers(), request.filter) }),
     diskUsage: async (request, call) => {
       const ageLimitMs = Number(request.ageLimit / 1_000_000n);
       const records = await services.refs.diskUsage({

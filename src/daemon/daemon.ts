@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, statfsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
 import { BuildError, Code } from '../base/errors.ts';
@@ -10,9 +10,10 @@ import type { ImmutableRef } from '../cache/ref.ts';
 import { describeVertexError } from '../frontend/describe-error.ts';
 import { dockerfileFrontend } from '../frontend/dockerfile.ts';
 import type { VertexSpec } from '../llb/parse.ts';
+import type { Platform } from '../oci/platform.ts';
 import { TraceServiceDefinition } from '../pb/otlp_trace.ts';
 import type { BuildkitVersion, WorkerRecord } from '../pb/worker.ts';
-import { WorkerPool } from '../pool/pool.ts';
+import { type PoolOptions, WorkerPool } from '../pool/pool.ts';
 import { Registry } from '../registry/registry.ts';
 import { healthService } from '../rpc/health.ts';
 import { type Listener, listenGrpc, type TlsIdentity } from '../rpc/listen.ts';
@@ -44,7 +45,7 @@ export interface DaemonParts {
   readonly config: DaemonConfig;
   readonly log: Logger;
   /** The program of worker threads. */
-  readonly workerFile: URL | string;
+  readonly worker: PoolOptions['worker'];
   readonly searchPath: string;
   /** Proxy settings of the daemon's environment. */
   readonly proxy: { readonly httpProxy?: string; readonly httpsProxy?: string; readonly noProxy?: string };
@@ -63,7 +64,7 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
   const jobs = stack.use(
     new WorkerPool<DaemonJobs>({
       size: Math.max(2, availableParallelism()),
-      worker: { file: parts.workerFile },
+      worker: parts.worker,
       onIdle: () => void trimMemory(),
     }),
   );
@@ -137,8 +138,7 @@ function createServer(
     revision: REVISION,
     dockerfileVersion: '',
   };
-  const record = workerRecord(config, worker, version);
-  const workers = () => [record];
+  const workers = async () => [workerRecord(config, worker, version, await worker.platforms.refresh())];
   const makeExporter = exporterMaker(worker, sessions);
   const frontends = new Map(
     config.frontends.dockerfile ? [['dockerfile.v0', dockerfileFrontend] as const] : [],
@@ -179,12 +179,17 @@ function createServer(
   return { server, builds: running, solver };
 }
 
-function workerRecord(config: DaemonConfig, worker: Worker, version: BuildkitVersion): WorkerRecord {
-  const policies = gcPolicies(config.oci.gc, 0);
+function workerRecord(
+  config: DaemonConfig,
+  worker: Worker,
+  version: BuildkitVersion,
+  platforms: readonly Platform[],
+): WorkerRecord {
+  const policies = gcPolicies(config.oci.gc, diskBytes(config.root));
   return {
     ID: worker.id,
     Labels: { ...worker.labels },
-    platforms: worker.platforms.map(platformToWire),
+    platforms: platforms.map(platformToWire),
     GCPolicy: policies.map((rule) => ({
       all: rule.all ?? false,
       keepDuration: BigInt(rule.keepDurationMs ?? 0) * NANOS_PER_MS,
@@ -196,6 +201,12 @@ function workerRecord(config: DaemonConfig, worker: Worker, version: BuildkitVer
     BuildkitVersion: version,
     CDIDevices: [],
   };
+}
+
+/** Size of the disk that holds `path`. */
+function diskBytes(path: string): number {
+  const { blocks, bsize } = statfsSync(path);
+  return blocks * bsize;
 }
 
 function registryConfigs(config: DaemonConfig) {

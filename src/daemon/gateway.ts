@@ -46,7 +46,7 @@ export class GatewayBuild {
 /** LLBBridge on the daemon's own listeners: each call names its build in metadata (FEATURES B45, I19). */
 export function gatewayService(
   builds: BuildRegistry<GatewayBuild>,
-  workers: () => readonly WorkerRecord[],
+  workers: () => Promise<readonly WorkerRecord[]>,
 ): RegisteredService {
   const buildOf = (call: ServerCall): Promise<GatewayBuild> => {
     const id = call.metadata.get(BUILD_ID_KEY);
@@ -66,7 +66,7 @@ export function gatewayService(
     ping: async () => ({
       FrontendAPICaps: toApiCaps(ENABLED_GATEWAY_CAPS),
       LLBCaps: toApiCaps(ENABLED_CAPS),
-      Workers: [...workers()],
+      Workers: [...(await workers())],
     }),
     inputs: async (_request, call) => ({ Definitions: { ...(await buildOf(call)).bridge.inputs } }),
     solve: async (request, call) => solve((await buildOf(call)).bridge, request, call.signal),

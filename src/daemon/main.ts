@@ -4,17 +4,23 @@ import { BuildError } from '../base/errors.ts';
 import { createLogger, type Logger } from '../base/log.ts';
 import { limitMallocArenas } from '../sys/memory.ts';
 import { enterMountNamespace } from '../sys/namespace.ts';
+import { isStandalone, textAsset } from '../sys/standalone.ts';
 import { parseDaemonArgs } from './config.ts';
+import type { DaemonParts } from './daemon.ts';
 
 const EXIT_FAILURE = 1;
 /** Heaps of the C library: each one more keeps memory that freed buffers would give back. */
 const MALLOC_ARENAS = 2;
 
-/** `worker.cjs` beside the bundle, or the source file when run from sources. */
-function workerFile(): string {
-  return typeof __dirname === 'string'
-    ? join(__dirname, 'worker.cjs')
-    : fileURLToPath(new URL('worker-entry.ts', import.meta.url));
+/** Carried by a standalone executable, `worker.cjs` beside a bundle, or the source file. */
+function workerProgram(): DaemonParts['worker'] {
+  if (isStandalone()) return { source: textAsset('worker.cjs') };
+  return {
+    file:
+      typeof __dirname === 'string'
+        ? join(__dirname, 'worker.cjs')
+        : fileURLToPath(new URL('worker-entry.ts', import.meta.url)),
+  };
 }
 
 async function main(): Promise<void> {
@@ -39,13 +45,15 @@ async function main(): Promise<void> {
   }
   process.umask(0);
   limitMallocArenas(MALLOC_ARENAS);
-  await enterMountNamespace({ argv: process.argv, execArgv: process.execArgv, env: process.env });
+  // A standalone executable puts in argv[1] by itself.
+  const argv = isStandalone() ? process.argv.toSpliced(1, 1) : process.argv;
+  await enterMountNamespace({ argv, execArgv: process.execArgv, env: process.env });
   const { startDaemon } = await import('./daemon.ts');
   const env = process.env;
   const daemon = await startDaemon({
     config,
     log,
-    workerFile: workerFile(),
+    worker: workerProgram(),
     searchPath: env.PATH ?? '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
     proxy: {
       httpProxy: env.HTTP_PROXY ?? env.http_proxy ?? '',

@@ -11,7 +11,7 @@ import type { RefManager } from '../cache/ref.ts';
 import { createRuntimeExecutor, type RuntimeExecutor } from '../executor/executor.ts';
 import { openNetworks, type OpenedNetworks } from '../executor/network-mode.ts';
 import type { MountLocally } from '../frontend/tree.ts';
-import { hostPlatform, normalizePlatform, parsePlatform, type Platform } from '../oci/platform.ts';
+import { parsePlatform } from '../oci/platform.ts';
 import type { JobRunner } from '../pool/types.ts';
 import type { ProxyConfig } from '../registry/config.ts';
 import { HttpClient } from '../registry/http.ts';
@@ -22,6 +22,7 @@ import type { Store } from '../store/store.ts';
 import type { DaemonConfig } from './config.ts';
 import type { DaemonJobs } from './jobs.ts';
 import { OpResolver } from './op-resolver.ts';
+import { WorkerPlatforms } from './platforms.ts';
 import { sessionServices } from './session-services.ts';
 import { openSources, type Sources } from './sources.ts';
 
@@ -31,8 +32,7 @@ const LABEL = 'org.mobyproject.buildkit.worker.';
 export interface Worker extends AsyncDisposable {
   readonly id: string;
   readonly labels: Readonly<Record<string, string>>;
-  /** The machine's own first. */
-  readonly platforms: readonly Platform[];
+  readonly platforms: WorkerPlatforms;
   readonly refs: RefManager;
   readonly store: Store;
   readonly registry: Registry;
@@ -111,7 +111,11 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
   return {
     id: workerId(store.layout.dir),
     labels: workerLabels(config, store, networks.label),
-    platforms: platformsOf(config),
+    platforms: new WorkerPlatforms(
+      config.oci.platforms.map(parsePlatform),
+      tmpDir,
+      config.platformsCacheMaxAgeMs,
+    ),
     refs,
     store,
     registry,
@@ -202,9 +206,4 @@ function workerLabels(config: DaemonConfig, store: Store, network: string): Read
     [`${LABEL}selinux.enabled`]: 'false',
     ...config.oci.labels,
   };
-}
-
-function platformsOf(config: DaemonConfig): readonly Platform[] {
-  if (config.oci.platforms.length === 0) return [normalizePlatform(hostPlatform())];
-  return config.oci.platforms.map((text) => normalizePlatform(parsePlatform(text)));
 }

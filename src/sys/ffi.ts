@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { SystemError } from './errno.ts';
+import { isStandalone, nativeAsset } from './standalone.ts';
 
 /** The part of koffi that the rest of `sys/` needs. */
 interface Koffi {
@@ -12,22 +13,18 @@ interface NativeFunction {
   async(...args: unknown[]): void;
 }
 
-let loadModule = (): unknown =>
-  typeof require === 'function' ? require('koffi') : createRequire(import.meta.url)('koffi');
 let koffi: Koffi | undefined;
 let libc: ReturnType<Koffi['load']> | undefined;
 
-/**
- * Replaces the way koffi is found, for executables that carry it as an asset. To be called before the
- * first system call, once per thread.
- */
-export function setFfiLoader(load: () => unknown): void {
-  loadModule = load;
+/** The executable's own copy, or the package: a bundle has `require`, a source file makes one. */
+function loadKoffi(): unknown {
+  if (isStandalone()) return nativeAsset('koffi.node');
+  return typeof require === 'function' ? require('koffi') : createRequire(import.meta.url)('koffi');
 }
 
 function library(): ReturnType<Koffi['load']> {
   if (libc) return libc;
-  koffi = loadModule() as Koffi;
+  koffi = loadKoffi() as Koffi;
   libc = koffi.load(null);
   return libc;
 }
