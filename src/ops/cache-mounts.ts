@@ -44,8 +44,7 @@ export class CacheMounts {
   ): Promise<CacheDir> {
     const opt = llb.cacheOpt;
     if (!opt) throw invalidArgument('missing cache mount options');
-    const id = opt.ID;
-    const key = base ? `${id}:${base.id}` : id;
+    const key = directoryKey(opt.ID, base);
     const request = { key, base, description, signal };
     switch (opt.sharing) {
       case SHARED:
@@ -140,6 +139,45 @@ export class CacheMounts {
   }
 }
 
+/**
+ * The cache mounts of one step. Two of the same directory share it, whatever their sharing mode: a step that
+ * waited for itself would wait for ever.
+ */
+export class StepCacheMounts {
+  readonly #mounts: Pick<CacheMounts, 'open'>;
+  readonly #open = new Map<string, { readonly dir: CacheDir; users: number }>();
+
+  constructor(mounts: Pick<CacheMounts, 'open'>) {
+    this.#mounts = mounts;
+  }
+
+  /** Call it for one mount after the other. */
+  async open(...request: Parameters<CacheMounts['open']>): Promise<CacheDir> {
+    const [llb, base] = request;
+    const key = directoryKey(llb.cacheOpt?.ID ?? '', base);
+    let held = this.#open.get(key);
+    if (!held) {
+      held = { dir: await this.#mounts.open(...request), users: 0 };
+      this.#open.set(key, held);
+    }
+    const { dir } = held;
+    const mine = held;
+    mine.users++;
+    return {
+      mount: (readonly) => dir.mount(readonly),
+      release: async () => {
+        if (--mine.users > 0) return;
+        this.#open.delete(key);
+        await dir.release();
+      },
+    };
+  }
+}
+
+function directoryKey(id: string, base: ImmutableRef | undefined): string {
+  return base ? `${id}:${base.id}` : id;
+}
+
 interface Request {
   readonly key: string;
   readonly base: ImmutableRef | undefined;
@@ -148,7 +186,8 @@ interface Request {
 }
 
 function ownDir(ref: MutableRef): CacheDir {
-  return { mount: (readonly) => ref.mount(readonly), release: () => ref.release() };
+  // A step may mount its directory at two places.
+  return { mount: (readonly) => ref.mount(readonly, { shared: true }), release: () => ref.release() };
 }
 
 function isLocked(error: unknown): boolean {

@@ -3,7 +3,7 @@ import { BuildError, invalidArgument } from '../base/errors.ts';
 import type { ImmutableRef, MutableRef, RefManager } from '../cache/ref.ts';
 import type { ExecOp, Mount as LlbMount } from '../llb/ops.ts';
 import type { OpContext } from '../solver/types.ts';
-import type { CacheMounts } from './cache-mounts.ts';
+import { type CacheMounts, StepCacheMounts } from './cache-mounts.ts';
 import type { ContainerMount, Mountable } from '../executor/types.ts';
 import { type GetSecret, secretMount } from './secret-mount.ts';
 import { type ForwardSsh, sshMount } from './ssh-mount.ts';
@@ -41,6 +41,7 @@ export type StepOutput =
   | { readonly mountIndex: number; readonly ref: MutableRef };
 
 interface Draft {
+  readonly caches: StepCacheMounts;
   root: Mountable | undefined;
   readonlyRoot: boolean;
   readonly mounts: ContainerMount[];
@@ -57,6 +58,7 @@ export async function prepareMounts(
   context: OpContext,
 ): Promise<PreparedMounts> {
   const draft: Draft = {
+    caches: new StepCacheMounts(services.cacheMounts),
     root: undefined,
     readonlyRoot: false,
     mounts: [],
@@ -138,7 +140,7 @@ async function mountSource(
       const id = llb.cacheOpt?.ID ?? '';
       const name = id === llb.dest || id === '' ? '' : ` with id ${JSON.stringify(id)}`;
       const description = `cached mount ${llb.dest} from exec ${op.meta?.args.join(' ') ?? ''}${name}`;
-      const dir = await services.cacheMounts.open(llb, input, description, context.signal);
+      const dir = await draft.caches.open(llb, input, description, context.signal);
       draft.cleanup.push(() => dir.release());
       if (llb.output !== NONE && input) draft.outputs.push({ mountIndex: index, ref: input.clone() });
       return dir;
