@@ -52,9 +52,34 @@ export class FileOpRunner implements Op<ImmutableRef> {
     inputs: readonly (ImmutableRef | null)[],
     context: OpContext,
   ): Promise<readonly (ImmutableRef | null)[]> {
+    checkIndexes(this.#op, inputs.length);
     await using run = new FileRun(this.#op, inputs, this.#services, context);
     for (const index of this.#op.actions.keys()) await run.act(index);
     return await run.outputs(); // awaited: the trees are given back right after
+  }
+}
+
+/** Each output is given by one action, inputs are there, and none waits for a later action. */
+function checkIndexes({ actions }: FileOp, inputs: number): void {
+  const outputs = new Set<bigint>();
+  for (const [i, action] of actions.entries()) {
+    const limit = BigInt(inputs + i);
+    for (const [name, index] of [
+      ['input', action.input],
+      ['secondary input', action.secondaryInput],
+    ] as const) {
+      if (index < -1n || index >= limit)
+        throw invalidArgument(`invalid ${name} index ${index} of file action ${i}`);
+    }
+    if (action.output < -1n)
+      throw invalidArgument(`invalid output index ${action.output} of file action ${i}`);
+    if (action.output >= 0n && outputs.has(action.output))
+      throw invalidArgument(`duplicate output ${action.output}`);
+    if (action.output >= 0n) outputs.add(action.output);
+  }
+  if (outputs.size === 0) throw invalidArgument('no outputs specified');
+  for (let i = 0n; i < outputs.size; i++) {
+    if (!outputs.has(i)) throw invalidArgument(`missing output index ${i}`);
   }
 }
 
@@ -123,13 +148,11 @@ class FileRun implements AsyncDisposable {
 
   /** One ref per exported output, in output order. */
   async outputs(): Promise<readonly ImmutableRef[]> {
-    const outputs: ImmutableRef[] = [];
+    const committed: ImmutableRef[] = [];
     for (const [index, action] of this.#op.actions.entries()) {
-      if (action.output < 0n) continue;
-      const ref = await this.#committed(index);
-      outputs[Number(action.output)] = ref.clone();
+      if (action.output >= 0n) committed[Number(action.output)] = await this.#committed(index);
     }
-    return outputs;
+    return committed.map((ref) => ref.clone()); // when nothing can fail any more
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -8,10 +8,11 @@ import type { Daemon } from './harness.ts';
 
 const SETTLE_LIMIT_MS = 10_000;
 
-/** Mount points that a process sees. */
-export function mountPoints(pid: number | 'self'): string[] {
+/** Mount points below `dir` that a process sees. */
+export function mountPoints(pid: number | 'self', dir: string): string[] {
   const lines = readFileSync(`/proc/${pid}/mountinfo`, 'utf8').trimEnd().split('\n');
-  return lines.map((line) => line.split(' ')[4] ?? '').sort();
+  const points = lines.map((line) => line.split(' ')[4] ?? '');
+  return points.filter((point) => point.startsWith(`${dir}/`)).sort();
 }
 
 function pids(): number[] {
@@ -97,7 +98,7 @@ export function stateOf(daemon: Daemon): DaemonState {
     const count = (from: string): number =>
       Number((db.prepare(`SELECT count(*) AS n FROM ${from}`).get() as { n: number }).n);
     return {
-      mounts: mountPoints(daemon.pid),
+      mounts: mountPoints(daemon.pid, daemon.root),
       processes: descendants(daemon.pid),
       leases: count('leases'),
       temporaryLeases: count('leases WHERE temporary = 1'),
