@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { BuildError, Code } from '../base/errors.ts';
 import type { ConvertOptions, NetworkMode, ResolveMode } from '../dockerfile/convert/options.ts';
 import { csvFields } from '../dockerfile/instructions/csv.ts';
+import { type LintConfig, parseLintConfig } from '../dockerfile/lint/linter.ts';
 import { cut, parseBool, parseInt64, quote } from '../dockerfile/text.ts';
 import { hostPlatform, normalizePlatform, type Platform, parsePlatform } from '../oci/platform.ts';
 import type { CacheImport } from './dockerfile-bridge.ts';
@@ -28,6 +29,7 @@ export interface FrontendOptions
     | 'imageResolveMode'
     | 'cacheIdNamespace'
     | 'isNoCache'
+    | 'lint'
   > {
   /** Empty when the client asked for none. */
   readonly targetPlatforms: readonly Platform[];
@@ -60,6 +62,7 @@ export function parseFrontendOptions(
       targetPlatforms.length,
     ),
     cacheImports: [...parseCacheImports(get('cache-imports')), ...registryImports(get('cache-from'))],
+    ...lintOptions(options),
     ...refuseAttestations(options),
     buildArgs: withPrefix(options, 'build-arg:'),
     labels: withPrefix(options, 'label:'),
@@ -76,6 +79,14 @@ function refuseRemoved(options: Options): void {
     throw new BuildError('support for "override-copy-image" was removed in BuildKit 0.11');
   if (parseBool(options.get('build-arg:BUILDKIT_DISABLE_FILEOP') ?? ''))
     throw new BuildError('support for "BUILDKIT_DISABLE_FILEOP" build-arg was removed in BuildKit 0.11');
+}
+
+const LINT_ARG = 'build-arg:BUILDKIT_DOCKERFILE_CHECK';
+
+function lintOptions(options: Options): { lint?: LintConfig } {
+  const written = options.get(LINT_ARG);
+  if (written === undefined) return {};
+  return prefixed(`failed to parse ${LINT_ARG}`, () => ({ lint: parseLintConfig(written) }));
 }
 
 /** Provenance is the daemon's own work; scanners are not there yet. */

@@ -1,12 +1,14 @@
-import { digestOf } from '../base/digest.ts';
+import { parseDigest } from '../base/digest.ts';
 import { BuildError, Code } from '../base/errors.ts';
 import { goJson } from '../base/gojson.ts';
 import { convertDockerfile } from '../dockerfile/convert/convert.ts';
 import { encodeImage } from '../dockerfile/convert/image.ts';
 import type { ConvertResult, ImageResolver, ResolvedImage } from '../dockerfile/convert/options.ts';
+import type { LintWarning } from '../dockerfile/lint/linter.ts';
 import { withSources } from '../dockerfile/errors.ts';
 import { marshal } from '../llb/marshal.ts';
 import type { SourceMap } from '../llb/node.ts';
+import { Op } from '../llb/ops.ts';
 import {
   formatPlatformFull,
   hostPlatform,
@@ -14,6 +16,7 @@ import {
   type Platform,
   platformToJson,
 } from '../oci/platform.ts';
+import type { VertexWarning } from '../solver/types.ts';
 import type { Frontend } from './bridge.ts';
 import { definitionJson } from './definition-json.ts';
 import { daemonBridge, type FrontendBridge } from './dockerfile-bridge.ts';
@@ -72,16 +75,20 @@ function unsupportedRequest(name: string): BuildError {
   });
 }
 
-function warningOf(note: SyntaxNote, source: DockerfileSource) {
-  // The step that brought the file stands right before the end of its graph.
-  const vertex = digestOf(source.definition.def.at(-2) ?? new Uint8Array());
+/** A warning at the step that brought the file. */
+function warningOf(
+  note: SyntaxNote & { readonly description?: string; readonly url?: string },
+  source: DockerfileSource,
+): VertexWarning {
+  const last = Op.decode(source.definition.def.at(-1) ?? new Uint8Array());
+  const vertex = parseDigest(last.inputs[0]?.digest ?? '');
   const { filename, data } = source;
   return {
     vertex,
     level: 1,
     short: Buffer.from(note.message),
-    detail: [],
-    url: '',
+    detail: note.description === undefined ? [] : [Buffer.from(note.description)],
+    url: note.url ?? '',
     sourceInfo: { filename, data, language: LANGUAGE },
     ranges: note.location,
   };
@@ -127,7 +134,7 @@ class DockerfileBuild<R> {
   async run(): Promise<FrontendResult<R>> {
     const { targetPlatforms } = this.#options;
     const wanted = targetPlatforms.length > 0 ? targetPlatforms : [undefined];
-    const builds = wanted.map((platform) => this.#build(platform));
+    const builds = wanted.map((platform, index) => this.#build(platform, index === 0));
     try {
       return this.#result(await Promise.all(builds));
     } catch (error) {
@@ -137,7 +144,7 @@ class DockerfileBuild<R> {
     }
   }
 
-  async #build(platform: Platform | undefined): Promise<PlatformBuild<R>> {
+  async #build(platform: Platform | undefined, first: boolean): Promise<PlatformBuild<R>> {
     const { targetPlatforms: _all, cacheImports, localSessions: _sessions, ...options } = this.#options;
     const { caps, signal } = this.#bridge;
     const converted = await convertDockerfile(this.#source.text, {
@@ -147,8 +154,9 @@ class DockerfileBuild<R> {
       sourceMap: this.#sourceMap,
       resolveImage: this.#resolveImage,
       namedContext: (name, namedOptions) => this.#named.find(name, namedOptions),
-      // Fetched while bases are looked up. A failure shows when the context is put together.
-      onRead: () => void this.#context.ignorePatterns().catch(() => undefined),
+      ignorePatterns: () => this.#context.ignorePatterns(),
+      // The file is the same for all platforms.
+      ...(first ? { warn: (warning: LintWarning) => this.#warn(warning) } : {}),
       mainContext: (paths) => this.#context.mainContext(paths),
       signal: AbortSignal.any([signal, this.#abort.signal]),
     });
@@ -161,6 +169,12 @@ class DockerfileBuild<R> {
       value: ref?.value ?? null,
       converted,
     };
+  }
+
+  #warn({ rule, message, description, url, location }: LintWarning): void {
+    const line = location[0]?.start.line ?? 0;
+    const short = `${rule}: ${message}${line > 0 ? ` (line ${line})` : ''}`;
+    this.#bridge.warn(warningOf({ message: short, description, url, location }, this.#source));
   }
 
   #result(builds: readonly PlatformBuild<R>[]): FrontendResult<R> {

@@ -1,8 +1,12 @@
 import { BuildError } from '../../base/errors.ts';
 import { setEnv as addEnv, setUser as setStateUser } from '../../llb/state.ts';
+import type { KeyValue } from '../ast.ts';
+import type { Location } from '../errors.ts';
 import { expand } from '../expand.ts';
-import type { ArgPair, CommandLine, Healthcheck, Instruction, InstructionOf } from '../instructions/types.ts';
+import type { ArgPair, Healthcheck, Instruction, InstructionOf } from '../instructions/types.ts';
 import { formatDuration } from '../instructions/units.ts';
+import { checkSecretName, checkVariables } from '../lint/instruction-checks.ts';
+import { rules } from '../lint/rules.ts';
 import { quoteList } from '../text.ts';
 import type { DispatchContext } from './dispatch.ts';
 import { exposedPorts } from './expose.ts';
@@ -32,23 +36,28 @@ function applyConfig(stage: StageState, instruction: Instruction, context: Dispa
   const { config } = stage.image;
   switch (instruction.kind) {
     case 'env':
-      return applyEnv(stage, instruction);
+      return applyEnv(stage, instruction, context);
     case 'label':
-      for (const { key, value } of instruction.pairs) config.labels.set(key, value);
+      for (const pair of instruction.pairs) {
+        checkLegacy(pair, instruction, context);
+        config.labels.set(pair.key, pair.value);
+      }
       return `LABEL${pairsText(instruction)}`;
     case 'maintainer':
       stage.image.author = instruction.maintainer;
       return `MAINTAINER ${instruction.maintainer}`;
     case 'cmd':
-      stage.cmdSet = true;
-      config.cmd = wrapped(stage.image, instruction.command);
+      checkOnce(stage, instruction, context);
+      config.cmd = wrapped(stage.image, instruction, context);
       config.argsEscaped = true;
       return `CMD ${quoteList(config.cmd)}`;
     case 'entrypoint':
-      config.entrypoint = wrapped(stage.image, instruction.command);
-      if (!stage.cmdSet) config.cmd = [];
+      checkOnce(stage, instruction, context);
+      config.entrypoint = wrapped(stage.image, instruction, context);
+      if (!stage.set.has('cmd')) config.cmd = [];
       return `ENTRYPOINT ${quoteList(config.entrypoint)}`;
     case 'healthcheck':
+      checkOnce(stage, instruction, context);
       config.healthcheck = instruction.health;
       return `HEALTHCHECK ${healthText(instruction.health)}`;
     case 'expose':
@@ -70,8 +79,26 @@ function applyConfig(stage: StageState, instruction: Instruction, context: Dispa
   }
 }
 
-function applyEnv(stage: StageState, instruction: InstructionOf<'env'>): string {
-  for (const { key, value } of instruction.pairs) {
+/** Only the last one counts, so the one before is at fault. */
+function checkOnce(stage: StageState, instruction: Instruction, context: DispatchContext): void {
+  const before = stage.set.get(instruction.kind);
+  if (before) context.lint.report(rules.multipleInstructionsDisallowed(instruction.name), before);
+  stage.set.set(instruction.kind, instruction.location);
+}
+
+function checkLegacy(
+  pair: KeyValue,
+  { name, location }: InstructionOf<'env'>,
+  context: DispatchContext,
+): void {
+  if (pair.legacy) context.lint.report(rules.legacyKeyValueFormat(name), location);
+}
+
+function applyEnv(stage: StageState, instruction: InstructionOf<'env'>, context: DispatchContext): string {
+  for (const pair of instruction.pairs) {
+    const { key, value } = pair;
+    checkLegacy(pair, instruction, context);
+    checkSecretName('ENV', key, instruction.location, context.lint);
     stage.state = addEnv(stage.state, key, value);
     setEnv(stage.image.config.env, key, value);
   }
@@ -98,7 +125,7 @@ function applyExpose(
   const written = instruction.ports.flatMap((port) => expand(port, variables, context.expansion).words);
   const ports: string[] = [];
   for (const range of written) {
-    ports.push(...exposedPorts(range));
+    ports.push(...exposedPorts(range, (finding) => context.lint.report(finding, instruction.location)));
     if (ports.length > MAX_PORTS) throw new BuildError(`EXPOSE names more than ${MAX_PORTS} ports`);
   }
   for (const port of ports) stage.image.config.exposedPorts.add(port);
@@ -128,8 +155,15 @@ function healthText(health: Healthcheck): string {
   return `{${fields.join(' ')}}`;
 }
 
-function wrapped(image: Image, command: CommandLine): readonly string[] {
-  return command.shellForm ? withShell(image, command.words) : command.words;
+function wrapped(
+  image: Image,
+  { name, command, location }: InstructionOf<'cmd'>,
+  context: DispatchContext,
+): readonly string[] {
+  if (!command.shellForm) return command.words;
+  // Who sets a shell wants it.
+  if (image.config.shell.length === 0) context.lint.report(rules.jsonArgsRecommended(name), location);
+  return withShell(image, command.words);
 }
 
 /** Shell form: the words are one argument of the stage's shell. */
@@ -151,7 +185,8 @@ export function dispatchArg(
   context: DispatchContext,
 ): void {
   const shown = instruction.args.map((arg) => {
-    const value = argValue(stage, arg, context);
+    checkSecretName('ARG', arg.key, instruction.location, context.lint);
+    const value = argValue(stage, arg, instruction.location, context);
     if (value !== undefined && !NOT_IN_ENV.includes(arg.key))
       stage.state = addEnv(stage.state, arg.key, value);
     const { value: _, ...declared } = arg;
@@ -161,9 +196,22 @@ export function dispatchArg(
   addHistory(stage.image, `ARG ${shown.join(' ')}`, { layer: false }, context.epoch);
 }
 
-function argValue(stage: StageState, arg: ArgPair, context: DispatchContext): string | undefined {
+function argValue(
+  stage: StageState,
+  arg: ArgPair,
+  location: Location,
+  context: DispatchContext,
+): string | undefined {
   const given = context.buildArgs.get(arg.key);
   if (given !== undefined) return given;
   if (arg.value === undefined) return context.globalArgs.get(arg.key);
-  return expand(arg.value, stateVariables(stage.state), context.expansion).text;
+  const variables = stateVariables(stage.state);
+  const value = expand(arg.value, variables, context.expansion);
+  checkVariables(value, variables, declaredIn(stage), location, context.lint);
+  return value.text;
+}
+
+/** Variables that may be used in the stage though they have no value. */
+export function declaredIn(stage: StageState): readonly string[] {
+  return [...NOT_IN_ENV, ...stage.args.map(({ key }) => key)];
 }

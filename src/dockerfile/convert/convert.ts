@@ -5,9 +5,13 @@ import { NetMode } from '../../llb/ops.ts';
 import { type State, scratch, setEnv, setHostname, setNetwork, stateOf } from '../../llb/state.ts';
 import type { Platform } from '../../oci/platform.ts';
 import { atLocation } from '../errors.ts';
-import type { ExpandOptions } from '../expand.ts';
+import { findDirective } from '../directives.ts';
+import { type ExpandOptions, expand } from '../expand.ts';
+import { PatternMatcher } from '../../match/patterns.ts';
 import { parseStages } from '../instructions/parse.ts';
 import type { StagedFile } from '../instructions/types.ts';
+import { checkContinuations, checkDefaultBases, checkStages } from '../lint/file-checks.ts';
+import { type LintConfig, Linter, parseLintConfig } from '../lint/linter.ts';
 import { parseDockerfile } from '../parser.ts';
 import { setUser } from './config.ts';
 import { dispatch, type DispatchContext } from './dispatch.ts';
@@ -30,10 +34,22 @@ const NETWORKS = { sandbox: NetMode.UNSET, host: NetMode.HOST, none: NetMode.NON
  */
 export async function convertDockerfile(text: string, options: ConvertOptions): Promise<ConvertResult> {
   if (text === '') throw new BuildError('the Dockerfile cannot be empty');
+  const lint = new Linter(options.lint ?? fileLint(text), options.warn);
   const parsed = parseDockerfile(text);
-  const file = parseStages(parsed.nodes);
+  checkContinuations(parsed.emptyContinuations, lint);
+  const file = parseStages(parsed.nodes, lint);
   if (file.stages.length === 0) throw new BuildError('dockerfile contains no stages to build');
-  return new Conversion(file, { escape: parsed.escape }, options).run();
+  checkStages(file.stages, lint);
+  return new Conversion(file, { escape: parsed.escape }, options, lint).run();
+}
+
+/** What the `check` directive of the file says. */
+function fileLint(text: string): LintConfig {
+  try {
+    return parseLintConfig(findDirective(text, 'check')?.value ?? '');
+  } catch (error) {
+    throw BuildError.wrap(error, 'failed to parse check options');
+  }
 }
 
 class Conversion {
@@ -45,16 +61,26 @@ class Conversion {
   readonly #resolver: BaseResolver;
   #mainContext: State | undefined;
   readonly #context: DispatchContext;
+  readonly #lint: Linter;
 
-  constructor(file: StagedFile, expansion: ExpandOptions, options: ConvertOptions) {
+  constructor(file: StagedFile, expansion: ExpandOptions, options: ConvertOptions, lint: Linter) {
     this.#file = file;
     this.#expansion = expansion;
     this.#options = options;
+    this.#lint = lint;
     this.#platforms = choosePlatforms(options);
-    this.#resolver = new BaseResolver(options, this.#platforms, this.#stages, expansion);
+    this.#resolver = new BaseResolver(options, this.#platforms, this.#stages, expansion, lint);
     const [build = hostPlatform()] = this.#platforms.build;
     const stageName = options.target || (file.stages.at(-1)?.name ?? '');
     const automatic = automaticArgs(build, this.#platforms.target, stageName, options.buildArgs);
+    checkDefaultBases(
+      file.stages,
+      (base) => {
+        const defaults = declareGlobalArgs(automatic, file.globalArgs, new Map(), expansion);
+        return expand(base, defaults, expansion).text;
+      },
+      lint,
+    );
     const declared = declareGlobalArgs(automatic, file.globalArgs, options.buildArgs, expansion);
     const { seconds, globalArgs, buildArgs } = resolveEpoch(
       declared,
@@ -69,6 +95,7 @@ class Conversion {
       expansion,
       buildContext: stateOf(new LateTree(() => this.#mainContext ?? scratch())),
       epoch: seconds,
+      lint,
     };
   }
 
@@ -76,11 +103,13 @@ class Conversion {
     this.#addStages();
     const target = targetStage(this.#stages, this.#options.target);
     this.#connect();
-    this.#options.onRead?.();
+    const ignore = this.#ignored();
+    ignore.catch(() => undefined); // a failure waits for its turn
     const needed = await this.#resolver.resolve(target);
-    const paths = this.#dispatchStages(needed);
+    const paths = this.#dispatchStages(needed, await ignore);
     target.paths.add('/');
     for (const [key, value] of this.#options.labels) target.image.config.labels.set(key, value);
+    this.#lint.finish();
     this.#mainContext = await this.#options.mainContext(usedPaths(paths));
     const { epoch } = this.#context;
     return {
@@ -92,9 +121,19 @@ class Conversion {
     };
   }
 
+  async #ignored(): Promise<PatternMatcher | undefined> {
+    const patterns = (await this.#options.ignorePatterns?.()) ?? [];
+    return patterns.length === 0 ? undefined : new PatternMatcher(patterns);
+  }
+
   #addStages(): void {
+    const scope = {
+      args: this.#context.globalArgs,
+      declared: this.#file.globalArgs.flatMap(({ args }) => args.map(({ key }) => key)),
+      expansion: this.#expansion,
+    };
     this.#file.stages.forEach((written, index) => {
-      const stage = stageOf(written, this.#context.globalArgs, this.#expansion);
+      const stage = stageOf(written, { ...scope, lint: this.#lint.withComments(written.comments) });
       const named = written.name === '' ? undefined : this.#resolver.namedContext(written.name, stage);
       this.#stages.add(stage);
       if (named) {
@@ -124,16 +163,17 @@ class Conversion {
   }
 
   /** Returns the paths taken from the build context. */
-  #dispatchStages(needed: ReadonlySet<StageState>): Set<string> {
+  #dispatchStages(needed: ReadonlySet<StageState>, ignore: PatternMatcher | undefined): Set<string> {
     const paths = new Set<string>();
+    const context = ignore ? { ...this.#context, ignore } : this.#context;
     for (const stage of this.#stages.all) {
-      if (!needed.has(stage) || stage.dispatched) continue;
+      if (!this.#options.allStages && (!needed.has(stage) || stage.dispatched)) continue;
       stage.inherit();
       stage.dispatched = true;
       this.#begin(stage);
       for (const command of stage.commands) {
         try {
-          dispatch(stage, command, this.#context);
+          dispatch(stage, command, context);
         } catch (error) {
           throw atLocation(error, command.instruction.location);
         }

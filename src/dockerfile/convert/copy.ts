@@ -6,6 +6,7 @@ import type { Constraints, CopyOptions, FileStep } from '../../llb/node.ts';
 import { http } from '../../llb/source.ts';
 import { type State, scratch, withOutput } from '../../llb/state.ts';
 import type { AddInstruction, CopyInstruction } from '../instructions/types.ts';
+import { checkIgnored } from '../lint/instruction-checks.ts';
 import { cut } from '../text.ts';
 import type { DispatchContext } from './dispatch.ts';
 import { addHistory } from './history.ts';
@@ -151,6 +152,7 @@ class CopyDispatch {
     const instruction = this.#instruction;
     const isAdd = instruction.kind === 'add';
     const unpack = isAdd ? (instruction.unpack ?? true) : false;
+    this.#checkIgnored(source);
     const { path, ...narrowed } = this.#from.parents ? this.#withParents(source) : { path: source };
     return copy(this.#from.source, this.#absolute(path), target, {
       ...common,
@@ -161,6 +163,14 @@ class CopyDispatch {
       ...(unpack ? { attemptUnpack: true } : {}),
       ...narrowed,
     });
+  }
+
+  /** Only the build context has an ignore file. */
+  #checkIgnored(source: string): void {
+    const { ignore, buildContext, lint } = this.#context;
+    if (!ignore || this.#from.source !== buildContext) return;
+    const verb = this.#instruction.kind === 'add' ? 'Add' : 'Copy';
+    checkIgnored(source, verb, ignore, this.#instruction.location, lint);
   }
 
   /** `--parents`: what stands behind `/./` keeps its directories. */

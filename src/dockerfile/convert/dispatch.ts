@@ -1,7 +1,8 @@
 import { BuildError } from '../../base/errors.ts';
 import { joinPath } from '../../llb/gopath.ts';
 import type { State } from '../../llb/state.ts';
-import { type ExpandOptions, expand, type Variables } from '../expand.ts';
+import type { PatternMatcher } from '../../match/patterns.ts';
+import { type ExpandOptions, expand } from '../expand.ts';
 import type {
   AddInstruction,
   CopyInstruction,
@@ -9,8 +10,10 @@ import type {
   Instruction,
   SourcesAndDest,
 } from '../instructions/types.ts';
+import { checkVariables } from '../lint/instruction-checks.ts';
+import type { Linter } from '../lint/linter.ts';
 import { quote } from '../text.ts';
-import { dispatchArg, dispatchConfig } from './config.ts';
+import { declaredIn, dispatchArg, dispatchConfig } from './config.ts';
 import { dispatchCopy } from './copy.ts';
 import { stateVariables } from './llb.ts';
 import type { ConvertOptions } from './options.ts';
@@ -31,16 +34,25 @@ export interface DispatchContext {
   readonly buildContext: State;
   /** SOURCE_DATE_EPOCH in seconds. */
   readonly epoch: bigint | undefined;
+  /** Of the instruction at hand. */
+  readonly lint: Linter;
+  /** What the build context leaves out; undefined for nothing. */
+  readonly ignore?: PatternMatcher;
 }
 
-type Expand = (word: string) => string;
+type Expand = (word: string, options?: ExpandOptions) => string;
 
 /** Applies one instruction to its stage. */
-export function dispatch(stage: StageState, command: Command, context: DispatchContext): void {
+export function dispatch(stage: StageState, command: Command, shared: DispatchContext): void {
   const { instruction } = command;
+  const context = { ...shared, lint: shared.lint.withComments(instruction.comments) };
   stage.inTrigger = command.isTrigger;
   const variables = stateVariables(stage.state);
-  const word: Expand = (text) => expand(text, variables, context.expansion).text;
+  const word: Expand = (text, options = context.expansion) => {
+    const value = expand(text, variables, options);
+    checkVariables(value, variables, declaredIn(stage), instruction.location, context.lint);
+    return value.text;
+  };
   switch (instruction.kind) {
     case 'run':
       dispatchRun(stage, instruction, command.sources, word, context);
@@ -49,10 +61,10 @@ export function dispatch(stage: StageState, command: Command, context: DispatchC
       dispatchWorkdir(stage, { ...instruction, path: word(instruction.path) }, context);
       return;
     case 'add':
-      dispatchAdd(stage, instruction, word, variables, context);
+      dispatchAdd(stage, instruction, word, context);
       return;
     case 'copy':
-      dispatchCopyFrom(stage, command, instruction, word, variables, context);
+      dispatchCopyFrom(stage, command, instruction, word, context);
       return;
     case 'arg':
       dispatchArg(stage, instruction, context);
@@ -78,7 +90,7 @@ function expandConfig(instruction: ConfigInstruction, word: Expand): ConfigInstr
     case 'user':
       return { ...instruction, user: word(instruction.user) };
     case 'volume':
-      return { ...instruction, volumes: instruction.volumes.map(word) };
+      return { ...instruction, volumes: instruction.volumes.map((volume) => word(volume)) };
     case 'stopsignal':
       return { ...instruction, signal: word(instruction.signal) };
     default:
@@ -90,13 +102,12 @@ function dispatchAdd(
   stage: StageState,
   written: AddInstruction,
   word: Expand,
-  variables: Variables,
   context: DispatchContext,
 ): void {
   const chown = word(written.chown);
   const chmod = word(written.chmod);
   const checksum = word(written.checksum);
-  const instruction = { ...written, chown, chmod, checksum, ...expandPaths(written, word, variables) };
+  const instruction = { ...written, chown, chmod, checksum, ...expandPaths(written, word) };
   dispatchCopy(stage, instruction, { parents: false, source: context.buildContext }, context);
   for (const source of instruction.sources) {
     if (!/^https?:\/\//.test(source)) stage.contextPaths.add(joinPath('/', source));
@@ -108,12 +119,11 @@ function dispatchCopyFrom(
   command: Command,
   written: CopyInstruction,
   word: Expand,
-  variables: Variables,
   context: DispatchContext,
 ): void {
   const chown = word(written.chown);
   const chmod = word(written.chmod);
-  const instruction = { ...written, chown, chmod, ...expandPaths(written, word, variables) };
+  const instruction = { ...written, chown, chmod, ...expandPaths(written, word) };
   const from = command.sources[0];
   if (from && !from.dispatched)
     throw new BuildError(
@@ -125,14 +135,14 @@ function dispatchCopyFrom(
   for (const path of instruction.sources) used.add(joinPath('/', path));
 }
 
-function expandPaths(written: SourcesAndDest, word: Expand, variables: Variables): SourcesAndDest {
-  const sources = written.sources.map(word);
+function expandPaths(written: SourcesAndDest, word: Expand): SourcesAndDest {
+  const sources = written.sources.map((source) => word(source));
   const dest = word(written.dest);
-  return { sources, dest, files: written.files.map((file) => expandBody(file, variables)) };
+  return { sources, dest, files: written.files.map((file) => expandBody(file, word)) };
 }
 
 /** In a heredoc's body quotes are text, and the escape character is always the backslash. */
-function expandBody(file: InlineFile, variables: Variables): InlineFile {
+function expandBody(file: InlineFile, word: Expand): InlineFile {
   if (!file.expand) return file;
-  return { ...file, data: expand(file.data, variables, { escape: '\\', ignoreQuotes: true }).text };
+  return { ...file, data: word(file.data, { escape: '\\', ignoreQuotes: true }) };
 }

@@ -1,18 +1,24 @@
 import { isIP } from 'node:net';
 import { BuildError } from '../../base/errors.ts';
+import { type Finding, rules } from '../lint/rules.ts';
 import { cut, parseInt64, quote } from '../text.ts';
 
 const PROTOCOLS: readonly string[] = ['tcp', 'udp', 'sctp'];
 const MAX_PORT = 65535n;
 
-/** `[ip:][hostPort:]port[-port][/proto]` as `port/proto` of every port in it (FEATURES H49). */
-export function exposedPorts(written: string): string[] {
+/**
+ * `[ip:][hostPort:]port[-port][/proto]` as `port/proto` of every port in it (FEATURES H49). `report` is told
+ * which rules it breaks.
+ */
+export function exposedPorts(written: string, report: (finding: Finding) => void): string[] {
   const parts = written.split(':');
   const container = parts.at(-1) ?? '';
   const hostPort = parts.length > 1 ? parts.at(-2)! : '';
   const address = parts.slice(0, -2).join(':');
   const [ports, protocol] = withPrefix(`invalid port: ${quote(written)}`, () => splitProtocol(container));
   checkAddress(address);
+  if (protocol !== protocol.toLowerCase()) report(rules.exposeProtoCasing(written));
+  if (address !== '' || hostPort !== '') report(rules.exposeInvalidFormat(written));
   const range = portRange(ports);
   if (range === undefined) throw new BuildError(`invalid containerPort: ${ports}`);
   if (hostPort !== '') checkHostPort(hostPort, ports, range);

@@ -4,6 +4,8 @@ import { atLocation, type Location } from '../errors.ts';
 import { type ExpandOptions, type Expansion, expand, noVariables } from '../expand.ts';
 import type { Instruction, Stage } from '../instructions/types.ts';
 import { parsePlatform } from '../../oci/platform.ts';
+import { checkFromArgs, checkPlatform } from '../lint/from-checks.ts';
+import type { Linter } from '../lint/linter.ts';
 import { suggestion } from '../suggest.ts';
 import { quote } from '../text.ts';
 import { type Command, type StageList, StageState } from './stage.ts';
@@ -14,9 +16,19 @@ export const scratchName = 'scratch';
 /** Instructions that are steps of the build and counted in vertex names. */
 const STEPS: readonly Instruction['kind'][] = ['add', 'copy', 'run', 'workdir'];
 
+/** What the variables of a FROM are filled in from. `declared` names the global ARGs, also those unset. */
+export interface FromScope {
+  readonly args: VariableList;
+  readonly declared: readonly string[];
+  readonly expansion: ExpandOptions;
+  readonly lint: Linter;
+}
+
 /** Fills in the variables of a FROM. */
-export function stageOf(stage: Stage, args: VariableList, expansion: ExpandOptions): StageState {
+export function stageOf(stage: Stage, scope: FromScope): StageState {
+  const { args, declared, expansion, lint } = scope;
   const base = located(stage.location, () => expand(stage.baseName, args, expansion));
+  checkFromArgs(base, args, declared, stage.location, lint);
   if (base.text === '')
     throw atLocation(new BuildError(`base name (${stage.baseName}) should not be blank`), stage.location);
   const state = new StageState(
@@ -29,17 +41,19 @@ export function stageOf(stage: Stage, args: VariableList, expansion: ExpandOptio
     },
     false,
   );
-  if (stage.platform !== '') state.platform = stagePlatform(stage, args, expansion);
+  if (stage.platform !== '') state.platform = stagePlatform(stage, scope);
   return state;
 }
 
-function stagePlatform(stage: Stage, args: VariableList, expansion: ExpandOptions): Platform {
+function stagePlatform(stage: Stage, { args, declared, expansion, lint }: FromScope): Platform {
   let value: Expansion;
   try {
     value = expand(stage.platform, args, expansion);
   } catch (error) {
     throw atLocation(BuildError.wrap(error, 'failed to process arguments for platform '), stage.location);
   }
+  checkFromArgs(value, args, declared, stage.location, lint);
+  checkPlatform(stage, value, args, lint);
   const hint = () => missingHint(value, args);
   if (value.text === '')
     throw atLocation(

@@ -2,7 +2,7 @@ import type { SourceMap } from '../../llb/node.ts';
 import type { LinuxResources } from '../../llb/ops.ts';
 import type { State, Ulimit } from '../../llb/state.ts';
 import type { Platform } from '../../oci/platform.ts';
-import type { Location } from '../errors.ts';
+import type { LintConfig, LintWarning } from '../lint/linter.ts';
 import type { Image } from './image.ts';
 
 export type ResolveMode = 'default' | 'pull' | 'local';
@@ -38,14 +38,6 @@ export interface NamedContextOptions {
   readonly paths: () => readonly string[] | undefined;
 }
 
-export interface ConvertWarning {
-  readonly rule: string;
-  readonly description: string;
-  readonly url: string;
-  readonly message: string;
-  readonly location: Location;
-}
-
 /** Everything a conversion depends on beside the file itself. */
 export interface ConvertOptions {
   readonly buildArgs: ReadonlyMap<string, string>;
@@ -76,9 +68,14 @@ export interface ConvertOptions {
   readonly namedContext: (name: string, options: NamedContextOptions) => NamedContext | undefined;
   /** The build context, narrowed to `paths` (relative and sorted; undefined is everything). */
   readonly mainContext: (paths: readonly string[] | undefined) => Promise<State>;
-  /** Told once when the file has been understood, before bases are looked up. */
-  readonly onRead?: () => void;
-  readonly warn?: (warning: ConvertWarning) => void;
+  /** Lines of the ignore file. Asked when the file has been understood, before bases are looked up. */
+  readonly ignorePatterns?: () => Promise<readonly string[]>;
+  /** Told about broken rules; without it none are checked. */
+  readonly warn?: (warning: LintWarning) => void;
+  /** In place of the file's own `check` directive. */
+  readonly lint?: LintConfig;
+  /** Look at stages that the target does not need too. */
+  readonly allStages?: boolean;
   readonly signal?: AbortSignal;
 }
 

@@ -9,6 +9,8 @@ import { type ExpandOptions, noVariables } from '../expand.ts';
 import { parseInstruction } from '../instructions/parse.ts';
 import { formatPlatformFull } from '../../oci/platform.ts';
 import { formatReference, type ImageReference, parseReference, withDefaultTag } from '../../oci/reference.ts';
+import { checkBasePlatform } from '../lint/from-checks.ts';
+import type { Linter } from '../lint/linter.ts';
 import { suggestion } from '../suggest.ts';
 import { addDependencies, commandOf, scratchName } from './graph.ts';
 import { cloneImage, emptyImage, type Image, parseImage } from './image.ts';
@@ -33,17 +35,20 @@ export class BaseResolver {
   readonly #platforms: PlatformChoice;
   readonly #stages: StageList;
   readonly #expansion: ExpandOptions;
+  readonly #lint: Linter;
 
   constructor(
     options: ConvertOptions,
     platforms: PlatformChoice,
     stages: StageList,
     expansion: ExpandOptions,
+    lint: Linter,
   ) {
     this.#options = options;
     this.#platforms = platforms;
     this.#stages = stages;
     this.#expansion = expansion;
+    this.#lint = lint;
   }
 
   /**
@@ -63,9 +68,10 @@ export class BaseResolver {
     const pending: Promise<void>[] = [];
     for (const stage of this.#stages.all) {
       if (stage.base || stage.dispatched || stage.resolved) continue;
-      stage.resolved = reachable.has(stage);
+      const needed = this.#options.allStages === true || reachable.has(stage);
+      stage.resolved = needed;
       if (stage.baseName === scratchName && !stage.namedContext) this.#startEmpty(stage);
-      else pending.push(this.#resolveBase(stage, reachable.has(stage)));
+      else pending.push(this.#resolveBase(stage, needed));
     }
     await firstFailure(pending);
   }
@@ -154,7 +160,10 @@ export class BaseResolver {
     if (hasNoLayers(image)) {
       stage.state = scratch();
       stage.platform = platform;
-    } else this.#useImage(stage, platform);
+      return;
+    }
+    this.#useImage(stage, platform);
+    checkBasePlatform(stage.head.baseName, platform, image.platform, stage.head.location, this.#lint);
   }
 
   #useImage(stage: StageState, platform: Platform): void {

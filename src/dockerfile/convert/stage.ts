@@ -48,7 +48,10 @@ export class StageState {
   commandIndex = 0;
   commandTotal = 0;
   inTrigger = false;
-  cmdSet = false;
+  /** WORKDIR has been set in this file. */
+  workdirSet = false;
+  /** Where CMD, ENTRYPOINT and HEALTHCHECK were last set. */
+  readonly set = new Map<Instruction['kind'], Location>();
 
   constructor(head: StageHead, unregistered: boolean) {
     this.head = head;
@@ -67,6 +70,7 @@ export class StageState {
     this.image.config.onBuild = [];
     this.baseImage = base.baseImage;
     this.paths = base.paths;
+    this.workdirSet = base.workdirSet;
     this.args = [...this.args, ...base.args];
   }
 }

@@ -5,7 +5,9 @@ import type { DispatchContext } from './dispatch.ts';
 import { addHistory } from './history.ts';
 import { locationOf, ownerOf, stateVariables } from './llb.ts';
 import { instructionText, vertexName } from './names.ts';
-import { normalizeWorkdir, toSlash } from './paths.ts';
+import { rules } from '../lint/rules.ts';
+import { quote } from '../text.ts';
+import { isAbsolute, normalizeWorkdir, toSlash } from './paths.ts';
 import type { StageState } from './stage.ts';
 
 const NANOSECONDS = 1_000_000_000n;
@@ -26,6 +28,10 @@ export function dispatchWorkdir(
   instruction: InstructionOf<'workdir'>,
   context: DispatchContext,
 ): void {
+  const os = stage.platform?.os || 'linux';
+  if (!stage.workdirSet && !isAbsolute(instruction.path, os))
+    context.lint.report(rules.workdirRelativePath(quote(instruction.path)), instruction.location);
+  stage.workdirSet = true;
   const directory = setWorkdir(stage, instruction.path);
   if (directory !== '/') {
     const variables = stateVariables(stage.state);

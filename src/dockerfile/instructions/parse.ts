@@ -2,6 +2,8 @@ import { BuildError } from '../../base/errors.ts';
 import { type Node, nodeLocation } from '../ast.ts';
 import { atLocation, reworded } from '../errors.ts';
 import { instructionNames } from '../split.ts';
+import { checkDescription, checkNode } from '../lint/file-checks.ts';
+import type { Linter } from '../lint/linter.ts';
 import { suggestError } from '../suggest.ts';
 import { quote, trim } from '../text.ts';
 import * as config from './config.ts';
@@ -51,13 +53,15 @@ export function parseInstruction(node: Node): Instruction {
  * Groups a file's instructions by stage (FEATURES H26).
  * @throws {LocatedError} prefixed `dockerfile parse error on line N: `
  */
-export function parseStages(nodes: readonly Node[]): StagedFile {
+export function parseStages(nodes: readonly Node[], lint?: Linter): StagedFile {
   const globalArgs: StagedFile['globalArgs'][number][] = [];
   const stages: (Stage & { readonly instructions: Instruction[] })[] = [];
   for (const node of nodes) {
+    if (lint) checkNode(node, lint);
     const parsed = prefixed(node, () =>
       node.name.toLowerCase() === 'from' ? parseFrom(node) : instruction(node, node.name.toLowerCase()),
     );
+    if (lint) checkDefinition(parsed, node, lint);
     const current = stages.at(-1);
     if (!('kind' in parsed)) stages.push({ ...parsed, instructions: [] });
     else if (current !== undefined) current.instructions.push(parsed);
@@ -65,6 +69,17 @@ export function parseStages(nodes: readonly Node[]): StagedFile {
     else throw atLocation(new BuildError('no build stage in current context'), nodeLocation(node));
   }
   return { globalArgs, stages };
+}
+
+function checkDefinition(parsed: Instruction | ReturnType<typeof parseFrom>, node: Node, lint: Linter): void {
+  if (!('kind' in parsed)) checkDescription('FROM', parsed.name === '' ? [] : [parsed.name], node, lint);
+  else if (parsed.kind === 'arg')
+    checkDescription(
+      'ARG',
+      parsed.args.map(({ key }) => key),
+      node,
+      lint,
+    );
 }
 
 function instruction(node: Node, name: string): Instruction {
