@@ -16,6 +16,8 @@ const TIMESTAMP_KEY = 'buildkit-current-timestamp';
 
 export interface ControlServices {
   readonly refs: RefManager;
+  /** Lets go of what is kept beside the records; called before they are pruned. */
+  readonly forget: () => void;
   /** A record is gone: its cache keys go too. */
   readonly released: (recordId: string) => void;
   readonly version: BuildkitVersion;
@@ -62,6 +64,7 @@ async function* prune(
   request: pb.PruneRequest,
   call: ServerCall,
 ): AsyncGenerator<pb.UsageRecord> {
+  services.forget();
   for await (const record of services.refs.prune([pruneFromWire(request)], { signal: call.signal })) {
     services.released(record.id);
     yield usageToWire(record);

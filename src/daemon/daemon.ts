@@ -145,6 +145,9 @@ function createServer(
   );
   const control = controlService({
     refs: worker.refs,
+    forget: () => {
+      if (running.count === 0) worker.sources.images.forget();
+    },
     released: (id) => keys.releaseResult(id),
     version,
     workers,

@@ -488,6 +488,37 @@ test('image source: checksum and layer limit', { skip: !haveRegistry }, async ()
   );
 });
 
+test('what was resolved stays for the next build until it is forgotten', {
+  skip: !haveRegistry,
+}, async () => {
+  await using server = await startRegistry();
+  await using b = await bench();
+  const { content, leases } = b.store;
+  const { architecture } = hostPlatform();
+  const config = JSON.stringify({ architecture, os: 'linux' });
+  const ref = `${server.host}/app:v1`;
+  const made = result(await twoLayers(b), { 'containerimage.config': config });
+  const out = await createExporter('image', { name: ref, push: 'true' }, b.services(), target()).export(
+    made,
+    b.context,
+  );
+  await out.finalize!(b.context);
+  out.release();
+  await b.store.gc();
+  const kept = (await Array.fromAsync(content.list())).length;
+  const resolver = new ImageResolver({ registry: b.registry, content, leases });
+  const from = { credentials: anonymous, signal: b.context.signal };
+  const { descriptor } = out;
+  for (let builds = 0; builds < 2; builds++) {
+    await resolver.resolve(parseReference(ref), hostPlatform(), from);
+    await b.store.gc();
+    assert.ok(content.info(descriptor!.digest));
+    resolver.forget();
+    await b.store.gc();
+    assert.equal((await Array.fromAsync(content.list())).length, kept);
+  }
+});
+
 test('layers that come broken or wrong: the first is mended, the second refused', {
   skip: !haveRegistry,
 }, async () => {

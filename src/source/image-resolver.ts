@@ -98,6 +98,15 @@ export class ImageResolver {
     };
   }
 
+  /**
+   * Lets go of manifests and configs kept for the next build that asks. Only when no build runs: one that does
+   * counts on them.
+   */
+  forget(): void {
+    if (this.#lease) this.#services.leases.delete(this.#lease.id);
+    this.#lease = undefined;
+  }
+
   /** One for all that is resolved within some minutes, so that many builds do not mean many leases. */
   #currentLease(): string {
     const now = Date.now();
