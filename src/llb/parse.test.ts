@@ -66,6 +66,12 @@ test('gives the graph with digests, inputs, options and sources', () => {
   assert.deepEqual(vertex.spec.platform, { os: 'linux', architecture: 'amd64' });
   assert.equal(vertex.spec.locations[0]?.info.filename, 'Dockerfile');
   assert.deepEqual(vertex.spec.locations[0]?.ranges, ranges);
+  const { ranges: wire } = definition.Source!.locations[vertex.digest]!.locations[0]!;
+  wire[0]!.end = undefined;
+  const nowhere = { line: 0, character: 0 };
+  assert.deepEqual(parseDefinition(definition).vertex.spec.locations[0]?.ranges, [
+    { ...ranges[0], end: nowhere },
+  ]);
 });
 
 test('names vertexes', () => {

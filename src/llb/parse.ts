@@ -184,11 +184,14 @@ class GraphBuilder {
     const locations = this.#source?.locations[digest]?.locations ?? [];
     return locations.flatMap(({ sourceIndex, ranges }) => {
       const info = this.#source?.infos[sourceIndex];
-      const known = ranges.flatMap(({ start, end }) => (start && end ? [{ start, end }] : []));
-      return info ? [{ info, ranges: known }] : [];
+      // A position that is all zeros may be left out.
+      const whole = ranges.map(({ start = NOWHERE, end = NOWHERE }) => ({ start, end }));
+      return info ? [{ info, ranges: whole }] : [];
     });
   }
 }
+
+const NOWHERE = { line: 0, character: 0 };
 
 function vertexOptions(metadata: OpMetadata): VertexOptions {
   return {

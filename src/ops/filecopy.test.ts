@@ -7,6 +7,7 @@ import {
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   rmSync,
@@ -60,6 +61,20 @@ test('a file goes into an existing directory or takes the name given', async () 
   assert.equal(read('dir/a'), 'a');
   assert.equal(read('new/deep/b'), 'a');
   assert.equal(read('slash/a'), 'a');
+});
+
+test('from nothing: a copy of everything is nothing, of a file an error', async () => {
+  const copyFromNothing = (options: Partial<Copy>) => {
+    const value = { mode: -1, timestamp: -1n, createDestPath: true, dest: '/', ...options };
+    const action = FileAction.fromPartial({ action: { $case: 'copy', value: value as Copy } });
+    const trees = { target, source: undefined, userRoot: undefined, groupRoot: undefined };
+    return runner.run('runFileAction', { action, trees });
+  };
+  await copyFromNothing({ src: '/' });
+  await copyFromNothing({ src: '/', dirCopyContents: true, dest: '/sub' });
+  assert.deepEqual(readdirSync(target), ['sub']);
+  assert.equal(lstatSync(target).mode & 0o7777, 0o755);
+  await assert.rejects(copyFromNothing({ src: '/foo' }), /\/foo: no such file or directory/);
 });
 
 test('directory contents are merged; links, modes, owners and times come along', async () => {

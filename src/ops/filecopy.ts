@@ -1,5 +1,6 @@
-import { closeSync, ftruncateSync, constants, writeSync } from 'node:fs';
-import { posix } from 'node:path';
+import { chmodSync, closeSync, constants, ftruncateSync, mkdtempSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, posix } from 'node:path';
 import { BuildError } from '../base/errors.ts';
 import type {
   FileAction,
@@ -127,6 +128,13 @@ function cleanPath(path: string): string {
   return path.endsWith('/') && clean !== '/' ? `${clean}/` : clean;
 }
 
+/** A tree without anything, for `scratch` and images without layers. */
+function emptyDirectory(): Disposable & { readonly path: string } {
+  const path = mkdtempSync(join(tmpdir(), 'buildkit-empty-'));
+  chmodSync(path, 0o755);
+  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+}
+
 async function copy(
   target: Rootfs,
   sourceDir: string | undefined,
@@ -142,8 +150,8 @@ async function copy(
       throw new BuildError(`failed to stat ${action.dest}: lstat ${parent}: no such file or directory`);
     }
   }
-  if (sourceDir === undefined) throw new BuildError(`${src} not found: the source is empty`);
-  using source = openRootfs(sourceDir);
+  using empty = sourceDir === undefined ? emptyDirectory() : undefined;
+  using source = openRootfs(sourceDir ?? empty!.path);
   const sources = action.allowWildcard ? resolveWildcards(source, src, action.followSymlink) : [src];
   if (sources.length === 0) {
     if (action.allowEmptyWildcard) return;
