@@ -1,13 +1,16 @@
-import { digestOf } from '../base/digest.ts';
+import { type Digest, digestOf } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import type { Exporter, ExportContext, ExportSource } from '../exporter/exporter.ts';
+import { keyPlatforms } from '../exporter/platforms.ts';
+import { platformWarnings } from '../exporter/verify-platforms.ts';
 import { Bridge, type Frontend } from '../frontend/bridge.ts';
 import { type FrontendResult, type LazyRef, refsOf } from '../frontend/result.ts';
 import { parseDefinition, prunedCacheMounts, type VertexSpec } from '../llb/parse.ts';
 import type { Definition } from '../llb/ops.ts';
 import type * as pb from '../pb/control.ts';
 import type { Job } from '../solver/job.ts';
+import type { VertexProgress } from '../solver/types.ts';
 import type { Solver } from '../solver/solver.ts';
 import type { BuildRegistry } from './build-registry.ts';
 import type { MakeExporter } from './exporters.ts';
@@ -57,7 +60,9 @@ export async function build(
   try {
     const result = await solveRequest(request, bridge, services, signal);
     const source = await evaluate(result, signal);
-    return await exportAll(exporters, source, { job, signal, sessionId: request.Session });
+    const isEmpty = refsOf(result).length === 0 && !source.metadata.has(keyPlatforms);
+    const warnings = isEmpty ? [] : platformWarnings(source, attrs.platform);
+    return await exportAll(exporters, source, { job, signal, sessionId: request.Session, warnings });
   } finally {
     await bridge.release();
   }
@@ -146,6 +151,8 @@ interface ExportRun {
   readonly job: BuildJob;
   readonly signal: AbortSignal;
   readonly sessionId: string;
+  /** Of the result; shown with the first step of the export. */
+  readonly warnings: readonly string[];
 }
 
 /** All exporters at once, then what they still have to do (FEATURES B17, B18). Nothing runs on after a failure. */
@@ -163,11 +170,19 @@ async function exportAll(
     index: number,
     work: (context: ExportContext) => Promise<T>,
   ): Promise<T> =>
-    run.job.step(digestOf(`${run.sessionId}-export-${index}`), exporter.name, (progress) =>
-      work({ signal: run.signal, progress }),
-    );
+    run.job.step(exportId(run, index), exporter.name, (progress) => work({ signal: run.signal, progress }));
+  if (exporters.length === 0 && run.warnings.length > 0) {
+    const title = 'Verifying build result';
+    const id = digestOf(`${run.sessionId}-${title}`);
+    await run.job.step(id, title, async (progress) => warnAll(run.warnings, id, progress));
+  }
   const settled = await Promise.allSettled(
-    exporters.map((exporter, i) => step(exporter, i, (context) => exporter.export(source, context))),
+    exporters.map((exporter, i) =>
+      step(exporter, i, (context) => {
+        if (i === 0) warnAll(run.warnings, exportId(run, i), context.progress);
+        return exporter.export(source, context);
+      }),
+    ),
   );
   try {
     const results = settled.map(settledValue);
@@ -180,6 +195,15 @@ async function exportAll(
   } finally {
     for (const outcome of settled) if (outcome.status === 'fulfilled') outcome.value.release();
   }
+}
+
+function exportId(run: ExportRun, index: number): Digest {
+  return digestOf(`${run.sessionId}-export-${index}`);
+}
+
+function warnAll(texts: readonly string[], vertex: Digest, progress: VertexProgress): void {
+  for (const text of texts)
+    progress.warn({ vertex, level: 0, short: Buffer.from(text), detail: [], url: '', ranges: [] });
 }
 
 function settledValue<T>(outcome: PromiseSettledResult<T>): T {

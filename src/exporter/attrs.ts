@@ -51,15 +51,8 @@ export function parseImageAttrs(attrs: Attrs): ImageAttrs {
   const ociTypes = bool('oci-mediatypes');
   const compression = parseCompression(attrs);
   const epoch = epochAttr(attrs);
-  if (ociTypes === false) {
-    if (compression.type === 'zstd' || compression.type === 'estargz')
-      throw new BuildError(
-        `exporter option "compression=${compression.type}" conflicts with "oci-mediatypes=false"`,
-      );
-    if (bool('oci-artifact'))
-      throw new BuildError('exporter option "oci-artifact=true" conflicts with "oci-mediatypes=false"');
-  }
-  bool('oci-artifact');
+  if (bool('oci-artifact') && ociTypes === false)
+    throw new BuildError('exporter option "oci-artifact=true" conflicts with "oci-mediatypes=false"');
   return {
     name: attrs.name ?? '',
     ociTypes,

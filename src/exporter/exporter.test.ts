@@ -379,8 +379,8 @@ test('bad attributes are refused by name', () => {
   assert.throws(make('oci', { tar: 'maybe' }), /non-bool value specified for tar/);
   assert.throws(make('image', { push: 'x' }), /non-bool value specified for push/);
   assert.throws(
-    make('image', { compression: 'zstd', 'oci-mediatypes': 'false' }),
-    /conflicts with "oci-mediatypes=false"/,
+    make('image', { 'oci-artifact': 'true', 'oci-mediatypes': 'false' }),
+    /"oci-artifact=true" conflicts with "oci-mediatypes=false"/,
   );
   assert.throws(make('image', { 'annotation-x.a': 'b' }), /unrecognized annotation type x/);
 });
