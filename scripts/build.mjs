@@ -2,6 +2,7 @@
 // koffi stays outside: a native library finds its own files.
 //   dist/*.cjs        for bin/ of a checkout
 //   dist/npm/         the published package: launchers that check the version of Node, the bundles in lib/
+import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -24,7 +25,7 @@ const shared = {
   logOverride: { 'empty-import-meta': 'silent' }, // used only when run from sources
   define: {
     __VERSION__: JSON.stringify(`v${pkg.version}`),
-    __REVISION__: JSON.stringify(process.env.REVISION ?? ''),
+    __REVISION__: JSON.stringify(process.env.REVISION ?? commit()),
   },
   minifySyntax: true,
   minifyWhitespace: true,
@@ -49,6 +50,14 @@ for (const name of [...PROGRAMS, 'worker'])
   copyFileSync(join(out, `${name}.cjs`), join(out, 'npm', 'lib', `${name}.cjs`));
 for (const name of PROGRAMS) writeFileSync(join(out, 'npm', `${name}.cjs`), launcher(name), { mode: 0o755 });
 writeFileSync(join(out, 'npm', 'THIRD-PARTY.txt'), licences());
+
+function commit() {
+  try {
+    return execFileSync('git', ['rev-parse', 'HEAD'], { cwd: root, stdio: 'pipe', encoding: 'utf8' }).trim();
+  } catch {
+    return ''; // not a checkout
+  }
+}
 
 /** What the bundles contain of others, with their licences: of the package, and of single files in it. */
 function licences() {
