@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { type Digest, digestOf } from '../base/digest.ts';
-import { BuildError, notFound } from '../base/errors.ts';
+import { BuildError } from '../base/errors.ts';
 import { basePath, sortNames } from '../match/paths.ts';
 import type { JobContext, Jobs } from '../pool/types.ts';
 import { type FileStat, isDirMode, isSymlinkMode, lstatOrNone } from '../sys/stat.ts';
@@ -36,7 +36,7 @@ const EMPTY = digestOf('');
 
 /**
  * Digests of selected content, one per selector. Reads files: belongs in a worker.
- * @throws BuildError notFound `"/x": not found`
+ * @throws BuildError `"/x": not found`
  */
 function contentHash(input: ContentHashInput, context: JobContext): Digest[] {
   const index = input.index === undefined ? new HashIndex() : HashIndex.load(input.index);
@@ -90,8 +90,7 @@ export class TreeHasher {
     if (!query.wildcard && patterns === 0) return this.#path(query.path, follow);
     const { prefix, selected } = selectPaths(this, query);
     for (const required of query.requiredPaths)
-      if (!selected.some((s) => s.path.startsWith(required)))
-        throw notFound(`${JSON.stringify(required)}: not found`);
+      if (!selected.some((s) => s.path.startsWith(required))) throw missing(required);
     const digest = (s: Selected): Digest =>
       s.followLinks && isSymlinkMode(s.stat.mode) ? this.#path(s.path, follow) : this.#recordDigest(s);
     if (selected.length === 0) return EMPTY;
@@ -147,7 +146,7 @@ export class TreeHasher {
   #path(path: string, follow: boolean): Digest {
     const key = keyPath(path);
     const found = this.resolve(key, follow);
-    if (!found.stat) throw notFound(`${JSON.stringify(key)}: not found`);
+    if (!found.stat) throw missing(key);
     return isDirMode(found.stat.mode) ? this.#dir(found.path) : this.#leaf(found.path, found.stat);
   }
 
@@ -169,7 +168,7 @@ export class TreeHasher {
     if (digest === undefined) {
       const full = this.#root + path || '/';
       const known = stat ?? lstatOrNone(full);
-      if (!known) throw notFound(`${JSON.stringify(path)}: not found`);
+      if (!known) throw missing(path);
       this.#index.set(key, (digest = fileDigest(full, known)));
     }
     return digest;
@@ -196,4 +195,9 @@ export class TreeHasher {
     if (!stat) return undefined;
     return isDirMode(stat.mode) ? this.#dir(path) : this.#leaf(path, stat);
   }
+}
+
+/** Of no particular kind: the message of the whole build shows no code for it. */
+function missing(path: string): BuildError {
+  return new BuildError(`${JSON.stringify(path)}: not found`);
 }
