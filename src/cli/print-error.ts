@@ -1,6 +1,5 @@
 import { BuildError, type ErrorDetail } from '../base/errors.ts';
-
-const RULE = '-'.repeat(20);
+import { sourceSnippet as snippetOf } from '../base/snippet.ts';
 
 /** An `errdefs.Source` detail as it comes over the wire, JSON of its message. */
 interface SourceDetail {
@@ -38,22 +37,11 @@ function detailText(detail: ErrorDetail): string | undefined {
 
 /** The lines of the source file around the ranges, with those in a range marked. */
 export function sourceSnippet(source: SourceDetail): string | undefined {
-  const lines = Buffer.from(source.info?.data ?? '', 'base64')
-    .toString()
-    .split('\n');
-  const ranges = (source.ranges ?? []).map((range) => {
-    const start = range.start?.line ?? 0;
-    return { start, end: Math.max(start, range.end?.line ?? 0) };
-  });
-  if (source.info === undefined || ranges.length === 0) return undefined;
-  const first = Math.min(...ranges.map((r) => r.start));
-  const last = Math.max(...ranges.map((r) => r.end));
-  if (first <= 0 || first > lines.length) return undefined;
-  const context = first === last ? 2 : 1;
-  const out = [`${source.info.filename ?? ''}:${first}`, RULE];
-  for (let at = Math.max(1, first - context); at <= Math.min(lines.length, last + context); at++) {
-    const marked = ranges.some((r) => at >= r.start && at <= r.end);
-    out.push(` ${String(at).padStart(3)} | ${marked ? '>>>' : '   '} ${lines[at - 1]}`);
-  }
-  return [...out, RULE].join('\n');
+  if (source.info === undefined) return undefined;
+  const text = Buffer.from(source.info.data ?? '', 'base64').toString();
+  const ranges = (source.ranges ?? []).map(({ start, end }) => ({
+    start: start?.line ?? 0,
+    end: end?.line ?? 0,
+  }));
+  return snippetOf(source.info.filename ?? '', text, ranges);
 }

@@ -203,9 +203,9 @@ test('requests that are not served answer with their detail', async () => {
     assert.ok(error instanceof BuildError && error.code === Code.unimplemented);
     return [error.message, error.details];
   };
-  assert.deepEqual(await detailOf({ requestid: 'frontend.outline' }), [
-    'unsupported request frontend.outline',
-    [{ type: 'errdefs.Subrequest', value: { name: 'frontend.outline' } }],
+  assert.deepEqual(await detailOf({ requestid: 'frontend.x' }), [
+    'unsupported request frontend.x',
+    [{ type: 'errdefs.Subrequest', value: { name: 'frontend.x' } }],
   ]);
   assert.deepEqual(
     await detailOf({ 'frontend.caps': 'moby.buildkit.frontend.inputs,moby.buildkit.frontend.x+forward' }),

@@ -3,7 +3,12 @@ import { BuildError, Code } from '../base/errors.ts';
 import { goJson } from '../base/gojson.ts';
 import { convertDockerfile } from '../dockerfile/convert/convert.ts';
 import { encodeImage } from '../dockerfile/convert/image.ts';
-import type { ConvertResult, ImageResolver, ResolvedImage } from '../dockerfile/convert/options.ts';
+import type {
+  ConvertOptions,
+  ConvertResult,
+  ImageResolver,
+  ResolvedImage,
+} from '../dockerfile/convert/options.ts';
 import type { LintWarning } from '../dockerfile/lint/linter.ts';
 import { withSources } from '../dockerfile/errors.ts';
 import { marshal } from '../llb/marshal.ts';
@@ -25,10 +30,13 @@ import { NamedContexts } from './dockerfile-named.ts';
 import { type FrontendOptions, parseFrontendOptions } from './dockerfile-options.ts';
 import { checkSyntax, type SyntaxNote } from './dockerfile-syntax.ts';
 import type { FrontendResult } from './result.ts';
+import { answerSubrequest } from './subrequests.ts';
 
 const LANGUAGE = 'Dockerfile';
 /** What clients may ask a frontend to understand (FEATURES I4). */
-const SERVED_CAPS: readonly string[] = ['inputs', 'contexts'].map((name) => `moby.buildkit.frontend.${name}`);
+const SERVED_CAPS: readonly string[] = ['inputs', 'contexts', 'subrequests'].map(
+  (name) => `moby.buildkit.frontend.${name}`,
+);
 
 /** `dockerfile.v0` inside the daemon. */
 export const dockerfileFrontend: Frontend = (bridge, request, signal) =>
@@ -43,9 +51,10 @@ export async function buildDockerfile<R>(bridge: FrontendBridge<R>): Promise<Fro
   try {
     const note = checkSyntax(source.text, bridge.options);
     const request = bridge.options.get('requestid');
-    if (request !== undefined) throw unsupportedRequest(request);
+    const build = new DockerfileBuild(bridge, options, context, source);
+    if (request !== undefined) return await build.answer(request);
     if (note) bridge.warn(warningOf(note, source));
-    return await new DockerfileBuild(bridge, options, context, source).run();
+    return await build.run();
   } catch (error) {
     throw withSources(error, {
       filename: source.filename,
@@ -66,13 +75,6 @@ function refuseUnknownCaps(list: string): void {
       details: [{ type: 'errdefs.FrontendCap', value: { name } }],
     });
   }
-}
-
-function unsupportedRequest(name: string): BuildError {
-  return new BuildError(`unsupported request ${name}`, {
-    code: Code.unimplemented,
-    details: [{ type: 'errdefs.Subrequest', value: { name } }],
-  });
 }
 
 /** A warning at the step that brought the file. */
@@ -131,6 +133,17 @@ class DockerfileBuild<R> {
     this.#resolveImage = remembered((ref, resolveOptions) => bridge.resolveImage(ref, resolveOptions));
   }
 
+  /** Answers a question about the file instead of building it. */
+  answer(request: string): Promise<FrontendResult<R>> {
+    return answerSubrequest(request, {
+      source: this.#source,
+      language: LANGUAGE,
+      target: this.#options.target,
+      signal: this.#bridge.signal,
+      convert: (options) => this.#convert(options),
+    });
+  }
+
   async run(): Promise<FrontendResult<R>> {
     const { targetPlatforms } = this.#options;
     const wanted = targetPlatforms.length > 0 ? targetPlatforms : [undefined];
@@ -145,23 +158,14 @@ class DockerfileBuild<R> {
   }
 
   async #build(platform: Platform | undefined, first: boolean): Promise<PlatformBuild<R>> {
-    const { targetPlatforms: _all, cacheImports, localSessions: _sessions, ...options } = this.#options;
-    const { caps, signal } = this.#bridge;
-    const converted = await convertDockerfile(this.#source.text, {
-      ...options,
+    const converted = await this.#convert({
       ...(platform ? { targetPlatform: platform } : {}),
-      caps,
-      sourceMap: this.#sourceMap,
-      resolveImage: this.#resolveImage,
-      namedContext: (name, namedOptions) => this.#named.find(name, namedOptions),
-      ignorePatterns: () => this.#context.ignorePatterns(),
       // The file is the same for all platforms.
       ...(first ? { warn: (warning: LintWarning) => this.#warn(warning) } : {}),
-      mainContext: (paths) => this.#context.mainContext(paths),
-      signal: AbortSignal.any([signal, this.#abort.signal]),
     });
+    const { caps } = this.#bridge;
     const definition = marshal(converted.state, { platform: converted.platform, caps });
-    const ref = await this.#bridge.solve(definition, cacheImports);
+    const ref = await this.#bridge.solve(definition, this.#options.cacheImports);
     const chosen = normalizePlatform(platform ?? hostPlatform());
     return {
       id: formatPlatformFull(chosen),
@@ -169,6 +173,27 @@ class DockerfileBuild<R> {
       value: ref?.value ?? null,
       converted,
     };
+  }
+
+  #convert(change: Partial<ConvertOptions>): Promise<ConvertResult> {
+    const {
+      targetPlatforms: _all,
+      cacheImports: _imports,
+      localSessions: _sessions,
+      ...options
+    } = this.#options;
+    const { caps, signal } = this.#bridge;
+    return convertDockerfile(this.#source.text, {
+      ...options,
+      caps,
+      sourceMap: this.#sourceMap,
+      resolveImage: this.#resolveImage,
+      namedContext: (name, namedOptions) => this.#named.find(name, namedOptions),
+      ignorePatterns: () => this.#context.ignorePatterns(),
+      mainContext: (paths) => this.#context.mainContext(paths),
+      signal: AbortSignal.any([signal, this.#abort.signal]),
+      ...change,
+    });
   }
 
   #warn({ rule, message, description, url, location }: LintWarning): void {

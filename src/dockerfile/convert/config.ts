@@ -189,11 +189,27 @@ export function dispatchArg(
     const value = argValue(stage, arg, instruction.location, context);
     if (value !== undefined && !NOT_IN_ENV.includes(arg.key))
       stage.state = addEnv(stage.state, arg.key, value);
+    noteArg(stage, arg, value, instruction.location, context);
     const { value: _, ...declared } = arg;
     stage.args = [...stage.args, value === undefined ? declared : { ...declared, value }];
     return value === undefined ? arg.key : `${arg.key}=${value}`;
   });
   addHistory(stage.image, `ARG ${shown.join(' ')}`, { layer: false }, context.epoch);
+}
+
+/** One that only takes over a global ARG is shown as that. */
+function noteArg(
+  stage: StageState,
+  { key, value: written, description }: ArgPair,
+  value: string | undefined,
+  location: Location,
+  context: DispatchContext,
+): void {
+  const inherited =
+    written === undefined && !context.buildArgs.has(key) && context.globalArgs.get(key) !== undefined;
+  if (!inherited)
+    stage.outline.args.set(key, { name: key, description, value: value ?? '', location, deps: new Set() });
+  stage.outline.use([key]);
 }
 
 function argValue(

@@ -20,6 +20,7 @@ import { addDependencies, commandOf, countSteps, refuseLoops, stageOf, targetSta
 import { defaultPath, type Image } from './image.ts';
 import { LateTree } from './llb.ts';
 import type { ConvertOptions, ConvertResult } from './options.ts';
+import { type OutlineArg, outlineOf } from './outline.ts';
 import { BaseResolver, type PlatformChoice } from './resolve.ts';
 import { StageList, type StageState } from './stage.ts';
 import { usedPaths } from './used-paths.ts';
@@ -62,6 +63,7 @@ class Conversion {
   #mainContext: State | undefined;
   readonly #context: DispatchContext;
   readonly #lint: Linter;
+  readonly #declared: ReadonlyMap<string, OutlineArg>;
 
   constructor(file: StagedFile, expansion: ExpandOptions, options: ConvertOptions, lint: Linter) {
     this.#file = file;
@@ -77,13 +79,14 @@ class Conversion {
       file.stages,
       (base) => {
         const defaults = declareGlobalArgs(automatic, file.globalArgs, new Map(), expansion);
-        return expand(base, defaults, expansion).text;
+        return expand(base, defaults.args, expansion).text;
       },
       lint,
     );
-    const declared = declareGlobalArgs(automatic, file.globalArgs, options.buildArgs, expansion);
+    const { args, declared } = declareGlobalArgs(automatic, file.globalArgs, options.buildArgs, expansion);
+    this.#declared = declared;
     const { seconds, globalArgs, buildArgs } = resolveEpoch(
-      declared,
+      args,
       options.buildArgs,
       file.stages.map((stage) => stage.name),
     );
@@ -118,6 +121,7 @@ class Conversion {
       image: this.#finalImage(target.image),
       ...(target.baseImage ? { baseImage: target.baseImage } : {}),
       ...(epoch === undefined ? {} : { epoch }),
+      outline: () => outlineOf(target),
     };
   }
 
@@ -129,7 +133,7 @@ class Conversion {
   #addStages(): void {
     const scope = {
       args: this.#context.globalArgs,
-      declared: this.#file.globalArgs.flatMap(({ args }) => args.map(({ key }) => key)),
+      declared: this.#declared,
       expansion: this.#expansion,
     };
     this.#file.stages.forEach((written, index) => {
@@ -141,6 +145,7 @@ class Conversion {
         stage.base = undefined;
         return;
       }
+      stage.outline.use(stage.argsOfFrom);
       if (written.name === '') stage.displayName = `stage-${index}`;
       stage.commandTotal = countSteps(stage);
       stage.ignoreCache = this.#options.isNoCache(written.name);

@@ -1,10 +1,11 @@
 import { BuildError, Code } from '../../base/errors.ts';
 import type { Platform } from '../../oci/platform.ts';
 import { atLocation } from '../errors.ts';
-import { type ExpandOptions, expand } from '../expand.ts';
+import { type ExpandOptions, type Expansion, expand } from '../expand.ts';
 import type { InstructionOf } from '../instructions/types.ts';
 import { formatPlatform, formatPlatformFull } from '../../oci/platform.ts';
 import { parseInt64 } from '../text.ts';
+import type { OutlineArg } from './outline.ts';
 import { VariableList } from './variables.ts';
 
 /** FEATURES H32: the variables that need no ARG in the global scope. */
@@ -30,22 +31,48 @@ export function automaticArgs(
   return new VariableList(values.map(([name, value]) => [name, buildArgs.get(name) ?? value]));
 }
 
+export interface GlobalArgs {
+  readonly args: VariableList;
+  /** Those of the file, by name. */
+  readonly declared: ReadonlyMap<string, OutlineArg>;
+}
+
 /** Adds the ARGs in front of the first FROM; a build argument wins over a default (FEATURES H31). */
 export function declareGlobalArgs(
   automatic: VariableList,
   instructions: readonly InstructionOf<'arg'>[],
   buildArgs: ReadonlyMap<string, string>,
   expansion: ExpandOptions,
-): VariableList {
+): GlobalArgs {
   let args = automatic;
+  const declared = new Map<string, OutlineArg>();
   for (const instruction of instructions) {
-    for (const { key, value } of instruction.args) {
+    const { location } = instruction;
+    for (const { key, value: written, description } of instruction.args) {
       const given = buildArgs.get(key);
-      if (given !== undefined) args = args.with(key, given);
-      else if (value !== undefined) args = args.with(key, expandAt(value, args, expansion, instruction));
+      const expanded =
+        given === undefined && written !== undefined
+          ? expandAt(written, args, expansion, instruction)
+          : undefined;
+      const value = given ?? expanded?.text;
+      if (value !== undefined) args = args.with(key, value);
+      const deps = dependencies(key, expanded?.used ?? new Set(), declared);
+      declared.set(key, { name: key, description, value: value ?? '', location, deps });
     }
   }
-  return args;
+  return { args, declared };
+}
+
+/** A default that adds to an earlier one needs what that needed. */
+function dependencies(
+  key: string,
+  used: ReadonlySet<string>,
+  declared: ReadonlyMap<string, OutlineArg>,
+): ReadonlySet<string> {
+  if (!used.has(key)) return used;
+  const all = new Set([...used, ...(declared.get(key)?.deps ?? [])]);
+  all.delete(key);
+  return all;
 }
 
 function expandAt(
@@ -53,9 +80,9 @@ function expandAt(
   args: VariableList,
   expansion: ExpandOptions,
   instruction: InstructionOf<'arg'>,
-): string {
+): Expansion {
   try {
-    return expand(value, args, expansion).text;
+    return expand(value, args, expansion);
   } catch (error) {
     throw atLocation(error, instruction.location);
   }

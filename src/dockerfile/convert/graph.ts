@@ -8,6 +8,7 @@ import { checkFromArgs, checkPlatform } from '../lint/from-checks.ts';
 import type { Linter } from '../lint/linter.ts';
 import { suggestion } from '../suggest.ts';
 import { quote } from '../text.ts';
+import { type OutlineArg, OutlineNotes } from './outline.ts';
 import { type Command, type StageList, StageState } from './stage.ts';
 import type { VariableList } from './variables.ts';
 
@@ -16,10 +17,10 @@ export const scratchName = 'scratch';
 /** Instructions that are steps of the build and counted in vertex names. */
 const STEPS: readonly Instruction['kind'][] = ['add', 'copy', 'run', 'workdir'];
 
-/** What the variables of a FROM are filled in from. `declared` names the global ARGs, also those unset. */
+/** What the variables of a FROM are filled in from. `declared` are the global ARGs, also those unset. */
 export interface FromScope {
   readonly args: VariableList;
-  readonly declared: readonly string[];
+  readonly declared: ReadonlyMap<string, OutlineArg>;
   readonly expansion: ExpandOptions;
   readonly lint: Linter;
 }
@@ -28,7 +29,7 @@ export interface FromScope {
 export function stageOf(stage: Stage, scope: FromScope): StageState {
   const { args, declared, expansion, lint } = scope;
   const base = located(stage.location, () => expand(stage.baseName, args, expansion));
-  checkFromArgs(base, args, declared, stage.location, lint);
+  checkFromArgs(base, args, [...declared.keys()], stage.location, lint);
   if (base.text === '')
     throw atLocation(new BuildError(`base name (${stage.baseName}) should not be blank`), stage.location);
   const state = new StageState(
@@ -38,22 +39,31 @@ export function stageOf(stage: Stage, scope: FromScope): StageState {
       code: stage.code,
       location: stage.location,
       instructions: stage.instructions,
+      description: stage.description,
     },
     false,
   );
-  if (stage.platform !== '') state.platform = stagePlatform(stage, scope);
+  state.outline = new OutlineNotes(declared);
+  state.argsOfFrom.push(...base.used);
+  if (stage.platform !== '') state.platform = stagePlatform(stage, scope, state.argsOfFrom);
   return state;
 }
 
-function stagePlatform(stage: Stage, { args, declared, expansion, lint }: FromScope): Platform {
+/** Adds the names of the variables it uses to `used`. */
+function stagePlatform(
+  stage: Stage,
+  { args, declared, expansion, lint }: FromScope,
+  used: string[],
+): Platform {
   let value: Expansion;
   try {
     value = expand(stage.platform, args, expansion);
   } catch (error) {
     throw atLocation(BuildError.wrap(error, 'failed to process arguments for platform '), stage.location);
   }
-  checkFromArgs(value, args, declared, stage.location, lint);
+  checkFromArgs(value, args, [...declared.keys()], stage.location, lint);
   checkPlatform(stage, value, args, lint);
+  used.push(...value.used);
   const hint = () => missingHint(value, args);
   if (value.text === '')
     throw atLocation(
@@ -117,7 +127,7 @@ function sourcesOf(
 }
 
 function imageStage(baseName: string, location: Location): StageState {
-  return new StageState({ name: '', baseName, code: '', location, instructions: [] }, true);
+  return new StageState({ name: '', baseName, code: '', location, instructions: [], description: '' }, true);
 }
 
 /** Notes what the command needs, and adds images that only it names to the list. */

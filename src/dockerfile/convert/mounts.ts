@@ -3,9 +3,11 @@ import type { MountOptions, SecretOptions, SshOptions } from '../../llb/exec.ts'
 import { file, mkdir } from '../../llb/file.ts';
 import { basePath, cleanPath, joinPath } from '../../llb/gopath.ts';
 import { type State, scratch } from '../../llb/state.ts';
+import type { Location } from '../errors.ts';
 import type { RunMount } from '../instructions/types.ts';
 import { quote } from '../text.ts';
 import type { DispatchContext } from './dispatch.ts';
+import type { OutlineSecret } from './outline.ts';
 import type { StageState } from './stage.ts';
 
 export interface RunMounts {
@@ -22,6 +24,7 @@ export function runMounts(
   stage: StageState,
   mounts: readonly RunMount[],
   sources: readonly StageState[],
+  location: Location,
   context: DispatchContext,
 ): RunMounts {
   const out = { mounts: [] as MountOptions[], secrets: [] as SecretOptions[], ssh: [] as SshOptions[] };
@@ -32,11 +35,25 @@ export function runMounts(
       throw new BuildError(
         `cannot mount from stage ${quote(from)} to ${quote(mount.target)}, stage needs to be defined before current command`,
       );
-    if (mount.type === 'secret') out.secrets.push(secretMount(mount));
-    else if (mount.type === 'ssh') out.ssh.push(sshMount(mount));
-    else out.mounts.push(treeMount(stage, mount, source, context));
+    if (mount.type === 'secret') {
+      const secret = secretMount(mount);
+      note(stage.outline.secrets, secret.id, mount, location);
+      out.secrets.push(secret);
+    } else if (mount.type === 'ssh') {
+      out.ssh.push(sshMount(mount));
+      note(stage.outline.ssh, mount.id || 'default', mount, location);
+    } else out.mounts.push(treeMount(stage, mount, source, context));
   });
   return out;
+}
+
+function note(
+  known: Map<string, OutlineSecret>,
+  name: string,
+  { required }: RunMount,
+  location: Location,
+): void {
+  if (!known.has(name)) known.set(name, { name, required, location });
 }
 
 function treeMount(

@@ -4,6 +4,7 @@ import type { State, Ulimit } from '../../llb/state.ts';
 import type { Platform } from '../../oci/platform.ts';
 import type { LintConfig, LintWarning } from '../lint/linter.ts';
 import type { Image } from './image.ts';
+import type { Outline } from './outline.ts';
 
 export type ResolveMode = 'default' | 'pull' | 'local';
 export type NetworkMode = 'sandbox' | 'host' | 'none';
@@ -88,4 +89,6 @@ export interface ConvertResult {
   readonly baseImage?: Image;
   /** SOURCE_DATE_EPOCH in seconds. */
   readonly epoch?: bigint;
+  /** What the client can give to this build. */
+  readonly outline: () => Outline;
 }

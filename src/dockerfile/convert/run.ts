@@ -39,7 +39,7 @@ export function dispatchRun(
   stage.paths.add('/');
   const command = runCommand(instruction, stage.image.platform.os);
   const words = instruction.command.shellForm ? withShell(stage.image, command.words) : command.words;
-  const made = runMounts(stage, mounts, sources, context);
+  const made = runMounts(stage, mounts, sources, instruction.location, context);
   const variables = stateVariables(stage.state);
   if (instruction.devices.length > 0)
     throw new BuildError('device feature is only supported in Dockerfile frontend 1.14.0-labs or later');

@@ -3,6 +3,7 @@ import type { Platform } from '../../oci/platform.ts';
 import type { Location } from '../errors.ts';
 import type { ArgPair, Instruction, Stage } from '../instructions/types.ts';
 import { cloneImage, emptyImage, type Image } from './image.ts';
+import { OutlineNotes } from './outline.ts';
 import type { NamedContext } from './options.ts';
 
 export interface Command {
@@ -14,7 +15,10 @@ export interface Command {
 }
 
 /** The part of a FROM that the conversion looks at; COPY --from=IMAGE has one too. */
-export type StageHead = Pick<Stage, 'name' | 'baseName' | 'code' | 'location' | 'instructions'>;
+export type StageHead = Pick<
+  Stage,
+  'name' | 'baseName' | 'code' | 'location' | 'instructions' | 'description'
+>;
 
 /** A stage while it is converted. */
 export class StageState {
@@ -48,6 +52,9 @@ export class StageState {
   commandIndex = 0;
   commandTotal = 0;
   inTrigger = false;
+  /** Global ARGs that the FROM uses. */
+  readonly argsOfFrom: string[] = [];
+  outline = new OutlineNotes();
   /** WORKDIR has been set in this file. */
   workdirSet = false;
   /** Where CMD, ENTRYPOINT and HEALTHCHECK were last set. */
@@ -91,6 +98,7 @@ export class StageList {
   add(stage: StageState): void {
     this.all.push(stage);
     stage.base = this.#byName.get(stage.baseName);
+    if (stage.base) stage.outline = stage.base.outline.clone();
     if (stage.head.name !== '') this.#byName.set(stage.head.name.toLowerCase(), stage);
   }
 
