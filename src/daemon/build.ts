@@ -9,6 +9,7 @@ import { type FrontendResult, type LazyRef, refsOf } from '../frontend/result.ts
 import { parseDefinition, prunedCacheMounts, type VertexSpec } from '../llb/parse.ts';
 import type { Definition } from '../llb/ops.ts';
 import type * as pb from '../pb/control.ts';
+import type { SessionExporters } from '../session/caller/exporters.ts';
 import type { Job } from '../solver/job.ts';
 import type { VertexProgress } from '../solver/types.ts';
 import type { Solver } from '../solver/solver.ts';
@@ -32,6 +33,8 @@ export interface BuildServices {
   readonly builds: BuildRegistry<GatewayBuild>;
   readonly frontends: ReadonlyMap<string, Frontend>;
   readonly makeExporter: MakeExporter;
+  /** The client of a session as one that chooses exporters itself (FEATURES B20). */
+  readonly chooserOf: (sessionId: string, signal: AbortSignal) => Promise<SessionExporters>;
   readonly entitlements: ReadonlySet<Entitlement>;
   /** Aborts when the daemon stops. */
   readonly stopping: AbortSignal;
@@ -47,22 +50,38 @@ export async function build(
   const attrs = request.FrontendAttrs;
   refuseUnsupported(request);
   const granted = grantEntitlements(request.Entitlements, services.entitlements);
+  const makeExporter = (type: string, own: Record<string, string>, index: number): Exporter =>
+    services.makeExporter({ type, attrs: own, index, sessionId: request.Session });
   const exporters = exportersOf(request).map(({ Type, Attrs }, index) => {
     const epoch = attrs[EPOCH_ARG];
     const inherited = epoch !== undefined && Attrs['source-date-epoch'] === undefined;
-    const own = inherited ? { ...Attrs, 'source-date-epoch': epoch } : Attrs;
-    return services.makeExporter({ type: Type, attrs: own, index, sessionId: request.Session });
+    return makeExporter(Type, inherited ? { ...Attrs, 'source-date-epoch': epoch } : Attrs, index);
   });
   const sessions = request.Session === '' ? [] : [request.Session];
   await using job = services.solver.createJob(request.Ref, { sessions });
   await using _memo = services.worker.sources.remember(job.sessions);
   const bridge = bridgeOf(job, request, services, granted);
+  const gateway = isDrivenByClient(request) ? new GatewayBuild(bridge) : undefined;
+  using _registered = gateway && services.builds.register(request.Ref, gateway);
   try {
-    const result = await solveRequest(request, bridge, services, signal);
+    const result = gateway
+      ? await untilAborted(gateway.result, signal)
+      : await solveRequest(request, bridge, signal);
     const source = await evaluate(result, signal);
+    const chooser = request.EnableSessionExporter
+      ? await services.chooserOf(request.Session, signal)
+      : undefined;
+    if (chooser) {
+      const refs = refsOf(result).map(({ id }) => id);
+      for (const { Type, Attrs } of await chooser.find({ metadata: source.metadata, refs }, signal))
+        exporters.push(makeExporter(Type, Attrs, exporters.length));
+    }
     const isEmpty = refsOf(result).length === 0 && !source.metadata.has(keyPlatforms);
     const warnings = isEmpty ? [] : platformWarnings(source, attrs.platform);
-    return await exportAll(exporters, source, { job, signal, sessionId: request.Session, warnings });
+    const run = { job, signal, sessionId: request.Session, warnings };
+    const response = await exportAll(exporters, source, run);
+    await chooser?.finish(response, signal);
+    return response;
   } finally {
     await bridge.release();
   }
@@ -107,19 +126,16 @@ function bridgeOf(
   );
 }
 
+function isDrivenByClient({ Definition: definition, Frontend: frontend }: pb.SolveRequest): boolean {
+  return frontend === '' && !(definition && definition.def.length > 0);
+}
+
 async function solveRequest(
   request: pb.SolveRequest,
   bridge: Bridge,
-  services: BuildServices,
   signal: AbortSignal,
 ): Promise<FrontendResult<LazyRef>> {
   const { Definition: definition, Frontend: frontend } = request;
-  const hasDefinition = definition !== undefined && definition.def.length > 0;
-  if (!hasDefinition && frontend === '') {
-    const gateway = new GatewayBuild(bridge);
-    using _registered = services.builds.register(request.Ref, gateway);
-    return await untilAborted(gateway.result, signal);
-  }
   const frontendOpt = request.FrontendAttrs;
   const frontendInputs = request.FrontendInputs;
   return bridge.solve({ definition, frontend, frontendOpt, frontendInputs, evaluate: false }, signal);

@@ -28,7 +28,7 @@ import { build } from './build.ts';
 import type { DaemonConfig } from './config.ts';
 import { contentService } from './content-service.ts';
 import { controlService } from './control.ts';
-import { exporterMaker } from './exporters.ts';
+import { chooserFinder, exporterMaker } from './exporters.ts';
 import { type GatewayBuild, gatewayService } from './gateway.ts';
 import { gcPolicies } from './gc-policy.ts';
 import type { DaemonJobs } from './jobs.ts';
@@ -139,7 +139,7 @@ function createServer(
     dockerfileVersion: '',
   };
   const workers = async () => [workerRecord(config, worker, version, await worker.platforms.refresh())];
-  const makeExporter = exporterMaker(worker, sessions);
+  const exporting = { makeExporter: exporterMaker(worker, sessions), chooserOf: chooserFinder(sessions) };
   const frontends = new Map(
     config.frontends.dockerfile ? [['dockerfile.v0', dockerfileFrontend] as const] : [],
   );
@@ -155,7 +155,7 @@ function createServer(
       running.track(
         build(
           request,
-          { solver, worker, builds, frontends, makeExporter, entitlements: config.entitlements, stopping },
+          { solver, worker, builds, frontends, ...exporting, entitlements: config.entitlements, stopping },
           signal,
         ),
       ),

@@ -1,6 +1,7 @@
 import type { Exporter, ExportTarget } from '../exporter/exporter.ts';
 import { createExporter } from '../exporter/create.ts';
 import { putBlob, sessionContent } from '../session/caller/content.ts';
+import { type SessionExporters, sessionExporters } from '../session/caller/exporters.ts';
 import { openFileSend, sendDirectory } from '../session/caller/filesend.ts';
 import type { Session, SessionManager } from '../session/manager.ts';
 import type { Worker } from './worker.ts';
@@ -27,6 +28,14 @@ export function exporterMaker(worker: Worker, sessions: SessionManager): MakeExp
   const services = { content, leases, registry: worker.registry, mount: worker.mountLocally };
   return (request) =>
     createExporter(request.type, request.attrs, services, exportTarget(request, worker, sessions));
+}
+
+/** Finds the client that chooses exporters by the result, by its session. */
+export function chooserFinder(sessions: SessionManager) {
+  return async (sessionId: string, signal: AbortSignal): Promise<SessionExporters> => {
+    const soon = AbortSignal.any([signal, AbortSignal.timeout(SESSION_WAIT_MS)]);
+    return sessionExporters(await sessions.get(sessionId, soon));
+  };
 }
 
 function exportTarget(
