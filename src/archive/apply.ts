@@ -13,6 +13,8 @@ import { type TarHandler, TarReader } from './tar-reader.ts';
 
 export const WHITEOUT_PREFIX = '.wh.';
 export const OPAQUE_MARK = '.wh..wh..opq';
+/** As many as the kernel follows. */
+const MAX_LINKS = 40;
 export const OPAQUE_XATTR = 'trusted.overlay.opaque';
 
 export interface ApplyLayerInput {
@@ -85,6 +87,32 @@ class Parents implements Disposable {
       return;
     }
   }
+}
+
+/** Where `path` leads inside the root; parts that are not there are taken at their word. */
+function followLinks(root: Rootfs, path: string): string {
+  const todo = path.split('/').reverse();
+  let at = '';
+  for (let links = 0; todo.length > 0; ) {
+    const name = todo.pop()!;
+    if (name === '' || name === '.') continue;
+    if (name === '..') {
+      at = dirPath(at);
+      if (at === '.') at = '';
+      continue;
+    }
+    const next = at === '' ? name : `${at}/${name}`;
+    const stat = root.lstatOrNone(next);
+    if (!stat || !isSymlinkMode(stat.mode)) {
+      at = next;
+      continue;
+    }
+    if (++links > MAX_LINKS) throw new BuildError(`${path}: too many levels of symbolic links`);
+    const target = root.readlink(next);
+    if (target.startsWith('/')) at = '';
+    todo.push(...target.split('/').reverse());
+  }
+  return at;
 }
 
 export interface ExtractorOptions {
@@ -169,7 +197,14 @@ export class Extractor implements TarHandler {
 
   #makeParent(dir: string): void {
     if (dir === '.' || dir === this.#lastParent) return;
-    this.#root.mkdirAll(dir, 0o755, (made) => this.#options.parents?.copyTo(this.#root, made));
+    const made = (path: string): void => this.#options.parents?.copyTo(this.#root, path);
+    try {
+      this.#root.mkdirAll(dir, 0o755, made);
+    } catch (error) {
+      if (errno(error) !== 'ENOENT') throw error;
+      // A link of this layer to a directory of one below: that one is made here, too.
+      this.#root.mkdirAll(followLinks(this.#root, dir), 0o755, made);
+    }
     this.#lastParent = dir;
   }
 

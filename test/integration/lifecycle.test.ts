@@ -1,10 +1,10 @@
 // How builds end: with their client, with the daemon, and by force.
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { BUILDKITD, Daemon, Registry, type RunResult, run, TempDir } from './harness.ts';
-import { eventually, mountPoints, processesInside, processesWith, stateOf } from './state.ts';
+import { eventually, filesBelow, mountPoints, processesInside, processesWith, stateOf } from './state.ts';
 
 let registry: Registry;
 
@@ -112,8 +112,7 @@ test('kill -9 while a step runs: the next start ends the step and clears up', as
 
 /** Files that the interrupted step wrote. */
 function findHalf(root: string): string[] {
-  const names = readdirSync(`${root}/buildkit-ts/snapshots`, { recursive: true, encoding: 'utf8' });
-  return names.filter((name) => name.endsWith('/half'));
+  return filesBelow(`${root}/buildkit-ts/snapshots`, '-name', 'half');
 }
 
 test('a client killed mid-build takes its step along, and nothing else', async () => {

@@ -1,5 +1,6 @@
 // What a daemon keeps in the kernel and on disk, for tests that nothing is left behind.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -71,13 +72,10 @@ export function processesInside(dir: string): string[] {
     .map((pid) => `${pid} ${read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ')}`);
 }
 
-/** Paths below `dir`; none when it is not there. */
-function files(dir: string): string[] {
-  try {
-    return readdirSync(dir, { recursive: true, encoding: 'utf8' }).sort();
-  } catch {
-    return []; // not made yet
-  }
+/** Paths below `dir`, relative to it, that find(1) selects; none when `dir` is not there. Follows no links. */
+export function filesBelow(dir: string, ...tests: readonly string[]): string[] {
+  const { stdout } = spawnSync('find', [dir, '-mindepth', '1', ...tests, '-printf', '%P\\n']);
+  return stdout.toString().split('\n').filter(Boolean).sort();
 }
 
 export interface DaemonState {
@@ -87,6 +85,7 @@ export interface DaemonState {
   readonly temporaryLeases: number;
   readonly snapshots: number;
   readonly blobs: number;
+  /** Without what interrupted downloads left for the next try, until then or the daemon's end. */
   readonly temporaryFiles: readonly string[];
 }
 
@@ -105,7 +104,7 @@ export function stateOf(daemon: Daemon): DaemonState {
       snapshots: count('snapshots'),
       blobs: count('blobs'),
       temporaryFiles: ['tmp', 'run', 'executor', 'trash'].flatMap((area) =>
-        files(join(dir, area)).map((name) => join(area, name)),
+        filesBelow(join(dir, area), '-not', '-name', 'ingest-*').map((name) => join(area, name)),
       ),
     };
   } finally {
