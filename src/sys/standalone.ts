@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, renameSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { getAsset, getRawAsset, isSea } from 'node:sea';
@@ -47,7 +47,7 @@ function provide(dir: string, name: string, bytes: Uint8Array): string {
     writeFileSync(temporary, bytes, { mode: 0o500, flag: 'wx' });
     renameSync(temporary, path);
   } catch (error) {
-    unlinkSync(temporary);
+    rmSync(temporary, { force: true });
     throw error;
   }
   return path;
