@@ -140,7 +140,7 @@ class DockerfileBuild<R> {
       language: LANGUAGE,
       target: this.#options.target,
       signal: this.#bridge.signal,
-      convert: (options) => this.#convert(options),
+      convert: (options) => this.#convert({ warn: (warning) => this.#warn(warning), ...options }),
     });
   }
 

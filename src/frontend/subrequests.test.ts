@@ -19,11 +19,14 @@ interface Answer {
   readonly statusCode: string | undefined;
   /** Number of graphs solved: one is for the Dockerfile, one may be for the ignore file. */
   readonly solved: number;
+  /** What the client was told beside the answer. */
+  readonly warnings: readonly string[];
 }
 
 /** Asks `requestid` about the file. */
 async function ask(requestid: string, file: string, options: Record<string, string> = {}): Promise<Answer> {
   let solved = 0;
+  const warnings: string[] = [];
   const result = await buildDockerfile<Definition>({
     options: new Map(
       Object.entries({ requestid, 'frontend.caps': 'moby.buildkit.frontend.subrequests', ...options }),
@@ -42,7 +45,7 @@ async function ask(requestid: string, file: string, options: Record<string, stri
       return { value: definition, readFile };
     },
     resolveImage: async (ref) => ({ ref, digest: '', config: Buffer.from(JSON.stringify(CONFIG)) }),
-    warn: () => assert.fail('a request warns in its answer only'),
+    warn: ({ short }) => warnings.push(Buffer.from(short).toString()),
   });
   assert.equal(result.ref, null);
   const get = (key: string): string | undefined => {
@@ -55,6 +58,7 @@ async function ask(requestid: string, file: string, options: Record<string, stri
     version: get('version') ?? '',
     statusCode: get('result.statuscode'),
     solved,
+    warnings,
   };
 }
 
@@ -173,6 +177,13 @@ other     true
 
 `,
   );
+});
+
+test('broken rules are told on the way to an outline, and are the answer to lint', async () => {
+  const file = 'FROM busybox\nCMD x\n';
+  const [warning] = (await ask('frontend.outline', file)).warnings;
+  assert.match(warning ?? '', /^JSONArgsRecommended: .* \(line 2\)$/);
+  assert.deepEqual((await ask('frontend.lint', file)).warnings, []);
 });
 
 test('a default that adds to earlier ones brings them along', async () => {

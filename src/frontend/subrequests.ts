@@ -19,7 +19,7 @@ export interface SubrequestContext {
   readonly language: string;
   readonly target: string;
   readonly signal: AbortSignal;
-  /** Understands the file without building it. */
+  /** Understands the file without building it. Without `warn` the client is told about broken rules. */
   convert(options: {
     readonly allStages?: boolean;
     readonly warn?: (warning: LintWarning) => void;
