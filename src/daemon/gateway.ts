@@ -63,11 +63,14 @@ export function gatewayService(
     return withTree(ref, bridge.mountLocally, call.signal, work);
   };
   return service(LLBBridgeDefinition, {
-    ping: async () => ({
-      FrontendAPICaps: toApiCaps(ENABLED_GATEWAY_CAPS),
-      LLBCaps: toApiCaps(ENABLED_CAPS),
-      Workers: [...(await workers())],
-    }),
+    ping: async (_request, call) => {
+      await buildOf(call);
+      return {
+        FrontendAPICaps: toApiCaps(ENABLED_GATEWAY_CAPS),
+        LLBCaps: toApiCaps(ENABLED_CAPS),
+        Workers: [...(await workers())],
+      };
+    },
     inputs: async (_request, call) => ({ Definitions: { ...(await buildOf(call)).bridge.inputs } }),
     solve: async (request, call) => solve((await buildOf(call)).bridge, request, call.signal),
     evaluate: async (request, call) => {
