@@ -2,7 +2,8 @@
 // RESULTS and BASELINE have lines of suite, test, PASS|FAIL|SKIP, seconds, separated by tabs. A test that
 // passes in BASELINE and not in RESULTS is a loss. docs/suite-losses.json names, by failure text (from the
 // logs, by default beside RESULTS) or by test name, the feature that is missing and the issue that brings
-// it. Losses that no rule explains are listed last, and make the exit code 1.
+// it. Losses that no rule explains, and hangs and crashes of whatever name, are listed last, and make the exit
+// code 1.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -23,6 +24,9 @@ const rules = JSON.parse(readFileSync(new URL('../docs/suite-losses.json', impor
   }),
 );
 
+/** No missing feature excuses these. */
+const BROKEN = /^panic: |connection refused|ECONNRESET|transport is closing/;
+
 const results = readTable(resultsFile);
 const baseline = readTable(baselineFile);
 const functionsRun = new Set([...results.keys()].map(functionOf));
@@ -38,7 +42,7 @@ for (const key of losses) {
   const name = key.split('\t')[1].split('/')[1] ?? '';
   const rule =
     rules.find((r) => r.error && failures.some((text) => r.error.test(text))) ??
-    rules.find((r) => r.test?.test(name));
+    (failures.some((text) => BROKEN.test(text)) ? undefined : rules.find((r) => r.test?.test(name)));
   if (rule) explained.get(rule).push(key);
   else unexplained.push([key, failures[0]]);
 }
@@ -79,5 +83,7 @@ function failuresOf(key) {
   const text = readFileSync(join(logDir, log), 'utf8');
   const blocks = [...text.matchAll(/\bError:\s+(.*?)\n\s+Test:\s+(\S+)/gs)];
   const own = blocks.filter(([, , name]) => name === test || name.startsWith(`${test}/`));
+  const panic = /^panic: .*/m.exec(text)?.[0];
+  if (blocks.length === 0 && panic !== undefined) return [panic];
   return (own.length > 0 ? own : blocks).map(([, message]) => message);
 }

@@ -28,6 +28,17 @@ test('bin entries are executable scripts of the package', { skip }, () => {
   }
 });
 
+test('everything that is packed exists, and nothing but products and documents is', { skip }, () => {
+  assert.deepEqual(
+    manifest.files.filter((entry) => !existsSync(join(ROOT, entry))),
+    [],
+  );
+  assert.deepEqual(
+    manifest.files.filter((entry) => !/^dist\/npm$|\.md$|^LICENSE$/.test(entry)),
+    [],
+  );
+});
+
 test('bundles need nothing but Node and the listed dependencies', { skip }, () => {
   const allowed = new Set(Object.keys(manifest.dependencies));
   for (const name of ['buildctl', 'buildkitd', 'worker']) {

@@ -72,3 +72,10 @@ test('missing rows of a function that ran are losses', () => {
   assert.match(stdout, /^0 of 1 pass, 1 lost\n/);
   assert.equal(status, 1);
 });
+
+test('a hang is not excused by its name', () => {
+  const log = { 'client.T.TestGitX.oci.log': 'panic: test timed out after 40s\n' };
+  const { status, stdout } = explain([['TestGitX/oci', 'FAIL']], [['TestGitX/oci', 'PASS']], log);
+  assert.match(stdout, /\nunexplained \(1\)\n {2}client T\/TestGitX\/oci {2}panic: test timed out/);
+  assert.equal(status, 1);
+});
