@@ -2,6 +2,7 @@ import { closeSync, fdatasync, fstatSync, openSync } from 'node:fs';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { promisify } from 'node:util';
 import { BuildError, Code } from '../base/errors.ts';
+import { DiskReserve } from './disk-reserve.ts';
 
 const fdatasyncAsync = promisify(fdatasync);
 
@@ -16,6 +17,7 @@ export type SqlValue = SQLInputValue;
 export class Database implements Disposable {
   readonly path: string;
   readonly #db: DatabaseSync;
+  readonly #reserve: DiskReserve;
   readonly #statements = new Map<string, StatementSync>();
   #depth = 0;
   #afterCommit: (() => void)[] = [];
@@ -44,6 +46,7 @@ export class Database implements Disposable {
       this.#db.close();
       throw error;
     }
+    this.#reserve = new DiskReserve(`${path}-reserve`);
   }
 
   /**
@@ -78,8 +81,9 @@ export class Database implements Disposable {
 
   /** Rows changed. */
   run(sql: string, ...values: SqlValue[]): number {
-    const { changes } = this.#prepare(sql).run(...values);
-    if (this.#depth === 0) this.#markDirty();
+    if (this.#depth > 0) return Number(this.#prepare(sql).run(...values).changes);
+    const { changes } = this.#withRoom(() => this.#prepare(sql).run(...values));
+    this.#markDirty();
     return Number(changes);
   }
 
@@ -87,9 +91,25 @@ export class Database implements Disposable {
     return this.#db.isOpen;
   }
 
-  /** All of `work` or nothing. Nested calls join the outermost. `work` must not await. */
+  /**
+   * All of `work` or nothing. Nested calls join the outermost. `work` must not await, and is run once more
+   * where the disk was full at first.
+   */
   transaction<T>(work: () => T): T {
-    if (this.#depth > 0) return this.#nested(work);
+    return this.#depth > 0 ? this.#nested(work) : this.#withRoom(() => this.#outermost(work));
+  }
+
+  /** A second try, with the room kept for it, when there is none on the disk. */
+  #withRoom<T>(write: () => T): T {
+    try {
+      return write();
+    } catch (error) {
+      if ((error as { errcode?: unknown }).errcode !== SQLITE_FULL || !this.#reserve.release()) throw error;
+      return write();
+    }
+  }
+
+  #outermost<T>(work: () => T): T {
     this.#db.exec('BEGIN IMMEDIATE');
     this.#depth = 1;
     let result: T;
@@ -143,6 +163,7 @@ export class Database implements Disposable {
     this.#flushTimer = undefined;
     this.#walFd ??= openSync(`${this.path}-wal`, 'r');
     await fdatasyncAsync(this.#walFd);
+    this.#reserve.restore();
     if (this.checkpoint && !this.#checkpointing && fstatSync(this.#walFd).size > CHECKPOINT_BYTES) {
       this.#checkpointing = this.checkpoint()
         // Not urgent: the next one covers it, and a much larger log is dealt with by SQLite itself.
@@ -190,6 +211,7 @@ export class Database implements Disposable {
   }
 }
 
+const SQLITE_FULL = 13;
 /** Size of the log from which it is moved into the file in the background. */
 const CHECKPOINT_BYTES = 4 * 1024 * 1024;
 /** Size, in pages of 4 KiB, from which a commit does it itself, for whoever runs without background checkpoints. */
