@@ -5,6 +5,7 @@ import type { FrontendResult, LazyRef } from '../frontend/result.ts';
 import { readDirIn, readFileIn, statFileIn, withTree } from '../frontend/tree.ts';
 import { ENABLED_CAPS, ENABLED_GATEWAY_CAPS } from '../llb/caps.ts';
 import type { SourceOp } from '../llb/ops.ts';
+import { formatReference, parseReference } from '../oci/reference.ts';
 import type * as pb from '../pb/gateway.ts';
 import { LLBBridgeDefinition } from '../pb/gateway.ts';
 import type { WorkerRecord } from '../pb/worker.ts';
@@ -189,17 +190,22 @@ async function resolveImageConfig(
   if (request.ResolverType !== 0) {
     throw new BuildError('OCI layouts as sources are not supported yet', { code: Code.unimplemented });
   }
-  const source = { identifier: `docker-image://${request.Ref}`, attrs: {} };
-  const meta = await build.bridge.resolveSourceMeta(
-    {
-      source,
-      platform: request.Platform && platformFromWire(request.Platform),
-      resolveMode: request.ResolveMode,
-      logName: request.LogName,
-      noConfig: false,
-    },
-    signal,
-  );
+  const ref = formatReference(parseReference(request.Ref));
+  const source = { identifier: `docker-image://${ref}`, attrs: {} };
+  const meta = await build.bridge
+    .resolveSourceMeta(
+      {
+        source,
+        platform: request.Platform && platformFromWire(request.Platform),
+        resolveMode: request.ResolveMode,
+        logName: request.LogName,
+        noConfig: false,
+      },
+      signal,
+    )
+    .catch((error: unknown) => {
+      throw BuildError.wrap(error, `failed to resolve source metadata for ${ref}`);
+    });
   if (!meta.image) throw new BuildError(`no image config for ${request.Ref}`);
   return {
     Digest: meta.image.digest,

@@ -84,16 +84,20 @@ async function resolveImage(
   options: ResolveImageOptions,
   signal: AbortSignal,
 ): Promise<ResolvedImage> {
-  const { image, source } = await bridge.resolveSourceMeta(
-    {
-      source: { identifier: IMAGE_SCHEME + ref, attrs: {} },
-      platform: options.platform,
-      resolveMode: options.resolveMode,
-      logName: options.logName,
-      noConfig: false,
-    },
-    options.signal ?? signal,
-  );
+  const { image, source } = await bridge
+    .resolveSourceMeta(
+      {
+        source: { identifier: IMAGE_SCHEME + ref, attrs: {} },
+        platform: options.platform,
+        resolveMode: options.resolveMode,
+        logName: options.logName,
+        noConfig: false,
+      },
+      options.signal ?? signal,
+    )
+    .catch((error: unknown) => {
+      throw BuildError.wrap(error, `failed to resolve source metadata for ${ref}`);
+    });
   if (!image) throw new BuildError(`${ref}: ${source.identifier} is no image`);
   const resolved = source.identifier.startsWith(IMAGE_SCHEME)
     ? source.identifier.slice(IMAGE_SCHEME.length)

@@ -8,8 +8,9 @@ import { type Definition, Op } from '../llb/ops.ts';
 import { image as imageSource } from '../llb/source.ts';
 import { parsePlatform } from '../oci/platform.ts';
 import type { VertexWarning } from '../solver/types.ts';
+import { Bridge } from './bridge.ts';
 import { buildDockerfile } from './dockerfile.ts';
-import type { FrontendBridge } from './dockerfile-bridge.ts';
+import { daemonBridge, type FrontendBridge } from './dockerfile-bridge.ts';
 
 type Files = Readonly<Record<string, string | Uint8Array>>;
 
@@ -290,4 +291,34 @@ test('bad options are refused by name', async () => {
   for (const [options, message] of cases) {
     await assert.rejects(buildDockerfile(fake(dockerfile('FROM scratch'), options).bridge), { message });
   }
+});
+
+test('an image that can not be looked up is named with the whole reference', async () => {
+  const fail = () => assert.fail('not asked');
+  const bridge = new Bridge(
+    {
+      prepare: fail,
+      resolveSourceMeta: async () => {
+        throw new BuildError('no such host', { code: Code.notFound });
+      },
+      warn: fail,
+      frontends: new Map(),
+      mountLocally: fail,
+      workerPlatforms: [],
+    },
+    { sessionId: '', inputs: {} },
+  );
+  const request = {
+    definition: undefined,
+    frontend: '',
+    frontendOpt: {},
+    frontendInputs: {},
+    evaluate: false,
+  };
+  const { resolveImage } = daemonBridge(bridge, request, new AbortController().signal);
+  const options = { platform: parsePlatform('linux/amd64'), logName: '', resolveMode: 'default' } as const;
+  await assert.rejects(resolveImage('docker.io/library/x:latest', options), {
+    message: 'failed to resolve source metadata for docker.io/library/x:latest: no such host',
+    code: Code.notFound,
+  });
 });
