@@ -53,6 +53,8 @@ export interface RunOptions {
   readonly cwd?: string;
   /** Sends a signal to the process, or looks at it, while it runs. */
   readonly during?: (child: ChildProcess) => void;
+  /** Told of what comes on the standard error as it comes. */
+  readonly onStderr?: (text: string) => void;
 }
 
 /** Runs a program to its end. */
@@ -66,9 +68,12 @@ export async function run(
     env: { ...process.env, BUILDKIT_HOST: undefined, ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
-  const collect = async (stream: AsyncIterable<Buffer>): Promise<Buffer> => {
+  const collect = async (stream: AsyncIterable<Buffer>, tell?: (text: string) => void): Promise<Buffer> => {
     const chunks: Buffer[] = [];
-    for await (const chunk of stream) chunks.push(chunk);
+    for await (const chunk of stream) {
+      chunks.push(chunk);
+      tell?.(chunk.toString());
+    }
     return Buffer.concat(chunks);
   };
   const ended = new Promise<number | null>((done, fail) => {
@@ -78,7 +83,8 @@ export async function run(
   child.stdin.on('error', () => {}); // a program that does not read its input
   child.stdin.end(options.input ?? '');
   options.during?.(child);
-  const [stdout, stderr, code] = await Promise.all([collect(child.stdout), collect(child.stderr), ended]);
+  const errors = collect(child.stderr, options.onStderr);
+  const [stdout, stderr, code] = await Promise.all([collect(child.stdout), errors, ended]);
   return { code, stdout, stderr: stderr.toString() };
 }
 
