@@ -15,44 +15,58 @@ const GO_MODE_DIR = 1 << 31;
 /** How long a step waits for a session of its build, milliseconds. */
 const SESSION_WAIT_MS = 5000;
 
-export type SessionServices = ReturnType<typeof sessionServices>;
-
 /** What steps get from the clients of the builds that want them: the first that has it. */
-export function sessionServices(sessions: SessionManager, tmpDir: string) {
-  return {
-    secrets:
-      (ids: () => readonly string[]): GetSecret =>
-      (id, signal) =>
-        firstThatHas(ids(), signal, (session) => getSecret(session, id, signal)),
-    ssh: (ids: () => readonly string[]): ForwardSsh => ({
-      check: (id, signal) => firstThatHas(ids(), signal, (session) => checkSshAgent(session, id, signal)),
-      listen: (options, signal) =>
-        firstThatHas(ids(), signal, async (session) => {
-          await checkSshAgent(session, options.id, signal);
-          return openSshSocket(session, { ...options, tmpDir }, signal);
-        }),
-    }),
-    upload: (url: URL, ids: () => readonly string[], signal: AbortSignal): AsyncIterable<Uint8Array> =>
-      upload(url, ids(), signal),
-    withLocalSession: <T>(
-      id: string,
-      context: OpContext,
-      work: (caller: LocalCaller) => Promise<T>,
-    ): Promise<T> => withLocal(id, context, work),
-  };
+export class SessionServices {
+  readonly #sessions: SessionManager;
+  readonly #tmpDir: string;
+
+  /** @param tmpDir for the sockets of forwarded agents. */
+  constructor(sessions: SessionManager, tmpDir: string) {
+    this.#sessions = sessions;
+    this.#tmpDir = tmpDir;
+  }
+
+  readonly secrets =
+    (ids: () => readonly string[]): GetSecret =>
+    (id, signal) =>
+      this.#firstThatHas(ids(), signal, (session) => getSecret(session, id, signal));
+
+  readonly ssh = (ids: () => readonly string[]): ForwardSsh => ({
+    check: (id, signal) => this.#firstThatHas(ids(), signal, (session) => checkSshAgent(session, id, signal)),
+    listen: (options, signal) =>
+      this.#firstThatHas(ids(), signal, async (session) => {
+        await checkSshAgent(session, options.id, signal);
+        return openSshSocket(session, { ...options, tmpDir: this.#tmpDir }, signal);
+      }),
+  });
 
   /** An upload is there once: the first session that offers any is asked. */
-  async function* upload(url: URL, ids: readonly string[], signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    const session = await firstThatHas(ids, signal, async (found) => found);
+  async *upload(url: URL, ids: () => readonly string[], signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const session = await this.#firstThatHas(ids(), signal, async (found) => found);
     yield* pullUpload(session, url, AbortSignal.any([signal, session.signal]));
   }
 
+  /** Runs `work` with the named session, or else with the first of the build's that succeeds. */
+  readonly withLocalSession = async <T>(
+    id: string,
+    context: OpContext,
+    work: (caller: LocalCaller) => Promise<T>,
+  ): Promise<T> => {
+    const { signal } = context;
+    if (id !== '') {
+      const named = await this.#connected(id, signal).catch(() => undefined); // gone: any other of the build will do
+      signal.throwIfAborted();
+      if (named) return work(localCaller(named));
+    }
+    return this.#sessions.any(context.sessions(), signal, (session) => work(localCaller(session)));
+  };
+
   /** A build may ask before the session of its client has connected. */
-  function connected(id: string, signal: AbortSignal): Promise<Session> {
-    return sessions.get(id, AbortSignal.any([signal, AbortSignal.timeout(SESSION_WAIT_MS)]));
+  #connected(id: string, signal: AbortSignal): Promise<Session> {
+    return this.#sessions.get(id, AbortSignal.any([signal, AbortSignal.timeout(SESSION_WAIT_MS)]));
   }
 
-  async function firstThatHas<T>(
+  async #firstThatHas<T>(
     ids: readonly string[],
     signal: AbortSignal,
     work: (session: Session) => Promise<T>,
@@ -61,7 +75,7 @@ export function sessionServices(sessions: SessionManager, tmpDir: string) {
     for (const id of ids) {
       let session: Session;
       try {
-        session = await connected(id, signal);
+        session = await this.#connected(id, signal);
       } catch (error) {
         signal.throwIfAborted();
         last ??= error;
@@ -75,20 +89,6 @@ export function sessionServices(sessions: SessionManager, tmpDir: string) {
       }
     }
     throw last ?? new BuildError('no active sessions', { code: Code.notFound });
-  }
-
-  async function withLocal<T>(
-    id: string,
-    context: OpContext,
-    work: (caller: LocalCaller) => Promise<T>,
-  ): Promise<T> {
-    const { signal } = context;
-    if (id !== '') {
-      const named = await connected(id, signal).catch(() => undefined); // gone: any other of the build will do
-      signal.throwIfAborted();
-      if (named) return work(localCaller(named));
-    }
-    return sessions.any(context.sessions(), signal, (session) => work(localCaller(session)));
   }
 }
 

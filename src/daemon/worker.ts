@@ -12,6 +12,7 @@ import { createRuntimeExecutor, type RuntimeExecutor } from '../executor/executo
 import { openNetworks, type OpenedNetworks } from '../executor/network-mode.ts';
 import type { MountLocally } from '../frontend/tree.ts';
 import { parsePlatform } from '../oci/platform.ts';
+import { defaultStepLogLimits } from '../ops/step-log.ts';
 import type { JobRunner } from '../pool/types.ts';
 import type { ProxyConfig } from '../registry/config.ts';
 import { HttpClient } from '../registry/http.ts';
@@ -21,9 +22,9 @@ import { LocalMounter } from '../store/local-mounter.ts';
 import type { Store } from '../store/store.ts';
 import type { DaemonConfig } from './config.ts';
 import type { DaemonJobs } from './jobs.ts';
-import { OpResolver } from './op-resolver.ts';
+import { OpResolver, type OpServices } from './op-resolver.ts';
 import { WorkerPlatforms } from './platforms.ts';
-import { sessionServices } from './session-services.ts';
+import { SessionServices } from './session-services.ts';
 import { openSources, type Sources } from './sources.ts';
 
 const LABEL = 'org.mobyproject.buildkit.worker.';
@@ -78,7 +79,7 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     .sweep((id) => refs.metadata(id) !== undefined)
     .catch((error) => log.warn('could not sweep content indexes', { error }));
   const mountLocally = localMounts(new LocalMounter(mountDir));
-  const clients = sessionServices(sessions, tmpDir);
+  const clients = new SessionServices(sessions, tmpDir);
   const http = new HttpClient({ userAgent: `buildkit/${VERSION}`, proxy: parts.proxy });
   stack.defer(() => http.close());
   const sources = openSources({
@@ -91,7 +92,6 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     mountLocally,
     contentIndexes,
   });
-  const { stepLogMaxSize, stepLogMaxSpeed, debugExecOutput } = config.env;
   const ops = new OpResolver({
     refs,
     executor,
@@ -100,8 +100,7 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     mountLocally,
     tmpDir,
     maxParallelism: config.oci.maxParallelism,
-    logLimits: { maxBytes: stepLogMaxSize ?? 2 << 20, maxBytesPerSecond: stepLogMaxSpeed ?? 200 << 10 },
-    ...(debugExecOutput ? { tee } : {}),
+    ...stepLogOptions(config),
     secrets: clients.secrets,
     ssh: clients.ssh,
     resolveSource: sources.resolve,
@@ -177,6 +176,17 @@ function localMounts(mounter: LocalMounter): MountLocally {
       await view.release();
       throw error;
     }
+  };
+}
+
+function stepLogOptions({ env }: DaemonConfig): Pick<OpServices, 'logLimits' | 'tee'> {
+  const { maxBytes, maxBytesPerSecond } = defaultStepLogLimits;
+  return {
+    logLimits: {
+      maxBytes: env.stepLogMaxSize ?? maxBytes,
+      maxBytesPerSecond: env.stepLogMaxSpeed ?? maxBytesPerSecond,
+    },
+    ...(env.debugExecOutput ? { tee } : {}),
   };
 }
 
