@@ -10,8 +10,8 @@ import type {
 } from '../solver/types.ts';
 import { timestampOfNanos } from './time-wire.ts';
 
-/** A response is sent on when its log text exceeds this (FEATURES B24). */
-const MAX_LOG_BYTES = 1 << 20;
+/** A response is sent on when its logs and warnings exceed this (FEATURES B24). */
+const MAX_BYTES = 1 << 20;
 
 /** One progress message as one or more wire messages, none of them too large. */
 export function* statusToWire(status: SolveStatus): Generator<pb.StatusResponse> {
@@ -19,17 +19,25 @@ export function* statusToWire(status: SolveStatus): Generator<pb.StatusResponse>
     vertexes: status.vertexes.map(vertexToWire),
     statuses: status.statuses.map(subStatusToWire),
     logs: [],
-    warnings: status.warnings.map(warningToWire),
+    warnings: [],
   };
   let bytes = 0;
-  for (const log of status.logs) {
-    if (bytes > 0 && bytes + log.data.length > MAX_LOG_BYTES) {
+  const parts = [
+    ...status.logs.map((log) => ({ size: log.data.length, put: () => response.logs.push(logToWire(log)) })),
+    ...status.warnings.map((warning) => ({
+      // Every warning carries the whole file.
+      size: warning.short.length + (warning.sourceInfo?.data.length ?? 0),
+      put: () => response.warnings.push(warningToWire(warning)),
+    })),
+  ];
+  for (const { size, put } of parts) {
+    if (bytes > 0 && bytes + size > MAX_BYTES) {
       yield response;
       response = { vertexes: [], statuses: [], logs: [], warnings: [] };
       bytes = 0;
     }
-    response.logs.push(logToWire(log));
-    bytes += log.data.length;
+    put();
+    bytes += size;
   }
   yield response;
 }
