@@ -3,20 +3,27 @@ import { BuildError } from '../base/errors.ts';
 /** Edits from which on a name is no longer a likely misspelling. */
 const TOO_FAR = 3;
 
-/** Edit distance of two texts, counted in code points. */
-export function editDistance(a: string, b: string): number {
-  const left = [...a];
-  const right = [...b];
-  let previous = Array.from({ length: right.length + 1 }, (_, i) => i);
-  left.forEach((character, row) => {
-    const current = [row + 1];
-    right.forEach((other, column) => {
-      const swap = previous[column]! + (character === other ? 0 : 1);
-      current.push(Math.min(swap, previous[column + 1]! + 1, current[column]! + 1));
-    });
-    previous = current;
-  });
-  return previous[right.length]!;
+/** Edit distance of two texts, counted in code points; `limit` stands for it and all that is more. */
+function editDistance(a: readonly string[], b: readonly string[], limit: number): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, column) => column);
+  let current = [...previous];
+  for (const [row, character] of a.entries()) {
+    // Cells farther from the diagonal than the limit can not come back below it.
+    const from = Math.max(0, row - limit);
+    const to = Math.min(b.length, row + limit + 1);
+    current[from] = from === 0 ? row + 1 : limit;
+    let best = current[from]!;
+    for (let column = from; column < to; column++) {
+      const swap = previous[column]! + (character === b[column] ? 0 : 1);
+      const cell = Math.min(swap, previous[column + 1]! + 1, current[column]! + 1);
+      current[column + 1] = cell;
+      best = Math.min(best, cell);
+    }
+    if (best >= limit) return limit;
+    if (to < b.length) current[to + 1] = limit;
+    [previous, current] = [current, previous];
+  }
+  return Math.min(limit, previous[b.length]!);
 }
 
 /**
@@ -29,13 +36,14 @@ export function closest(
   caseSensitive: boolean,
 ): string | undefined {
   const wanted = caseSensitive ? value : value.toLowerCase();
+  const characters = [...wanted];
   let best: string | undefined;
   let bestDistance = TOO_FAR;
   for (const option of options) {
     const candidate = caseSensitive ? option : option.toLowerCase();
     if (candidate === wanted) return undefined;
     if (Math.abs(candidate.length - wanted.length) >= 2 * bestDistance) continue;
-    const distance = editDistance(wanted, candidate);
+    const distance = editDistance(characters, [...candidate], bestDistance);
     if (distance >= bestDistance) continue;
     bestDistance = distance;
     best = caseSensitive ? candidate : inCaseOf(candidate, value);
