@@ -99,7 +99,7 @@ test('outputs', async () => {
     [`type=tar,dest=${dir}`, /destination file is a directory/],
     ['type=tar,dest=/no/such/dir/x', /open \/no\/such\/dir\/x: no such file or directory/],
     ['type=image,dest=x', /output x is not supported by image exporter/],
-    ['type=oci,tar=false,dest=x', /not built yet/],
+    ['type=oci,tar=false', /output directory is required for oci exporter/],
     ['foo', /invalid value foo/],
   ];
   for (const [text, pattern] of refused) assert.throws(() => parseOutput(text, pipe), pattern, text);

@@ -1,7 +1,7 @@
 import { closeSync, createWriteStream, openSync, statSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { once } from 'node:events';
-import { BuildError, Code, errno, invalidArgument } from '../base/errors.ts';
+import { BuildError, errno, invalidArgument } from '../base/errors.ts';
 import { parseBool } from '../base/flags.ts';
 import { csvPairs } from '../client/csv.ts';
 import type { ExportEntry, FileSink } from '../client/solve-types.ts';
@@ -21,12 +21,8 @@ export function parseOutput(text: string, stdout: { readonly isTTY?: boolean }):
     );
   const { dest = '', ...rest } = attrs;
   const archive = type === 'oci' || type === 'docker';
-  if (archive && parseBool(attrs.tar ?? '') === false)
-    throw new BuildError(`--output type=${type},tar=false: a layout folder as output is not built yet`, {
-      code: Code.unimplemented,
-    });
-  if (type === 'local') {
-    if (dest === '') throw wrong('output directory is required for local exporter');
+  if (type === 'local' || (archive && parseBool(attrs.tar ?? '') === false)) {
+    if (dest === '') throw wrong(`output directory is required for ${type} exporter`);
     return { type, attrs: rest, outputDir: dest };
   }
   if (archive || type === 'tar') return { type, attrs: rest, output: fileOutput(type, dest, stdout) };

@@ -12,7 +12,7 @@ export interface ExportEntry {
   readonly attrs: Readonly<Record<string, string>>;
   /** Receives the file of `oci`, `docker` and `tar`; opened when the daemon begins to send. */
   readonly output?: (metadata: Readonly<Record<string, string>>) => Promise<FileSink | undefined>;
-  /** Receives the files of `local`. */
+  /** Receives the files of `local`; the layout of `oci` and `docker` with the attribute `tar=false`. */
   readonly outputDir?: string;
 }
 

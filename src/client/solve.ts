@@ -1,8 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BuildError, invalidArgument, isCanceled } from '../base/errors.ts';
+import { parseBool } from '../base/flags.ts';
 import { ControlDefinition, type SolveRequest as WireRequest } from '../pb/control.ts';
 import { Definition, Op } from '../pb/ops.ts';
 import type { RegisteredService } from '../rpc/server.ts';
+import { contentService } from '../session/host/content.ts';
+import { contentDirectory } from '../session/host/content-directory.ts';
 import { type ExportTarget, fileSendService } from '../session/host/filesend.ts';
 import { fileSyncService } from '../session/host/filesync.ts';
 import { newSessionId, SessionHost } from '../session/host/host.ts';
@@ -18,6 +21,8 @@ import { statusFromWire } from './wire.ts';
 const STATUS_SILENCE_MS = 5_000;
 /** The same for a build that ended before it showed anything: mostly it never began. */
 const STATUS_ABSENCE_MS = 500;
+/** Name under which the daemon asks for the content store of an image output. */
+const EXPORT_STORE = 'export';
 /** How long a failed gateway waits for the build to end with its error. */
 const GATEWAY_GRACE_MS = 5_000;
 
@@ -50,6 +55,7 @@ export async function solve(client: Client, request: SolveRequest): Promise<Solv
   try {
     const result = await build(client, request, ref, host.id, AbortSignal.any([signal, buildEnd.signal]));
     built = true;
+    await indexLayouts(request, result.exporterResponse);
     return { ref, ...result };
   } finally {
     status.finish();
@@ -65,15 +71,21 @@ function check(request: SolveRequest): void {
   if (request.frontend && request.definition)
     throw invalidArgument(`invalid definition for frontend ${request.frontend}`);
   if (!request.frontend && !request.definition) throw invalidArgument('invalid empty definition');
-  for (const { type, output, outputDir } of request.exports ?? []) {
-    const file = type === 'oci' || type === 'docker' || type === 'tar';
+  for (const entry of request.exports ?? []) {
+    const { type, output, outputDir } = entry;
+    const dir = type === 'local' || isLayout(entry);
+    const file = !dir && (type === 'oci' || type === 'docker' || type === 'tar');
     if (output && !file) throw invalidArgument(`output file writer is not supported by ${type} exporter`);
-    if (outputDir !== undefined && type !== 'local')
+    if (outputDir !== undefined && !dir)
       throw invalidArgument(`output directory is not supported by ${type} exporter`);
     if (file && !output) throw invalidArgument(`output file writer is required for ${type} exporter`);
-    if (type === 'local' && !outputDir)
-      throw invalidArgument(`output directory is required for ${type} exporter`);
+    if (dir && !outputDir) throw invalidArgument(`output directory is required for ${type} exporter`);
   }
+}
+
+/** An image as blobs in a folder. */
+function isLayout({ type, attrs }: ExportEntry): boolean {
+  return (type === 'oci' || type === 'docker') && parseBool(attrs.tar ?? '') === false;
 }
 
 async function sessionServices(request: SolveRequest): Promise<RegisteredService[]> {
@@ -89,6 +101,9 @@ async function sessionServices(request: SolveRequest): Promise<RegisteredService
   }
   const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
   if (targets.size > 0) services.push(fileSendService(targets, owner));
+  const layout = request.exports?.findLast(isLayout)?.outputDir;
+  if (layout !== undefined)
+    services.push(contentService(new Map([[EXPORT_STORE, contentDirectory(layout)]])));
   return services;
 }
 
@@ -108,9 +123,23 @@ function offeredDirs(request: SolveRequest): Record<string, string> {
   return offered;
 }
 
+/** Names what was put into layout folders. */
+async function indexLayouts(
+  request: SolveRequest,
+  response: Readonly<Record<string, string>>,
+): Promise<void> {
+  const text = response['containerimage.descriptor'];
+  const dirs = (request.exports ?? []).filter(isLayout).flatMap(({ outputDir }) => outputDir ?? []);
+  if (!text || dirs.length === 0) return;
+  const { putIntoIndex } = await import('../ocilayout/index-file.ts');
+  const descriptor = JSON.parse(Buffer.from(text, 'base64').toString());
+  const names = response['image.name']?.split(',').map((name) => ({ name })) ?? [{ tag: 'latest' }];
+  for (const dir of dirs) putIntoIndex(dir, descriptor, names);
+}
+
 function targetOf(entry: ExportEntry): ExportTarget | undefined {
   if (entry.output) return { kind: 'file', open: entry.output };
-  if (entry.outputDir === undefined) return undefined;
+  if (entry.outputDir === undefined || isLayout(entry)) return undefined;
   const mode = entry.attrs.mode ?? '';
   if (mode !== '' && mode !== 'copy' && mode !== 'delete')
     throw invalidArgument(`invalid local exporter mode ${JSON.stringify(mode)}`);

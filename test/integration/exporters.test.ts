@@ -1,0 +1,97 @@
+// Outputs as users see them: folders of several platforms, mirrored folders, image layouts in folders.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { Daemon, TempDir } from './harness.ts';
+
+let daemon: Daemon;
+const dir = new TempDir();
+const PLATFORMS = ['--opt', 'platform=linux/amd64,linux/arm64'];
+
+before(async () => {
+  daemon = await Daemon.start();
+  dir.write({ 'ctx/Dockerfile': 'FROM scratch\nARG TARGETARCH\nCOPY files/$TARGETARCH /\n' });
+  dir.write({ 'ctx/files/amd64/amd64': 'a', 'ctx/files/arm64/arm64': 'b' });
+});
+
+after(async () => {
+  await daemon?.[Symbol.asyncDispose]();
+  dir[Symbol.dispose]();
+});
+
+function folder(name: string): string {
+  mkdirSync(dir.join(name, 'stale'), { recursive: true });
+  writeFileSync(dir.join(name, 'old'), '');
+  return dir.join(name);
+}
+
+function tree(path: string): string[] {
+  return (readdirSync(path, { recursive: true }) as string[]).sort();
+}
+
+test('a folder is written beside what is there, with one status per platform', async () => {
+  const out = folder('copy');
+  const { stderr } = await daemon.build(dir.join('ctx'), [
+    ...PLATFORMS,
+    '--output',
+    `type=local,dest=${out}`,
+  ]);
+  assert.match(stderr, /copying files linux\/amd64 /);
+  assert.match(stderr, /copying files linux\/arm64 /);
+  const built = ['linux_amd64', 'linux_amd64/amd64', 'linux_arm64', 'linux_arm64/arm64'];
+  assert.deepEqual(tree(out), [...built, 'old', 'stale']);
+  assert.equal(readFileSync(`${out}/linux_arm64/arm64`, 'utf8'), 'b');
+});
+
+test('a folder is mirrored: what the result does not have goes', async () => {
+  const out = folder('mirror');
+  const output = ['--output', `type=local,dest=${out},mode=delete`];
+  await daemon.build(dir.join('ctx'), [...PLATFORMS, ...output]);
+  assert.deepEqual(tree(out), ['linux_amd64', 'linux_amd64/amd64', 'linux_arm64', 'linux_arm64/arm64']);
+  await daemon.build(dir.join('ctx'), [
+    ...PLATFORMS,
+    '--output',
+    `type=local,dest=${out},mode=delete,platform-split=false`,
+  ]);
+  assert.deepEqual(tree(out), ['amd64', 'arm64']);
+  await daemon.build(dir.join('ctx'), ['--opt', 'platform=linux/arm64', ...output]);
+  assert.deepEqual(tree(out), ['arm64']);
+});
+
+test('platforms that have the same file do not fit into one folder', async () => {
+  dir.write({ 'same/Dockerfile': 'FROM scratch\nCOPY Dockerfile /f\n' });
+  const out = dir.join('same-out');
+  const output = ['--output', `type=local,dest=${out},platform-split=false`];
+  const { code, stderr } = await daemon.tryBuild(dir.join('same'), [...PLATFORMS, ...output]);
+  assert.equal(code, 1);
+  assert.match(
+    stderr,
+    /cannot overwrite f from linux\/amd64 with linux\/arm64 when split option is disabled/,
+  );
+  assert.ok(!existsSync(`${out}/f`));
+});
+
+test('an image layout in a folder, without a tar', async () => {
+  const out = dir.join('layout');
+  for (const platforms of [[], PLATFORMS]) {
+    const output = ['--output', `type=oci,tar=false,name=example.com/x:1,dest=${out}`];
+    await daemon.build(dir.join('ctx'), [...platforms, ...output]);
+  }
+  const index = JSON.parse(readFileSync(`${out}/index.json`, 'utf8'));
+  const blob = (digest: string) => readFileSync(`${out}/blobs/sha256/${digest.slice(7)}`);
+  const image = JSON.parse(blob(index.manifests.at(-1).digest).toString());
+  assert.deepEqual(
+    image.manifests.map((m: { platform: { architecture: string } }) => m.platform.architecture),
+    ['amd64', 'arm64'],
+  );
+  const manifest = JSON.parse(blob(image.manifests[1].digest).toString());
+  const listing = execFileSync('tar', ['-tz'], { input: blob(manifest.layers[0].digest) }).toString();
+  assert.match(listing, /^arm64$/m);
+});
+
+test('a result that is not what was asked for is told', async () => {
+  dir.write({ 'plain/Dockerfile': 'FROM scratch\nCOPY Dockerfile /\n' });
+  const { stderr } = await daemon.build(dir.join('plain'), ['--opt', 'platform=linux/arm64']);
+  assert.doesNotMatch(stderr, /does not match/);
+});
