@@ -3,7 +3,6 @@ import { formatPlatformFull, normalizePlatform } from '../../oci/platform.ts';
 import type { Location } from '../errors.ts';
 import type { Expansion, Variables } from '../expand.ts';
 import type { Stage } from '../instructions/types.ts';
-import { closest } from '../suggest.ts';
 import { quote } from '../text.ts';
 import type { Linter } from './linter.ts';
 import { rules } from './rules.ts';
@@ -21,7 +20,7 @@ export function checkFromArgs(
   const known = new Set([...declared, ...args.keys()]);
   for (const name of value.missing) {
     if (known.has(name)) continue;
-    lint.report(rules.undefinedArgInFrom(name, closest(name, known, true) ?? ''), location);
+    lint.report(rules.undefinedArgInFrom(name, lint.suggest(name, [...known])), location);
   }
 }
 

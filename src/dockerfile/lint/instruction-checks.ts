@@ -2,7 +2,6 @@ import { cleanPath } from '../../llb/gopath.ts';
 import type { PatternMatcher } from '../../match/patterns.ts';
 import type { Location } from '../errors.ts';
 import type { Expansion, Variables } from '../expand.ts';
-import { closest } from '../suggest.ts';
 import { quote } from '../text.ts';
 import type { Linter } from './linter.ts';
 import { rules } from './rules.ts';
@@ -22,7 +21,7 @@ export function checkVariables(
 ): void {
   for (const name of value.missing) {
     if (declared.includes(name)) continue;
-    lint.report(rules.undefinedVar(name, closest(name, variables.keys(), true) ?? ''), location);
+    lint.report(rules.undefinedVar(name, lint.suggest(name, variables.keys())), location);
   }
 }
 

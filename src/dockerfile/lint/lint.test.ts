@@ -181,6 +181,16 @@ test('error=true fails the build when a rule was broken', async () => {
   await assert.rejects(lint('FROM busybox\nCMD a\n', { lint: parseLintConfig('error=1') }), /lint violation/);
 });
 
+test('very many findings do not hold up the build', async () => {
+  const count = 4000;
+  const file = Array.from({ length: count }, (_, at) => `ARG A${at}=$B${at}\n`).join('');
+  const start = performance.now();
+  const warnings = await lint(`FROM busybox\n${file}`);
+  assert.equal(warnings.length, count);
+  assert.match(warnings[1]?.message ?? '', /did you mean \$A0\?/);
+  assert.ok(performance.now() - start < 4000);
+});
+
 test('options that make no sense', async () => {
   const bad = [
     ['skip', 'invalid check option "skip"'],

@@ -1,6 +1,7 @@
 import { BuildError } from '../../base/errors.ts';
 import { DirectiveReader } from '../directives.ts';
 import type { Location } from '../errors.ts';
+import { closest } from '../suggest.ts';
 import { cut, parseBool, quote, trim } from '../text.ts';
 import type { Finding } from './rules.ts';
 
@@ -24,6 +25,9 @@ export interface LintWarning {
 
 /** Parts of `skip=…;experimental=…;error=…` that are told apart; the rest belongs to the last one. */
 const MAX_PARTS = 3;
+
+/** Names looked at for suggestions in one file: they are a service, and must not hold up the build. */
+const MAX_COMPARED = 500_000;
 
 export const defaultLint: LintConfig = {
   skipAll: false,
@@ -74,21 +78,35 @@ function truth(value: string, part: string): boolean {
   );
 }
 
+/** What linters of one file share. */
+interface Seen {
+  readonly broken: Set<string>;
+  /** Names looked at for suggestions. */
+  compared: number;
+}
+
 /** Reports broken rules, and knows in the end whether there were any. */
 export class Linter {
   readonly #config: LintConfig;
   readonly #warn: ((warning: LintWarning) => void) | undefined;
-  readonly #broken: Set<string>;
+  readonly #seen: Seen;
 
   /** Without `warn` nothing is checked. */
   constructor(
     config: LintConfig,
     warn: ((warning: LintWarning) => void) | undefined,
-    broken: Set<string> = new Set(),
+    seen: Seen = { broken: new Set(), compared: 0 },
   ) {
     this.#config = config;
     this.#warn = warn;
-    this.#broken = broken;
+    this.#seen = seen;
+  }
+
+  /** The one of `names` that was likely meant, or ''. A file with very many findings gets no more of these. */
+  suggest(name: string, names: readonly string[]): string {
+    if (!this.#warn || this.#seen.compared > MAX_COMPARED) return '';
+    this.#seen.compared += names.length;
+    return closest(name, names, true) ?? '';
   }
 
   report({ rule, message }: Finding, location: Location): void {
@@ -98,7 +116,7 @@ export class Linter {
       ? experimentalAll || experimental.has(rule.name)
       : !skipAll && !skip.has(rule.name);
     if (!wanted) return;
-    this.#broken.add(rule.name);
+    this.#seen.broken.add(rule.name);
     this.#warn({ rule: rule.name, description: rule.description, url: rule.url, message, location });
   }
 
@@ -114,13 +132,14 @@ export class Linter {
       experimentalAll: base.experimentalAll || own.experimentalAll,
       experimental: new Set([...base.experimental, ...own.experimental]),
     };
-    return new Linter(config, this.#warn, this.#broken);
+    return new Linter(config, this.#warn, this.#seen);
   }
 
   /** @throws {BuildError} when rules were broken and that is to fail the build */
   finish(): void {
-    if (!this.#config.failOnWarning || this.#broken.size === 0) return;
-    throw new BuildError(`lint violation found for rules: ${[...this.#broken].join(', ')}`);
+    const { broken } = this.#seen;
+    if (!this.#config.failOnWarning || broken.size === 0) return;
+    throw new BuildError(`lint violation found for rules: ${[...broken].join(', ')}`);
   }
 }
 
