@@ -1,7 +1,6 @@
 import { closeSync, openSync, readdirSync, readSync, constants, readlinkSync } from 'node:fs';
-import { errno } from '../base/errors.ts';
 import { sortNames } from '../match/paths.ts';
-import { type FileStat, isDirMode, isSymlinkMode, lstat, lstatOrNone, S_IFCHR, S_IFMT } from '../sys/stat.ts';
+import { type FileStat, isDirMode, isSymlinkMode, lstatOrNone, S_IFCHR, S_IFMT } from '../sys/stat.ts';
 import { lgetxattr } from '../sys/xattr.ts';
 
 /**
@@ -114,16 +113,4 @@ function sameContent(a: string, b: string): boolean {
   } finally {
     for (const fd of fds) closeSync(fd);
   }
-}
-
-/** The root of a view. */
-export function viewRoot(dirs: readonly string[]): ViewEntry | undefined {
-  const path = dirs[0];
-  return path === undefined ? undefined : { stat: lstat(path), path, dirs };
-}
-
-/** True for an error that says that something is not there. */
-export function isGone(error: unknown): boolean {
-  const code = errno(error);
-  return code === 'ENOENT' || code === 'ENOTDIR';
 }

@@ -37,10 +37,6 @@ export function distributable(mediaType: string): string {
   return mediaType.replace(OCI_FOREIGN, OCI).replace(DOCKER_FOREIGN, DOCKER);
 }
 
-export function isNonDistributable(mediaType: string): boolean {
-  return mediaType.startsWith(OCI_FOREIGN) || mediaType.startsWith(DOCKER_FOREIGN);
-}
-
 /** image-spec config.md: name of a stack of layers; `parent` is undefined for the lowest. */
 export function chainId(parent: Digest | undefined, layer: Digest): Digest {
   if (parent === undefined) return layer;

@@ -14,7 +14,3 @@ export function timestampOfNanos(nanos: bigint): Timestamp {
 export function timestampOfDate(date: Date): Timestamp {
   return timestampOfNanos(BigInt(date.getTime()) * 1_000_000n);
 }
-
-export function nanosOfTimestamp(timestamp: Timestamp): bigint {
-  return timestamp.seconds * NANOS + BigInt(timestamp.nanos);
-}

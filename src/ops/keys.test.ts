@@ -8,7 +8,8 @@ import { execDeps, execDigest } from './exec-key.ts';
 import { fileDeps, fileDigest } from './file-key.ts';
 import golden from './keys.golden.json' with { type: 'json' };
 import type { KeyDep } from './selector-key.ts';
-import { chainId, httpKey, imageConfigKey, imageManifestKey, localKey, sourceDigest } from './source-key.ts';
+import { chainId, httpKey, imageConfigKey, imageManifestKey, localKey } from '../source/keys.ts';
+import { sourceDigest } from './source.ts';
 
 interface Golden {
   readonly op: string;

@@ -8,7 +8,7 @@ import { digestOf } from '../base/digest.ts';
 import { notFound } from '../base/errors.ts';
 import type { LocalRefManager } from '../cache/manager.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
-import { httpKey } from '../ops/source-key.ts';
+import { httpKey } from '../source/keys.ts';
 import { HttpClient } from '../registry/http.ts';
 import { LocalMounter } from '../store/local-mounter.ts';
 import { openTestCache } from '../testing/cache.ts';

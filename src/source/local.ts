@@ -1,9 +1,9 @@
-import { digestOf } from '../base/digest.ts';
 import { BuildError, invalidArgument } from '../base/errors.ts';
 import { type ContentIndexes, contentIndexKey } from '../cache/content-indexes.ts';
 import type { TreeChange } from '../cache/contenthash-index.ts';
 import type { ImmutableRef, MutableRef, RefManager, RefMounts } from '../cache/ref.ts';
 import type { OpContext } from '../solver/types.ts';
+import { localKey } from './keys.ts';
 import type { SourceInstance, SourceKey } from './source.ts';
 
 /** Metadata key by which the tree of an earlier transfer is found, so that only differences are sent. */
@@ -107,17 +107,15 @@ export class LocalSource implements SourceInstance {
     const spec = this.#spec;
     const sessionId = spec.sessionId || context.sessions()[0];
     if (!sessionId) throw new BuildError('could not access local files without session');
-    const digest = digestOf(
-      JSON.stringify({
-        SessionID: sessionId,
-        IncludePatterns: spec.includePatterns,
-        ExcludePatterns: spec.excludePatterns,
-        FollowPaths: spec.followPaths,
-        ...(spec.metadataOnly ? { MetadataTransfer: true } : {}),
-        ...(spec.metadataOnly?.length ? { MetadataExceptions: spec.metadataOnly } : {}),
-      }),
-    );
-    return { key: `session:${spec.name}:${digest}`, pin: digest, done: true };
+    const { key, pin } = localKey({
+      name: spec.name,
+      sessionId,
+      ...(spec.includePatterns ? { includePatterns: spec.includePatterns } : {}),
+      ...(spec.excludePatterns ? { excludePatterns: spec.excludePatterns } : {}),
+      ...(spec.followPaths ? { followPaths: spec.followPaths } : {}),
+      ...(spec.metadataOnly ? { metadataOnly: true, metadataExceptions: spec.metadataOnly } : {}),
+    });
+    return { key, pin, done: true };
   }
 
   snapshot(context: OpContext): Promise<ImmutableRef> {

@@ -1,16 +1,7 @@
-import { type Digest, digestHex, digestOf } from '../base/digest.ts';
+import { type Digest, digestOf } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
 import { field, goJson, goStruct, optional } from '../base/gojson.ts';
 import type { Platform } from '../oci/platform.ts';
-
-/**
- * Cache-map digest of a source whose key is `key` (FEATURES E9). Keys that begin with `session:` are good for
- * one session only: their digest has the algorithm `random:`, which is never kept.
- */
-export function sourceDigest(key: string): Digest {
-  const digest = digestOf(`buildkit.source.v0:${key}`);
-  return key.startsWith('session:') ? (`random:${digestHex(digest)}` as Digest) : digest;
-}
 
 export interface ImageKeyInput {
   /** Digest of the manifest that was chosen, or of the index if it was asked for by that. */
