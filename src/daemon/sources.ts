@@ -3,7 +3,7 @@ import type { ContentIndexes } from '../cache/content-indexes.ts';
 import type { RefManager } from '../cache/ref.ts';
 import type { MountLocally } from '../frontend/tree.ts';
 import type { SourceOp } from '../llb/ops.ts';
-import { httpKey, imageConfigKey, imageManifestKey } from '../ops/source-key.ts';
+import { httpKey, imageConfigKey, imageManifestKey } from '../source/keys.ts';
 import type { Platform } from '../oci/platform.ts';
 import type { HttpClient } from '../registry/http.ts';
 import type { Registry } from '../registry/registry.ts';
