@@ -171,6 +171,8 @@ async function onlyRequest(call: Call): Promise<unknown> {
   return request;
 }
 
+/** How long a caller that was answered may leave its own side open. */
+const RESET_AFTER_MS = 1000;
 const NOTHING = { encode: () => ({ finish: () => new Uint8Array(0) }), decode: () => undefined };
 
 /** A call as its server sees it. */
@@ -254,13 +256,17 @@ class Call extends CallStream<unknown, unknown> implements ServerCall {
     stream.end();
   }
 
-  /** Once all is on its way: the rest of what the caller may still send is not wanted. */
+  /**
+   * The rest of what the caller may still send is not wanted. It ends its side when it sees the status; a reset
+   * from here is for callers that do not, since it overtakes a status that waits for the transport.
+   */
   #release(): void {
     const stream = this.#stream;
-    setImmediate(() => {
+    setImmediate(() => this.discard());
+    const timer = setTimeout(() => {
       if (!stream.destroyed && !stream.closed && !stream.readableEnded) stream.close(0);
-      this.discard();
-    });
+    }, RESET_AFTER_MS).unref();
+    stream.once('close', () => clearTimeout(timer));
   }
 }
 
