@@ -20,6 +20,8 @@ export interface Runtime {
 const CANDIDATES = ['buildkit-crun', 'crun', 'buildkit-runc', 'runc'];
 const KILL_TIMEOUT_MS = 7000;
 const KILL_RETRY_MS = 50;
+/** How long the output of a container may go on after its runtime has ended, before what holds it is killed. */
+const OUTPUT_GRACE_MS = 500;
 /** Longest output chunk handed on (FEATURES G24). */
 const MAX_CHUNK_BYTES = 32 * 1024;
 const MAX_MESSAGE_BYTES = 8 * 1024;
@@ -103,7 +105,8 @@ export async function runContainer(runtime: Runtime, run: ContainerRun, io: RunI
   io.onStarted?.();
   const feeding = feed(child.stdin, io.stdin);
   try {
-    await Promise.all([drain(child.stdout, io.onStdout), drain(child.stderr, io.onStderr)]);
+    const drained = Promise.all([drain(child.stdout, io.onStdout), drain(child.stderr, io.onStderr)]);
+    await Promise.all([drained, endWithRuntime(runtime, run.id, child, drained)]);
     return (await child.exited).code;
   } catch (error) {
     await killContainer(runtime, run.id, child, () => ended);
@@ -115,6 +118,25 @@ export async function runContainer(runtime: Runtime, run: ContainerRun, io: RunI
     for (const stream of [child.stdin, child.stdout, child.stderr]) stream?.destroy();
     await feeding;
   }
+}
+
+/**
+ * The output ends with the container, and the container before its runtime. Where somebody has killed the
+ * runtime alone, its processes live on and keep the output open: they are ended, too.
+ */
+async function endWithRuntime(
+  runtime: Runtime,
+  id: string,
+  child: ChildProcess,
+  drained: Promise<unknown>,
+): Promise<void> {
+  await child.exited;
+  const over = drained.then(
+    () => true,
+    () => true,
+  );
+  if (await Promise.race([over, sleep(OUTPUT_GRACE_MS, false, { ref: false })])) return;
+  await deleteContainer(runtime, id);
 }
 
 async function drain(stream: Socket | undefined, receive: RunIo['onStdout']): Promise<void> {

@@ -206,7 +206,11 @@ test('layers with names that lead out stay inside', async () => {
       // Either refused, or unpacked inside the image.
       assert.ok(code === 0 || code === 1, stderr);
       if (code === 1)
-        assert.match(stderr, /error: .*(no such file|breakout|outside|escape|invalid)/i, `${name}: ${stderr}`);
+        assert.match(
+          stderr,
+          /error: .*(no such file|breakout|outside|escape|invalid)/i,
+          `${name}: ${stderr}`,
+        );
       assert.doesNotMatch(stderr, /TypeError|Cannot read/, name);
       assert.equal(existsSync(`/tmp/${marker}`), false, `${name} wrote outside`);
       assert.equal(existsSync(keptFile), true, `${name} removed outside`);

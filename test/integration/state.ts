@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Daemon } from './harness.ts';
 
 const SETTLE_LIMIT_MS = 10_000;
+const LASTING = ['-not', '-name', 'ingest-*', '-not', '-name', 'resolv.conf'];
 
 /** Mount points below `dir` that a process sees. */
 export function mountPoints(pid: number | 'self', dir: string): string[] {
@@ -85,7 +86,7 @@ export interface DaemonState {
   readonly temporaryLeases: number;
   readonly snapshots: number;
   readonly blobs: number;
-  /** Without what interrupted downloads left for the next try, until then or the daemon's end. */
+  /** Without what interrupted downloads left for the next try, and without the resolv.conf of all steps. */
   readonly temporaryFiles: readonly string[];
 }
 
@@ -104,7 +105,7 @@ export function stateOf(daemon: Daemon): DaemonState {
       snapshots: count('snapshots'),
       blobs: count('blobs'),
       temporaryFiles: ['tmp', 'run', 'executor', 'trash'].flatMap((area) =>
-        filesBelow(join(dir, area), '-not', '-name', 'ingest-*').map((name) => join(area, name)),
+        filesBelow(join(dir, area), ...LASTING).map((name) => join(area, name)),
       ),
     };
   } finally {
