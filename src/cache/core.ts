@@ -66,6 +66,8 @@ export interface CacheParts {
 export class CacheCore {
   readonly parts: CacheParts;
   readonly #live = new Map<string, LiveRecord>();
+  /** Told when the last record is let go. */
+  #onEmpty: (() => void) | undefined;
 
   constructor(parts: CacheParts) {
     this.parts = parts;
@@ -116,8 +118,24 @@ export class CacheCore {
   letGo(record: LiveRecord): void {
     if (--record.users > 0) return;
     if (this.#live.get(record.id) === record) this.#live.delete(record.id);
+    if (this.#live.size === 0) this.#onEmpty?.();
     if (record.equalMutable) this.letGo(record.equalMutable);
     if (record.parent) this.letGo(record.parent);
+  }
+
+  /**
+   * Waits until nothing is held any more; false when that takes longer than `limitMs`. Shared work that nobody
+   * waits for goes on until it has noticed.
+   */
+  async empty(limitMs: number): Promise<boolean> {
+    if (this.#live.size === 0) return true;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, limitMs);
+    this.#onEmpty = resolve;
+    await promise;
+    clearTimeout(timer);
+    this.#onEmpty = undefined;
+    return this.#live.size === 0;
   }
 
   /** Holds for the time of `work`. */

@@ -48,6 +48,9 @@ export interface RefManagerOptions {
   readonly freeBytes?: () => number;
 }
 
+/** How long work that was cancelled may take to let go of what it holds, milliseconds. */
+const CLOSE_LIMIT_MS = 5_000;
+
 /** Refs over content, snapshots and leases. Opening it drops what a dead daemon was still writing. */
 export class LocalRefManager implements RefManager, HandleHost {
   readonly core: CacheCore;
@@ -262,7 +265,7 @@ export class LocalRefManager implements RefManager, HandleHost {
 
   async close(): Promise<void> {
     using _last = await this.#pruning.acquire();
-    if (this.core.liveCount > 0)
+    if (!(await this.core.empty(CLOSE_LIMIT_MS)))
       this.#options.log.warn('refs are still held at close', { records: this.core.liveCount });
   }
 
