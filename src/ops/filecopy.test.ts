@@ -20,6 +20,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { FileAction } from '../llb/ops.ts';
 import { inlineRunner } from '../pool/serve.ts';
+import { mknod } from '../sys/file.ts';
 import { fileActionJobs } from './filecopy.ts';
 import { parseMode } from './filecopy-mode.ts';
 
@@ -177,6 +178,15 @@ test('mkdir, mkfile, symlink and rm', async () => {
     /no such file/,
   );
   await act({ $case: 'rm', value: { path: '/gone', allowNotFound: true, allowWildcard: false } });
+});
+
+test('mkfile does not write into a device of a foreign image', async () => {
+  mknod(join(target, 'dev'), 0o020666, 1, 3);
+  symlinkSync('dev', join(target, 'link'));
+  for (const path of ['/dev', '/link']) {
+    const value = { path, mode: 0o600, data: Buffer.from('x'), owner: undefined, timestamp: -1n };
+    await assert.rejects(act({ $case: 'mkfile', value }), /open \/dev: not a regular file/);
+  }
 });
 
 test('symbolic modes', () => {

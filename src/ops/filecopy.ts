@@ -14,7 +14,7 @@ import type { JobContext, Jobs } from '../pool/types.ts';
 import { SystemError } from '../sys/errno.ts';
 import type { FileTime } from '../sys/file.ts';
 import { openRootfs, type Rootfs } from '../sys/rootfs.ts';
-import { isDirMode } from '../sys/stat.ts';
+import { isDirMode, isRegularMode } from '../sys/stat.ts';
 import type { FileActionTrees } from './file.ts';
 import { type ModeChange, parseMode } from './filecopy-mode.ts';
 import { type Owner, resolveOwner } from './filecopy-owner.ts';
@@ -90,6 +90,9 @@ function makeFile(root: Rootfs, action: FileActionMkFile, owner: Owner | undefin
   const path = followPath(root, action.path);
   const mode = action.mode & 0o777;
   const existing = root.lstatOrNone(path);
+  // A device of a foreign image is never opened: it would be one of this host.
+  if (existing && !isRegularMode(existing.mode) && !isDirMode(existing.mode))
+    throw new BuildError(`open ${path}: not a regular file`);
   const fd = existing
     ? root.open(path, constants.O_WRONLY | constants.O_NONBLOCK)
     : naming('open', path, () => root.createFile(path, mode));
