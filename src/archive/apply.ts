@@ -254,6 +254,8 @@ export class Extractor implements TarHandler {
 
   #xattrs(path: string, header: TarHeader): void {
     for (const [name, value] of header.xattrs ?? []) {
+      // The administrator's own: overlayfs would take some of them for its marks.
+      if (name.startsWith('trusted.')) continue;
       try {
         setXattr(this.#root, path, name, value);
       } catch (error) {

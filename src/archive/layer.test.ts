@@ -16,7 +16,7 @@ import { after, test } from 'node:test';
 import { digestOf } from '../base/digest.ts';
 import { inlineRunner } from '../pool/serve.ts';
 import { lstat } from '../sys/stat.ts';
-import { lgetxattr, lsetxattr } from '../sys/xattr.ts';
+import { lgetxattr, llistxattr, lsetxattr } from '../sys/xattr.ts';
 import type { ApplyLayerResult } from './apply.ts';
 import type { DiffLayerInput } from './diff.ts';
 import { archiveJobs } from './jobs.ts';
@@ -104,6 +104,24 @@ test('files, links, devices, attributes and times are extracted', async () => {
   assert.equal(lstat(join(target, 'dev')).rdevMinor, 3);
   assert.ok(lstatSync(join(target, 'fifo')).isFIFO());
   assert.equal(readFileSync(join(target, 'y/z'), 'utf8'), '1');
+});
+
+test('attributes that overlayfs would take for its own marks are left out', async () => {
+  const target = fresh();
+  const xattrs = new Map([
+    ['trusted.overlay.redirect', Buffer.from('/other')],
+    ['trusted.overlay.opaque', Buffer.from('y')],
+    ['trusted.any', Buffer.from('1')],
+    ['user.a', Buffer.from('b')],
+  ]);
+  const entries = [
+    { name: 'd/', type: TarType.dir, mode: 0o755, xattrs },
+    { name: 'f', data: 'x', xattrs },
+  ];
+  for (const mode of ['overlay', 'delete'] as const) {
+    await apply(tar(...entries), target, mode);
+    for (const name of ['d', 'f']) assert.deepEqual(llistxattr(join(target, name)), ['user.a']);
+  }
 });
 
 test('names and links cannot leave the target', async () => {
