@@ -181,6 +181,8 @@ export class TreeWriter implements Disposable {
 
   #setXattrs(path: string, stat: FsStat): void {
     for (const [name, value] of Object.entries(stat.xattrs ?? {})) {
+      // overlayfs would take it for its own when the tree becomes a layer.
+      if (name.startsWith('trusted.overlay.')) continue;
       try {
         this.#root.setXattr(path, name, value);
       } catch {
