@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BuildError, canceled } from '../base/errors.ts';
+import { BuildError, canceled, Code, invalidArgument } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { HealthDefinition } from '../pb/health.ts';
 import { connectGrpc, type GrpcChannel } from '../rpc/client.ts';
@@ -51,6 +51,9 @@ export class SessionManager {
    */
   async handle(stream: Duplex, metadata: Metadata, signal: AbortSignal): Promise<void> {
     const id = metadata.get(SESSION_ID) ?? '';
+    // Builds without a session have this id: what they ask for must not reach whoever takes it.
+    if (id === '') throw invalidArgument('session without an id');
+    if (this.find(id)) throw taken(id);
     const channel = connectGrpc(stream, { authority: 'localhost' });
     const session = new ConnectedSession(id, metadata, channel);
     // Its first calls may carry very long metadata, for which the other side's settings must be known.
@@ -69,7 +72,10 @@ export class SessionManager {
 
   #register(session: ConnectedSession): void {
     if (session.signal.aborted) return;
-    this.#sessions.get(session.id)?.end(canceled());
+    if (this.find(session.id)) {
+      session.end(taken(session.id));
+      return;
+    }
     this.#sessions.set(session.id, session);
     for (const wake of [...this.#waiting]) wake();
   }
@@ -125,6 +131,11 @@ export class SessionManager {
   close(): void {
     for (const session of this.#sessions.values()) session.end(canceled());
   }
+}
+
+/** Who knows the id of a connected client could else take its place and get what its build sends. */
+function taken(id: string): BuildError {
+  return new BuildError(`session ${plainId(id)} exists already`, { code: Code.alreadyExists });
 }
 
 function plainId(id: string): string {
