@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { killProcess } from '../sys/spawn.ts';
 
@@ -18,11 +18,16 @@ export function isCgroupHybrid(): boolean {
   return !isCgroupV2() && existsSync(join(MOUNT, 'unified', 'cgroup.procs'));
 }
 
+/** `path` below a hierarchy; its parent is the client's choice and `..` in it leads nowhere else. */
+function below(hierarchy: string, path: string): string {
+  return join(MOUNT, hierarchy, posix.join('/', path));
+}
+
 /** Directories of one cgroup in every hierarchy where it exists. */
 function directories(path: string): string[] {
-  if (isCgroupV2()) return [join(MOUNT, path)].filter((dir) => existsSync(dir));
+  if (isCgroupV2()) return [below('', path)].filter((dir) => existsSync(dir));
   return readdirSync(MOUNT)
-    .map((controller) => join(MOUNT, controller, path))
+    .map((controller) => below(controller, path))
     .filter((dir) => existsSync(join(dir, 'cgroup.procs')));
 }
 
@@ -67,7 +72,7 @@ function removeTree(dir: string): void {
 export function hadOomKill(path: string): boolean {
   if (!isCgroupV2()) return false;
   try {
-    const events = readFileSync(join(MOUNT, path, 'memory.events'), 'utf8');
+    const events = readFileSync(join(below('', path), 'memory.events'), 'utf8');
     return Number(/^oom_kill (\d+)/m.exec(events)?.[1] ?? 0) > 0;
   } catch {
     // The runtime has removed it already.
