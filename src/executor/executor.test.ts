@@ -164,6 +164,16 @@ test('output, environment, input and the written files of a step', async () => {
   assert.equal(readFileSync(join(upper, 'made'), 'utf8'), 'data\n');
 });
 
+test('nobody else reads the spec of a step, which holds its secrets', async () => {
+  let mode = 0;
+  const onStarted = (): void => {
+    const id = readdirSync(dir).find((name) => existsSync(join(dir, name, 'config.json')));
+    mode = statSync(join(dir, id!, 'config.json')).mode & 0o777;
+  };
+  await run('true', { env: ['SECRET=x'] }, { io: { onStarted } });
+  assert.equal(mode, 0o600);
+});
+
 test('large output arrives whole in chunks of at most 32 KiB, held back by a slow receiver', async () => {
   let total = 0;
   let largest = 0;

@@ -121,7 +121,8 @@ export class RuntimeExecutor implements Executor {
     for (const mount of request.mounts) await plan.add(mount);
     makeWorkingDirectory(root, meta.cwd || '/', user);
     const spec = this.#spec(id, request, { bundle, rootfs, plan, user, resolvConf, network: network.source });
-    writeFileSync(join(bundle, 'config.json'), JSON.stringify(spec));
+    // Its environment may hold secrets.
+    writeFileSync(join(bundle, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
     return bundle;
   }
 
