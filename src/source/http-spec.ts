@@ -71,6 +71,15 @@ export function downloadKey(spec: HttpSourceSpec): Digest {
   return digestOf(JSON.stringify([url, filename, perm, uid, gid, authHeaderSecret, headers]));
 }
 
+/** The URL for texts that others read: without user and password. */
+export function shownUrl(spec: HttpSourceSpec): string {
+  const url = new URL(spec.url);
+  if (url.username === '' && url.password === '') return spec.url;
+  if (url.username !== '') url.username = 'xxxxx';
+  if (url.password !== '') url.password = 'xxxxx';
+  return url.href;
+}
+
 /** Name of the file: the user's, the server's, the URL's, else one that is safe (FEATURES D39). */
 export function httpFileName(spec: HttpSourceSpec, contentDisposition: string | undefined): string {
   if (spec.filename !== '') return safeFileName(spec.filename);

@@ -103,6 +103,21 @@ test("a file with name, owner, mode and time; the key is upstream's", async () =
   assert.equal(server.seen[0]?.headers['user-agent'], 'buildkit/test');
 });
 
+test('user and password of a URL reach the server alone', async () => {
+  await using b = await bench();
+  await using server = await fileServer(() => 'hello');
+  const url = `http://me:hunter2@${server.host}/f`;
+  await using ref = await new HttpSource(httpSourceSpec(url, {}), b.services).snapshot(b.context);
+  const basic = `Basic ${Buffer.from('me:hunter2').toString('base64')}`;
+  assert.equal(server.seen.at(-1)?.headers.authorization, basic);
+  assert.equal(ref.record.description, `http url http://xxxxx:xxxxx@${server.host}/f`);
+  const other = httpSourceSpec(url, { 'http.checksum': digestOf('other') });
+  await assert.rejects(new HttpSource(other, b.services).snapshot(b.context), (error: Error) => {
+    assert.match(error.message, /digest mismatch for http:\/\/xxxxx:xxxxx@/);
+    return true;
+  });
+});
+
 test('an unchanged file is not fetched again, a changed one is', async () => {
   await using b = await bench();
   let text = 'one';

@@ -12,7 +12,7 @@ import type { HttpClient, HttpResponse } from '../registry/http.ts';
 import type { OpContext } from '../solver/types.ts';
 import { openRootfs } from '../sys/rootfs.ts';
 import type { HttpFound, HttpMemo, HttpMetadata } from './http-memo.ts';
-import { downloadKey, httpFileName, type HttpHeader, type HttpSourceSpec } from './http-spec.ts';
+import { downloadKey, httpFileName, type HttpHeader, type HttpSourceSpec, shownUrl } from './http-spec.ts';
 import type { SourceInstance, SourceKey } from './source.ts';
 
 /** Host of URLs that name an upload of the client. */
@@ -154,7 +154,9 @@ export class HttpSource implements SourceInstance {
       ? await memo.resolve(downloadKey(this.#spec), ask, context.signal)
       : await ask(context.signal);
     if (checksum && found.digest !== checksum)
-      throw new BuildError(`digest mismatch for ${this.#spec.url}: ${found.digest} (expected: ${checksum})`);
+      throw new BuildError(
+        `digest mismatch for ${shownUrl(this.#spec)}: ${found.digest} (expected: ${checksum})`,
+      );
     return found;
   }
 
@@ -294,7 +296,7 @@ export class HttpSource implements SourceInstance {
     const filename = httpFileName(this.#spec, header('content-disposition'));
     const modified = header('last-modified');
     const lastModified = modified === undefined ? undefined : validDate(modified);
-    const description = `http url ${this.#spec.url}`;
+    const description = `http url ${shownUrl(this.#spec)}`;
     const mutable = await this.#services.refs.newMutable(undefined, { description }, context);
     let digest: Digest;
     try {
