@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { startFaulty } from '../../src/testing/registry.ts';
 import { busyboxLayer, Daemon, digest, Registry, type RunResult, TempDir } from './harness.ts';
-import { type DaemonState, eventually, processesInside, stateOf } from './state.ts';
+import { type DaemonState, eventually, processesInside, processesWith, stateOf } from './state.ts';
 
 let registry: Registry;
 const dir = new TempDir();
@@ -170,9 +170,7 @@ test('SIGKILL to the runtime of a step fails that build, and its processes end',
   const { code, stderr } = await result;
   assert.equal(code, 1);
   assert.match(stderr, /did not complete successfully/);
-  await eventually(() =>
-    assert.equal(execFileSync('sh', ['-c', `pgrep -fx 'sleep ${word}' || true`]).toString(), ''),
-  );
+  await eventually(() => assert.deepEqual(processesWith(word), []));
   await assertNothingLeft(daemon, before);
   await assertStopsCleanly(daemon);
 });
