@@ -1,5 +1,6 @@
 import { BuildError, Code } from '../base/errors.ts';
 import { badPattern, globMatch } from './glob.ts';
+import type { PathTest } from './linear.ts';
 import { PatternIndex } from './pattern-index.ts';
 import { cleanPath, dirPath } from './paths.ts';
 import { ignoreRegExp } from './regexp.ts';
@@ -13,7 +14,7 @@ export interface Pattern {
   readonly exclusion: boolean;
   readonly kind: PatternKind;
   /** Of kind `regexp`. */
-  readonly regexp: RegExp | undefined;
+  readonly regexp: PathTest | undefined;
 }
 
 /** Which patterns matched a directory, for the paths right below it: their indexes, ascending. */
@@ -143,12 +144,15 @@ export function patternMatches(pattern: Pattern, path: string): boolean {
   }
 }
 
-const SPACE =
-  /^[\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+|[\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+$/g;
+const SPACE = /[\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
 
 /** Without white space at both ends, in Go's sense of it. */
 export function trimSpace(text: string): string {
-  return text.replace(SPACE, '');
+  let from = 0;
+  let end = text.length;
+  while (from < end && SPACE.test(text[from]!)) from++;
+  while (end > from && SPACE.test(text[end - 1]!)) end--;
+  return text.slice(from, end);
 }
 
 function parsePattern(line: string): Pattern | undefined {
@@ -168,7 +172,7 @@ function parsePattern(line: string): Pattern | undefined {
 /** `|`, `{` and `}` are not in it: they have always worked as in regular expressions once there is a wildcard. */
 const QUOTED = new Set('.+()$');
 
-function compilePattern(text: string): { kind: PatternKind; regexp: RegExp | undefined } {
+function compilePattern(text: string): { kind: PatternKind; regexp: PathTest | undefined } {
   const chars = Array.from(text);
   let kind: PatternKind = 'exact';
   let source = '^';

@@ -1,17 +1,27 @@
 import { badPattern } from './glob.ts';
+import { countRepeats, linearMatcher, type PathTest } from './linear.ts';
+
+/** With as many repeats no path takes noticeable time. */
+const MAX_BACKTRACKING = 2;
 
 /**
  * The regular expression of an ignore pattern, in JavaScript's syntax. Patterns with wildcards have always been
  * turned into RE2 expressions with their brackets and escapes copied, so that `\d` is a digit and `[*]` something
  * odd; existing ignore files rely on what matches, so RE2's reading is kept here.
  */
-export function ignoreRegExp(source: string): RegExp {
-  const translated = new Translator(source).all();
+export function ignoreRegExp(source: string): PathTest {
+  const atoms = new Translator(source).all();
+  let regexp: RegExp;
   try {
-    return new RegExp(translated, 'u');
+    regexp = new RegExp(atoms.join(''), 'u');
   } catch {
     throw badPattern();
   }
+  if (countRepeats(atoms) <= MAX_BACKTRACKING) return regexp;
+  const linear = linearMatcher(atoms);
+  // Nobody writes such a thing but to keep the daemon busy.
+  if (!linear) throw badPattern();
+  return linear;
 }
 
 const MAX_REPEAT = 1000;
@@ -51,19 +61,20 @@ class Translator {
     this.#chars = Array.from(source);
   }
 
-  all(): string {
-    let out = '';
-    while (this.#at < this.#chars.length) {
-      const char = this.#chars[this.#at++]!;
-      if (char === '[') out += this.#set();
-      else if (char === '\\') out += this.#escape();
-      else if (char === '.') out += '[^\\n]';
-      else if (char === '^') out += '(?:^)';
-      else if (char === '{') out += this.#repeat();
-      else if (char === ']' || char === '}') out += `\\${char}`;
-      else out += char;
-    }
+  /** The expression in its parts. */
+  all(): string[] {
+    const out: string[] = [];
+    while (this.#at < this.#chars.length) out.push(this.#one(this.#chars[this.#at++]!));
     return out;
+  }
+
+  #one(char: string): string {
+    if (char === '[') return this.#set();
+    if (char === '\\') return this.#escape();
+    if (char === '.') return '[^\\n]';
+    if (char === '^') return '(?:^)';
+    if (char === '{') return this.#repeat();
+    return char === ']' || char === '}' ? `\\${char}` : char;
   }
 
   /** Behind a brace: a count when it is one, else the brace itself. */
