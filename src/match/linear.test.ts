@@ -16,6 +16,8 @@ test('no pattern keeps its reader busy', () => {
     assert.equal(new PatternMatcher([pattern]).matchesOrParentMatches(path), false, pattern);
   assert.equal(trimSpace(`\t\u2003 a${' '.repeat(300_000)}b\u0085 `).length, 300_002);
   assert.ok(performance.now() - started < MAX_MS);
+  const endless = new PatternMatcher([`*${'a'.repeat(300_000)}*`]);
+  assert.throws(() => endless.matchesOrParentMatches('b'), /^[^a]*syntax error in pattern$/);
   // Counts make repeats without a star.
   const counted = new PatternMatcher([`${'?{0,900}'.repeat(9)}b*`]);
   assert.throws(() => counted.matchesOrParentMatches('a'.repeat(200)), /syntax error in pattern/);

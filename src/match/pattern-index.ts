@@ -69,7 +69,9 @@ export class PatternIndex {
       addPiece(this.#prefixes, start, at);
       return;
     }
-    const end = /[^*?[\]\\^]*$/.exec(text)![0];
+    let from = text.length;
+    while (from > 0 && !SPECIAL.has(text[from - 1]!)) from--;
+    const end = text.slice(from);
     // `**/x` may stand for `x`; and what follows a backslash may mean more than itself.
     const fixed = text.endsWith(`**${end}`) && end.startsWith('/') ? end.slice(1) : end;
     const escaped = text[text.length - end.length - 1] === '\\';
@@ -78,6 +80,7 @@ export class PatternIndex {
   }
 }
 
+const SPECIAL: ReadonlySet<string> = new Set('*?[]\\^');
 const NONE: readonly number[] = [];
 
 function addPiece(tables: PieceTable, piece: string, at: number): void {

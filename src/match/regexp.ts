@@ -3,6 +3,8 @@ import { countRepeats, linearMatcher, type PathTest } from './linear.ts';
 
 /** With as many repeats no path takes noticeable time. */
 const MAX_BACKTRACKING = 2;
+/** Longer than any path. */
+const MAX_ATOMS = 16_384;
 
 /**
  * The regular expression of an ignore pattern, in JavaScript's syntax. Patterns with wildcards have always been
@@ -11,6 +13,7 @@ const MAX_BACKTRACKING = 2;
  */
 export function ignoreRegExp(source: string): PathTest {
   const atoms = new Translator(source).all();
+  if (atoms.length > MAX_ATOMS) throw badPattern();
   let regexp: RegExp;
   try {
     regexp = new RegExp(atoms.join(''), 'u');

@@ -1,5 +1,6 @@
 import { type Digest, digestOf, isDigest } from '../base/digest.ts';
 import { BuildError, Code, invalidArgument } from '../base/errors.ts';
+import { basePath } from '../match/paths.ts';
 
 export interface HttpHeader {
   readonly name: string;
@@ -106,6 +107,7 @@ function dispositionName(header: string): string {
 
 /** The last part of a path, or a default for what is no name of a file. */
 export function safeFileName(path: string): string {
-  const name = path.trim().replace(/\/+$/, '').split('/').at(-1) ?? '';
+  const base = basePath(path.trim());
+  const name = base === '/' ? '' : base;
   return name === '' || name === '.' || name === '..' || /\p{Cc}/u.test(name) ? DEFAULT_NAME : name;
 }
