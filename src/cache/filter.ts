@@ -8,12 +8,13 @@ export type Filter = (field: FieldLookup) => boolean;
 /**
  * Filters of containerd's grammar (FEATURES B31): `field`, `field==value`, `field!=value`, `field~=regexp`,
  * joined by `,` for "and"; several strings are "or"; none match everything. Names are letters, digits and `_`,
- * nested ones joined by `.`; values may be in double quotes, regular expressions also in `/` or `|`.
+ * nested ones joined by `.`; values may be in double quotes, regular expressions also in `/` or `|`. An empty
+ * string matches everything: `docker buildx du` sends one.
  * @throws invalidArgument with the place marked.
  */
 export function parseFilters(texts: readonly string[]): Filter {
   if (texts.length === 0) return () => true;
-  const filters = texts.map((text) => new Parser(text).parse());
+  const filters = texts.map((text) => (text === '' ? () => true : new Parser(text).parse()));
   return (field) => filters.some((filter) => filter(field));
 }
 
