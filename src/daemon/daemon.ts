@@ -129,6 +129,7 @@ function createServer(
       exists: (id) => worker.refs.metadata(id) !== undefined,
     },
     resolveOp: (vertex) => worker.ops.resolve(vertex),
+    joined: (op, vertex) => worker.ops.joined(op, vertex),
     describeError: (error, vertex) => describeVertexError(error, vertex.digest, vertex.spec.locations),
   });
   const builds = new BuildRegistry<GatewayBuild>();

@@ -4,7 +4,7 @@ import type { ContentIndexes } from '../cache/content-indexes.ts';
 import { type ContentHashJobs, joinContentDigests } from '../cache/contenthash.ts';
 import type { ImmutableRef, RefManager } from '../cache/ref.ts';
 import type { Executor } from '../executor/types.ts';
-import type { ExecOp, FileOp, SourceOp } from '../llb/ops.ts';
+import type { FileOp, SourceOp } from '../llb/ops.ts';
 import type { VertexSpec } from '../llb/parse.ts';
 import { CacheMounts } from '../ops/cache-mounts.ts';
 import { cacheMapOf, type ContentKeyServices } from '../ops/content-key.ts';
@@ -19,7 +19,7 @@ import type { ForwardSsh } from '../ops/ssh-mount.ts';
 import type { StepLogLimits } from '../ops/step-log.ts';
 import type { Platform } from '../oci/platform.ts';
 import type { JobRunner } from '../pool/types.ts';
-import type { Op, OpContext, Vertex } from '../solver/types.ts';
+import type { Op, Vertex } from '../solver/types.ts';
 import type { SourceInstance } from '../source/source.ts';
 import { layerProgress } from './layer-progress.ts';
 import type { MountLocally } from '../frontend/tree.ts';
@@ -68,7 +68,11 @@ export class OpResolver {
       case 'source':
         return new SourceOpRunner(this.#services.resolveSource(kind.value, platform), this.#acquire);
       case 'exec':
-        return this.#exec(kind.value, platform, op.inputs.length, metadata.linuxResources);
+        return new ExecOpRunner(
+          kind.value,
+          this.#execServices(platform, op.inputs.length),
+          metadata.linuxResources,
+        );
       case 'file':
         return new FileOpRunner(kind.value, this.#fileServices(vertex.name, op.inputs.length));
       case 'build':
@@ -81,6 +85,11 @@ export class OpResolver {
       default:
         return kind satisfies never;
     }
+  }
+
+  /** Another build wants the vertex of `op`. */
+  joined(op: Op<ImmutableRef>, vertex: Vertex<VertexSpec>): void {
+    if (op instanceof ExecOpRunner) op.relax(vertex.spec.metadata.linuxResources);
   }
 
   readonly #acquire = (signal: AbortSignal): Promise<Disposable> => this.#permits.acquire(signal);
@@ -97,29 +106,19 @@ export class OpResolver {
     };
   }
 
-  #exec(
-    op: ExecOp,
-    platform: Platform,
-    inputs: number,
-    resources: VertexSpec['metadata']['linuxResources'],
-  ): Op<ImmutableRef> {
+  #execServices(platform: Platform, inputs: number): ExecOpServices {
     const { refs, executor, tmpDir, secrets, ssh, logLimits, tee } = this.#services;
-    const services = (context?: OpContext): ExecOpServices => ({
+    return {
       refs,
       executor,
       tmpDir,
+      secrets,
+      ssh,
       cacheMounts: this.cacheMounts,
-      getSecret: secrets(context?.sessions ?? (() => [])),
-      forwardSsh: ssh(context?.sessions ?? (() => [])),
       acquire: this.#acquire,
       cacheMap: (exec) => cacheMapOf(execDigest(exec, platform), execDeps(exec, inputs), this.#content),
       ...(logLimits ? { logLimits } : {}),
       ...(tee ? { tee } : {}),
-    });
-    return {
-      cacheMap: () => new ExecOpRunner(op, services(), resources).cacheMap(),
-      acquire: this.#acquire,
-      exec: (refsIn, context) => new ExecOpRunner(op, services(context), resources).exec(refsIn, context),
     };
   }
 }

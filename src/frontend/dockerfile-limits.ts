@@ -2,6 +2,7 @@ import { BuildError } from '../base/errors.ts';
 import { csvFields } from '../dockerfile/instructions/csv.ts';
 import { cut, parseInt64, quote } from '../dockerfile/text.ts';
 import type { LinuxResources } from '../llb/ops.ts';
+import { parseCpuset } from '../oci/cpuset.ts';
 import type { Ulimit } from '../llb/state.ts';
 
 const ULIMITS: readonly string[] =
@@ -64,8 +65,7 @@ export function parseResources(options: ReadonlyMap<string, string>): LinuxResou
 
 function cpuset(options: ReadonlyMap<string, string>, key: string): string {
   const text = options.get(key) ?? '';
-  if (text !== '' && !/^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$/.test(text))
-    throw new BuildError(`invalid ${key} value: ${text}: no list of numbers and ranges`);
+  named(key, text, () => parseCpuset(text));
   return text;
 }
 

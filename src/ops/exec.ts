@@ -1,5 +1,6 @@
 import { BuildError, invalidArgument } from '../base/errors.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
+import { relaxResources } from '../executor/relax.ts';
 import {
   type Executor,
   ExitError,
@@ -18,8 +19,13 @@ const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 const NETWORK = ['unset', 'host', 'none'] as const;
 const INSECURE = 1;
 
-export interface ExecOpServices extends ExecMountServices {
+type Sessions = () => readonly string[];
+
+export interface ExecOpServices extends Omit<ExecMountServices, 'getSecret' | 'forwardSsh'> {
   readonly executor: Executor;
+  /** Secrets of the clients of some sessions. */
+  readonly secrets: (sessions: Sessions) => ExecMountServices['getSecret'];
+  readonly ssh: (sessions: Sessions) => ExecMountServices['forwardSsh'];
   readonly cacheMap: (op: ExecOp) => CacheMap<ImmutableRef>;
   readonly acquire: (signal: AbortSignal) => Promise<Disposable>;
   readonly logLimits?: StepLogLimits;
@@ -30,12 +36,17 @@ export interface ExecOpServices extends ExecMountServices {
 export class ExecOpRunner implements Op<ImmutableRef> {
   readonly #op: ExecOp;
   readonly #services: ExecOpServices;
-  readonly #resources: LinuxResources | undefined;
+  #resources: LinuxResources | undefined;
 
   constructor(op: ExecOp, services: ExecOpServices, resources?: LinuxResources) {
     this.#op = op;
     this.#services = services;
     this.#resources = resources;
+  }
+
+  /** Another build wants the same step: until it runs, the more relaxed limits win (FEATURES G13). */
+  relax(resources: LinuxResources | undefined): void {
+    this.#resources = relaxResources(this.#resources, resources);
   }
 
   async cacheMap(): Promise<{ map: CacheMap<ImmutableRef>; done: boolean }> {
@@ -52,8 +63,13 @@ export class ExecOpRunner implements Op<ImmutableRef> {
   ): Promise<readonly (ImmutableRef | null)[]> {
     const op = this.#op;
     if (!op.meta) throw invalidArgument('invalid exec op with no meta');
-    const secrets = await secretEnvironment(op.secretenv, this.#services.getSecret, context.signal);
-    const prepared = await prepareMounts(op, inputs, this.#services, context);
+    const services = {
+      ...this.#services,
+      getSecret: this.#services.secrets(context.sessions),
+      forwardSsh: this.#services.ssh(context.sessions),
+    };
+    const secrets = await secretEnvironment(op.secretenv, services.getSecret, context.signal);
+    const prepared = await prepareMounts(op, inputs, services, context);
     try {
       await this.#run(
         processMeta(op, op.meta, secrets, prepared.readonlyRoot, this.#resources),

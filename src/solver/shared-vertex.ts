@@ -31,11 +31,11 @@ export interface SharedVertexOptions<Spec, R extends Result> {
  */
 export class SharedVertex<Spec, R extends Result> {
   readonly vertex: Vertex<Spec>;
+  readonly op: Op<R>;
   readonly inputs: readonly Edge<Spec, R>[];
   readonly reporter: VertexReporter;
   readonly owners = new Set<VertexOwner<Spec, R>>();
   readonly edges = new Map<number, Edge<Spec, R>>();
-  readonly #op: Op<R>;
   readonly #describe: (error: unknown) => BuildError;
   readonly #running: Running;
   readonly #maps: Memo<{ map: CacheMap<R>; done: boolean }>[] = [];
@@ -53,7 +53,7 @@ export class SharedVertex<Spec, R extends Result> {
   constructor(vertex: Vertex<Spec>, inputs: readonly Edge<Spec, R>[], options: SharedVertexOptions<Spec, R>) {
     this.vertex = vertex;
     this.inputs = inputs;
-    this.#op = options.op;
+    this.op = options.op;
     this.#running = options.running;
     this.#describe = (error) => options.describeError(error, vertex);
     this.#prepared = inputs.map((_, i) => this.memo(() => this.#prepare(i)));
@@ -181,7 +181,7 @@ export class SharedVertex<Spec, R extends Result> {
     return this.guard(async (context) => {
       if (show) this.started(false);
       try {
-        const result = await this.#op.cacheMap(index, context);
+        const result = await this.op.cacheMap(index, context);
         if (show) this.reporter.complete();
         return result;
       } catch (error) {
@@ -236,11 +236,11 @@ export class SharedVertex<Spec, R extends Result> {
     await Promise.all(this.#prepared.map((prepared) => prepared.get()));
     await Promise.all(this.#contents.map((content) => content.get()));
     const outputs = await this.guard(async (context) => {
-      using _permit = await this.#op.acquire?.(context.signal);
+      using _permit = await this.op.acquire?.(context.signal);
       if (context.signal.aborted) throw new Unwanted();
       this.started(false);
       try {
-        const made = await this.#op.exec(
+        const made = await this.op.exec(
           inputs.map(({ value }) => value),
           context,
         );

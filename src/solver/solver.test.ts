@@ -52,6 +52,19 @@ test('nothing is loaded but the result when a deep content match is not needed',
   assert.equal(results.loads, 1);
 });
 
+test('an op is told of every further vertex it stands for', async () => {
+  const { solver, build, joined } = world();
+  const gate = Promise.withResolvers<void>();
+  const make = () =>
+    step({ name: 'top', inputs: [step({ name: 'shared', beforeExec: () => gate.promise })] });
+  const first = build(make(), undefined, solver);
+  assert.deepEqual(joined, []);
+  const second = build(make(), undefined, solver);
+  assert.deepEqual(joined, ['shared', 'top']);
+  gate.resolve();
+  assert.equal(await first, await second);
+});
+
 test('two jobs share what runs; one cancel does not disturb the other', async () => {
   const { solver, build } = world();
   let go = () => {};

@@ -15,6 +15,8 @@ const JOB_WAIT_MS = 6000;
 export interface SolverOptions<Spec, R extends Result> {
   /** The runnable step of a vertex; called once for each shared vertex. */
   readonly resolveOp: (vertex: Vertex<Spec>) => Op<R>;
+  /** A vertex is asked for again: its op may take over what of the new one is no part of the identity. */
+  readonly joined?: (op: Op<R>, vertex: Vertex<Spec>) => void;
   readonly keys: KeyStore;
   readonly results: ResultStore<R>;
   /** Caches to look things up in beside the own one. */
@@ -146,7 +148,8 @@ export class Solver<Spec, R extends Result> {
       for (const next of vertexGraph(vertex)) {
         const key = this.#shareKey(next);
         let state = this.#vertexes.get(key);
-        if (!state) {
+        if (state) this.#options.joined?.(state.op, next);
+        else {
           state = this.#create(next, shared);
           made.push(state);
           this.#vertexes.set(key, state);

@@ -135,12 +135,15 @@ export class Kept {
 export function world(imported: readonly CacheSource<Value>[] = []) {
   const keys = new MemoryKeyStore();
   const results = new Kept();
+  /** Names of vertexes that were there already when asked for. */
+  const joined: string[] = [];
   const make = () =>
     new Solver<Step, Value>({
       keys,
       results,
       imported,
       resolveOp: (vertex) => new StepOp(vertex.spec),
+      joined: (_op, vertex) => joined.push(vertex.spec.name),
     });
   const solver = make();
   let jobs = 0;
@@ -151,7 +154,7 @@ export function world(imported: readonly CacheSource<Value>[] = []) {
     await value?.release();
     return text;
   };
-  return { keys, results, solver, make, build };
+  return { keys, results, joined, solver, make, build };
 }
 
 export function totals(root: Step): { map: number; exec: number } {
