@@ -1,5 +1,4 @@
-import { BuildError, Code } from '../base/errors.ts';
-import { isGitSource } from '../dockerfile/convert/remote-source.ts';
+import { BuildError } from '../base/errors.ts';
 import { fromDefinition } from '../llb/definition-state.ts';
 import { copy, file } from '../llb/file.ts';
 import { marshal } from '../llb/marshal.ts';
@@ -11,6 +10,7 @@ import { readIgnoreFile } from '../match/ignorefile.ts';
 import { PatternMatcher } from '../match/patterns.ts';
 import { isArchive } from './archive-header.ts';
 import type { BuildRef, FrontendBridge } from './dockerfile-bridge.ts';
+import { gitContext, mainGitOptions } from './dockerfile-git.ts';
 
 const DEFAULT_NAME = 'Dockerfile';
 const IGNORE_NAME = '.dockerignore';
@@ -193,15 +193,13 @@ async function readFrom<R>(
   return ref.readFile(path, range);
 }
 
-/** A context from the network: an archive is unpacked, any other file is the Dockerfile itself. */
+/** A context from the network: a repository, an archive that is unpacked, or a file that is the Dockerfile itself. */
 async function remoteContext<R>(
   bridge: FrontendBridge<R>,
   address: string,
 ): Promise<{ context: State; filename?: string } | undefined> {
-  if (isGitSource(address) || /^github\.com\//.test(address))
-    throw new BuildError(`context ${address}: Git contexts are not supported yet`, {
-      code: Code.unimplemented,
-    });
+  const repository = gitContext(address, mainGitOptions(bridge.options));
+  if (repository) return { context: repository };
   if (!/^https?:\/\//.test(address)) return undefined;
   const download = http(address, {
     filename: DOWNLOAD_NAME,

@@ -2,7 +2,6 @@ import { BuildError, Code } from '../base/errors.ts';
 import { type Image, parseImage } from '../dockerfile/convert/image.ts';
 import { LateTree } from '../dockerfile/convert/llb.ts';
 import type { NamedContext, NamedContextOptions } from '../dockerfile/convert/options.ts';
-import { isGitSource } from '../dockerfile/convert/remote-source.ts';
 import { cut } from '../dockerfile/text.ts';
 import { fromDefinition } from '../llb/definition-state.ts';
 import { marshal } from '../llb/marshal.ts';
@@ -11,6 +10,7 @@ import { type State, scratch, stateOf, withImageSettings } from '../llb/state.ts
 import { formatPlatformFull, hostPlatform, normalizePlatform } from '../oci/platform.ts';
 import { familiarReference, formatReference, parseReference, withDefaultTag } from '../oci/reference.ts';
 import type { FrontendBridge } from './dockerfile-bridge.ts';
+import { gitContext } from './dockerfile-git.ts';
 import { ignoreFileOptions, parsePatterns, readOrNothing } from './dockerfile-context.ts';
 
 type Loaded = Awaited<ReturnType<NamedContext['load']>>;
@@ -43,14 +43,13 @@ export class NamedContexts<R> {
         return this.#image(key, rest.replace(/^\/\//, ''), options);
       case 'http':
       case 'https':
-        if (isGitSource(value)) throw unsupported('Git', key);
-        return { state: http(value, { filename: 'context', customName: `[context ${key}] ${value}` }) };
+        return { state: gitContext(value) ?? download(key, value) };
       case 'local':
         return { state: await this.#local(key, rest, options) };
       case 'input':
         return this.#input(key, rest);
       case 'git':
-        throw unsupported('Git', key);
+        return { state: repository(value) };
       case 'oci-layout':
         throw unsupported('OCI layout', key);
       default:
@@ -106,6 +105,16 @@ export class NamedContexts<R> {
     const config = parseImage(Buffer.from(encoded, 'base64'));
     return { state: withConfig(state, config), image: config };
   }
+}
+
+function repository(address: string): State {
+  const state = gitContext(address);
+  if (!state) throw new BuildError(`invalid git context ${address}`);
+  return state;
+}
+
+function download(key: string, url: string): State {
+  return http(url, { filename: 'context', customName: `[context ${key}] ${url}` });
 }
 
 function configOf(metadata: string): string | undefined {

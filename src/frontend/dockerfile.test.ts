@@ -235,9 +235,26 @@ test('a context from the network is an archive or the Dockerfile itself', async 
   const single = fake({ [address]: { context: 'FROM scratch\nENV A=b' } }, { context: address });
   const result = await buildDockerfile(single.bridge);
   assert.match(Buffer.from(result.metadata.get('containerimage.config')!).toString(), /A=b/);
-  await assert.rejects(buildDockerfile(fake({}, { context: 'https://example.com/r.git' }).bridge), {
-    code: Code.unimplemented,
+});
+
+test('repositories as contexts, the main one and named ones', async () => {
+  const trees = { 'git://example.com/r.git#v1': { Dockerfile: 'FROM x\nCOPY --from=y a b\nCOPY c d' } };
+  const { bridge, solved } = fake(trees, {
+    context: 'https://example.com/r.git?ref=v1',
+    contextsubdir: 'sub',
+    'context:x': 'git@example.com:x.git#main',
+    'context:y': 'https://example.com/y.git',
   });
+  await buildDockerfile(bridge);
+  const [file, build] = solved;
+  assert.equal(file?.def.length, 2);
+  for (const name of ['r.git#v1', 'x.git#main', 'y.git'])
+    assert.ok(sourceOf(build!, `git://example.com/${name}`), name);
+  const wrong = { ...Object.fromEntries(bridge.options), 'context:x': 'git@example.com' };
+  await assert.rejects(
+    buildDockerfile(fake(trees, wrong).bridge),
+    /invalid context specifier|invalid git context/,
+  );
 });
 
 test('inputs stand for the context and the Dockerfile', async () => {

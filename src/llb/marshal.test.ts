@@ -23,6 +23,7 @@ import {
   setValidExitCodes,
 } from './state.ts';
 
+const GITHUB = 'https://github.com/moby/buildkit.git';
 const SUM = 'sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' as Digest;
 const context = local('context');
 const alpine = image('alpine');
@@ -162,7 +163,7 @@ const cases: Record<string, [State, MarshalOptions?]> = {
     }),
   ],
   git: [
-    git(github(), {
+    git(GITHUB, {
       ref: 'v1',
       subdir: 'sub/dir',
       keepGitDir: true,
@@ -170,7 +171,7 @@ const cases: Record<string, [State, MarshalOptions?]> = {
       checksum: 'abc',
     }),
   ],
-  'git-plain': [git(github())],
+  'git-plain': [git(GITHUB)],
   ocilayout: [ociLayout(`not/real@${SUM}`, { sessionId: 's', storeId: 'st', layerLimit: 2 })],
   exec: [busy.root],
   'exec-mount': [mountOutput],
@@ -190,11 +191,6 @@ const cases: Record<string, [State, MarshalOptions?]> = {
   requires: [requires(alpine, 'rid', [context, files])],
   sources: [sources()],
 };
-
-function github() {
-  const remote = 'https://github.com/moby/buildkit.git';
-  return { scheme: 'https', host: 'github.com', path: '/moby/buildkit.git', remote } as const;
-}
 
 /** What the golden file holds of a definition. */
 function outline(definition: Definition) {

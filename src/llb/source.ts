@@ -1,6 +1,7 @@
 import { invalidArgument } from '../base/errors.ts';
 import type { Digest } from '../base/digest.ts';
 import { goJson } from '../base/gojson.ts';
+import { type GitUrl, isGitTransport, parseGitUrl } from '../giturl/git-url.ts';
 import { joinPath } from './gopath.ts';
 import type { Constraints } from './node.ts';
 import { normalizeReference } from './reference.ts';
@@ -142,14 +143,6 @@ export function http(url: string, options: HttpOptions = {}): State {
   return source(url, attrs, caps, options);
 }
 
-/** A parsed git address; `remote` is the whole of it without fragment. */
-export interface GitRemote {
-  readonly scheme: 'http' | 'https' | 'ssh' | 'git' | 'file';
-  readonly host: string;
-  readonly path: string;
-  readonly remote: string;
-}
-
 export interface GitOptions extends Constraints {
   readonly ref?: string;
   readonly subdir?: string;
@@ -167,10 +160,10 @@ export interface GitOptions extends Constraints {
   readonly fetchByCommit?: boolean;
 }
 
-/** A checkout of a git repository. */
-export function git(remote: GitRemote, options: GitOptions = {}): State {
-  const { ref = '', authTokenSecret, authHeaderSecret } = options;
-  const subdir = joinPath('/', options.subdir ?? '').slice(1);
+/** A checkout of the git repository at `address`, which has neither fragment nor query. */
+export function git(address: string, options: GitOptions = {}): State {
+  const { ref = '', subdir = '', authTokenSecret, authHeaderSecret } = options;
+  const url = gitUrl(address);
   const fragment = ref === '' && subdir === '' ? '' : `#${ref}${subdir === '' ? '' : `:${subdir}`}`;
   const attrs: Attrs = {};
   const caps = ['source.git'];
@@ -179,20 +172,13 @@ export function git(remote: GitRemote, options: GitOptions = {}): State {
     attrs[key] = value;
     if (cap) caps.push(cap);
   };
-  const authCap = authTokenSecret !== undefined || authHeaderSecret !== undefined;
+  const authCap =
+    authTokenSecret !== undefined || authHeaderSecret !== undefined ? 'source.git.httpauth' : undefined;
   put('git.keepgitdir', options.keepGitDir ? 'true' : '', 'source.git.keepgitdir');
-  put('git.fullurl', remote.remote, 'source.git.fullurl');
-  put(
-    'git.authtokensecret',
-    authTokenSecret ?? 'GIT_AUTH_TOKEN',
-    authCap ? 'source.git.httpauth' : undefined,
-  );
-  put(
-    'git.authheadersecret',
-    authHeaderSecret ?? 'GIT_AUTH_HEADER',
-    authCap ? 'source.git.httpauth' : undefined,
-  );
-  if (remote.scheme === 'ssh') {
+  put('git.fullurl', url?.remote ?? address, 'source.git.fullurl');
+  put('git.authtokensecret', authTokenSecret ?? 'GIT_AUTH_TOKEN', authCap);
+  put('git.authheadersecret', authHeaderSecret ?? 'GIT_AUTH_HEADER', authCap);
+  if (url?.scheme === 'ssh') {
     put('git.knownsshhosts', options.knownSshHosts);
     put('git.mountsshsock', options.mountSshSock ?? 'default');
     caps.push('source.git.knownsshhosts', 'source.git.mountsshsock');
@@ -201,5 +187,17 @@ export function git(remote: GitRemote, options: GitOptions = {}): State {
   put('git.skipsubmodules', options.skipSubmodules ? 'true' : '', 'source.git.skipsubmodules');
   put('git.mtime', options.mtime, 'source.git.mtime');
   put('git.fetchbycommit', options.fetchByCommit ? 'true' : '', 'source.git.fetchbycommit');
-  return source(`git://${remote.host}${joinPath('/', remote.path)}${fragment}`, attrs, caps, options);
+  // The same repository has the same identifier, however it is reached.
+  const id = url ? `${url.host}${joinPath('/', url.path)}${fragment}` : address;
+  return source(`git://${id}`, attrs, caps, options);
+}
+
+/** Undefined for what no git will understand: the daemon says so. */
+function gitUrl(address: string): GitUrl | undefined {
+  const complete = isGitTransport(address) || /^[a-zA-Z0-9]+:\/\//.test(address);
+  try {
+    return parseGitUrl(complete ? address : `https://${address}`);
+  } catch {
+    return undefined;
+  }
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { BuildError, Code } from '../../base/errors.ts';
+import { BuildError } from '../../base/errors.ts';
 import { marshal } from '../../llb/marshal.ts';
 import type { Definition } from '../../llb/ops.ts';
 import { local } from '../../llb/source.ts';
@@ -201,12 +201,34 @@ test('secrets in variables are masked in names', async () => {
   assert.equal(names.at(-2), '[stage-0 2/2] RUN --mount=type=secret,id=t,env=TOKEN curl **** $OTHER');
 });
 
-test('Git sources of ADD are refused by name', async () => {
-  await assert.rejects(convert('FROM busybox\nADD https://example.com/a.git /x'), (error: BuildError) => {
-    assert.equal(error.code, Code.unimplemented);
-    assert.match(error.message, /Git/);
-    return true;
+/** Digests of the definition that BuildKit makes of the same file. */
+const GIT_ADDS = `FROM scratch
+ADD https://example.com/a.git?tag=v1&subdir=x /a
+ADD --keep-git-dir=true --checksum=abcd git@example.com:b/c.git#main:x/y /b/
+ADD --chown=1:2 --exclude=*.md git://example.com/d?submodules=false&fetch-by-commit&commit=5bf5d2f9d8e1bd1b0ea1f7a1a9f5ac0e0a5e5fca /c
+ADD https://example.com/a.git?keep-git-dir&commit=abcdef12 https://example.com/e.git?subdir=a/../b /m/
+`;
+const GIT_ADDS_HEAD = 'sha256:aa776406f968389cccefd366027a5aba62ee9fef63be140eefce944e4a58b7ba';
+
+test('ADD of repositories makes the steps that BuildKit makes', async () => {
+  const { def } = encode(await convert(GIT_ADDS));
+  assert.equal(def.length, 10);
+  assert.equal(`sha256:${sha256(def.at(-1)!)}`, GIT_ADDS_HEAD);
+});
+
+test('addresses of repositories that make no sense', async () => {
+  const add = (line: string) => convert(`FROM scratch\n${line}`);
+  await assert.rejects(add('ADD https://example.com/a.git?x=1 /'), /unexpected query "x"/);
+  await assert.rejects(add('ADD --keep-git-dir=false https://example.com/a.git?keep-git-dir /'), {
+    message: 'inconsistent keep-git-dir configuration',
   });
+  await assert.rejects(add('ADD --checksum=ab https://example.com/a.git?checksum=cd /'), {
+    message: 'checksum mismatch "ab" != "cd"',
+  });
+  await assert.rejects(add('COPY git@example.com:a.git /'), {
+    message: "source can't be a git ref for COPY",
+  });
+  await assert.rejects(add('ADD --checksum=ab a /'), { message: 'checksum requires HTTP(S) or Git sources' });
 });
 
 test('an empty file and one without stages are told apart', async () => {

@@ -1,19 +1,20 @@
-import { BuildError, Code } from '../../base/errors.ts';
+import { BuildError } from '../../base/errors.ts';
+import { type GitRef, parseGitRef } from '../../giturl/git-ref.ts';
 import { merge } from '../../llb/combine.ts';
 import { copy, file, mkfile } from '../../llb/file.ts';
 import { joinPath } from '../../llb/gopath.ts';
 import type { Constraints, CopyOptions, FileStep } from '../../llb/node.ts';
-import { http } from '../../llb/source.ts';
+import { git, http } from '../../llb/source.ts';
 import { type State, scratch, withOutput } from '../../llb/state.ts';
 import type { AddInstruction, CopyInstruction } from '../instructions/types.ts';
 import { checkIgnored } from '../lint/instruction-checks.ts';
-import { cut } from '../text.ts';
+import { cut, quote } from '../text.ts';
 import type { DispatchContext } from './dispatch.ts';
 import { addHistory } from './history.ts';
 import { commandDescription, inlineFile, locationOf, ownerOf, stateVariables } from './llb.ts';
 import { instructionText, vertexName } from './names.ts';
 import { isAbsolute, normalizePath, toSlash, withoutDrive } from './paths.ts';
-import { downloadName, isGitSource, isHttpSource, parseDigest } from './remote-source.ts';
+import { downloadName, gitOptions, isGitSource, isHttpSource, parseDigest } from './remote-source.ts';
 import type { StageState } from './stage.ts';
 
 const MAX_MODE = 0o7777;
@@ -41,6 +42,8 @@ class CopyDispatch {
   readonly #from: CopySource;
   readonly #context: DispatchContext;
   readonly #os: string;
+  #keepGitDir: boolean | undefined;
+  #checksum = '';
 
   constructor(
     stage: StageState,
@@ -53,6 +56,9 @@ class CopyDispatch {
     this.#from = from;
     this.#context = context;
     this.#os = stage.platform?.os || 'linux';
+    if (instruction.kind !== 'add') return;
+    this.#keepGitDir = instruction.keepGitDir;
+    this.#checksum = instruction.checksum;
   }
 
   run(): void {
@@ -120,14 +126,29 @@ class CopyDispatch {
   }
 
   #fromSource(source: string, target: string, common: CopyOptions, name: string): FileStep {
-    if (isGitSource(source)) return this.#fromGit();
+    const repository = parseGitRef(source);
+    if (repository && !repository.looksLocal) return this.#fromGit(repository, target, common, name);
     if (isHttpSource(source)) return this.#fromUrl(source, target, common, name);
     return this.#fromPath(source, target, common);
   }
 
-  #fromGit(): FileStep {
+  #fromGit(repository: GitRef, target: string, common: CopyOptions, customName: string): FileStep {
     if (this.#instruction.kind === 'copy') throw new BuildError("source can't be a git ref for COPY");
-    throw new BuildError('ADD of a Git repository is not supported yet', { code: Code.unimplemented });
+    const { keepGitDir, checksum } = repository;
+    if (this.#keepGitDir !== undefined && keepGitDir !== undefined && this.#keepGitDir !== keepGitDir)
+      throw new BuildError('inconsistent keep-git-dir configuration');
+    if (this.#checksum !== '' && checksum !== '' && this.#checksum !== checksum)
+      throw new BuildError(`checksum mismatch ${quote(this.#checksum)} != ${quote(checksum)}`);
+    // What one source says holds for those behind it, too.
+    this.#keepGitDir ??= keepGitDir;
+    this.#checksum ||= checksum;
+    const state = git(repository.remote, {
+      ...gitOptions(repository),
+      ...(this.#keepGitDir ? { keepGitDir: true } : {}),
+      checksum: this.#checksum,
+      customName,
+    });
+    return copy(state, '/', target, common);
   }
 
   /** Downloads are unpacked only when asked for. */
@@ -135,7 +156,7 @@ class CopyDispatch {
     const instruction = this.#instruction;
     if (instruction.kind === 'copy') throw new BuildError("source can't be a URL for COPY");
     const name = downloadName(url);
-    const { checksum } = instruction;
+    const checksum = this.#checksum;
     const state = http(url, {
       filename: name,
       ...(checksum === '' ? {} : { checksum: parseDigest(checksum) }),

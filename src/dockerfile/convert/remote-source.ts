@@ -1,16 +1,27 @@
 import { BuildError } from '../../base/errors.ts';
 import { type Digest, isDigest } from '../../base/digest.ts';
+import { type GitRef, parseGitRef } from '../../giturl/git-ref.ts';
 import { basePath } from '../../llb/gopath.ts';
+import type { GitOptions } from '../../llb/source.ts';
 
-const SCP_FORM = /^[a-zA-Z0-9\-_]+@[a-zA-Z0-9\-.]+:/;
-
-/** A source of ADD that is a Git repository (FEATURES H20). */
+/** A source of ADD or a context that is a Git repository (FEATURES H20), `github.com/…` included. */
 export function isGitSource(source: string): boolean {
-  if (source.startsWith('./') || source.startsWith('../')) return false;
-  const scheme = /^([a-zA-Z0-9]+):\/\//.exec(source)?.[1]?.toLowerCase();
-  if (scheme === undefined) return SCP_FORM.test(source);
-  if (scheme === 'ssh' || scheme === 'git') return true;
-  return (scheme === 'http' || scheme === 'https') && urlPath(source).endsWith('.git');
+  try {
+    return parseGitRef(source) !== undefined;
+  } catch {
+    return false; // one with a wrong query: whoever uses it is told
+  }
+}
+
+/** What the address of a repository itself asks for; the checksum and the Git folder are the user's affair. */
+export function gitOptions(repository: GitRef): GitOptions {
+  const { ref, subdir, submodules, fetchByCommit } = repository;
+  return {
+    ref,
+    subdir,
+    ...(submodules === false ? { skipSubmodules: true } : {}),
+    ...(fetchByCommit ? { fetchByCommit } : {}),
+  };
 }
 
 export function isHttpSource(source: string): boolean {
