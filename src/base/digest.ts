@@ -1,4 +1,4 @@
-import { createHash, hash } from 'node:crypto';
+import { createHash, type Hash, hash } from 'node:crypto';
 
 /** Content name, `sha256:<64 hex>` (or `sha512:`; cache keys that must not be kept use `random:`). */
 export type Digest = string & { readonly __digest: true };
@@ -33,14 +33,21 @@ export function digestAlgorithm(digest: string): string {
   return digest.slice(0, digest.indexOf(':'));
 }
 
-/** Running sha256 over chunks. */
+/** Running hash over chunks, sha256 unless another is named. */
 export class Digester {
-  readonly #hash = createHash('sha256');
+  readonly #algorithm: string;
+  readonly #hash: Hash;
+
+  constructor(algorithm: string = 'sha256') {
+    this.#algorithm = algorithm;
+    this.#hash = createHash(algorithm);
+  }
+
   update(data: Uint8Array | string): this {
     this.#hash.update(data);
     return this;
   }
   digest(): Digest {
-    return `sha256:${this.#hash.digest('hex')}` as Digest;
+    return `${this.#algorithm}:${this.#hash.digest('hex')}` as Digest;
   }
 }

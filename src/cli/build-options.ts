@@ -8,7 +8,6 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 /** Flags whose feature does not exist yet. */
 const LATER: Readonly<Record<string, string>> = {
-  'oci-layout': 'OCI layouts as sources are',
   'export-cache': 'cache export is',
   'import-cache': 'cache import is',
   'source-policy-file': 'source policies are',
@@ -55,6 +54,26 @@ export function parseLocals(locals: readonly string[], statSync: typeof import('
     if (!stat) throw invalidArgument(`invalid local: stat ${dir}: no such file or directory`);
     if (!stat.isDirectory()) throw invalidArgument(`invalid local: ${dir}: not a directory`);
     dirs[name] = dir;
+  }
+  return dirs;
+}
+
+/** `name=folder` of OCI layouts; each must be one. */
+export function parseOciLayouts(layouts: readonly string[], statSync: typeof import('node:fs').statSync) {
+  const dirs: Record<string, string> = {};
+  for (const layout of layouts) {
+    const at = layout.indexOf('=');
+    if (at < 0)
+      throw invalidArgument(
+        `invalid oci-layout: oci-layout option must be 'id=path/to/layout', instead had invalid ${layout}`,
+      );
+    const dir = layout.slice(at + 1);
+    const problem = (text: string): BuildError =>
+      invalidArgument(`invalid oci-layout: oci-layout context at ${dir} failed to initialize: ${text}`);
+    const stat = statSync(dir, { throwIfNoEntry: false });
+    if (!stat) throw problem(`stat ${dir}: no such file or directory`);
+    if (!stat.isDirectory()) throw problem(`${dir} is no directory`);
+    dirs[layout.slice(0, at)] = dir;
   }
   return dirs;
 }

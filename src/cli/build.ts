@@ -8,7 +8,15 @@ import {
 } from '../client/progress/display.ts';
 import type { SolveRequest, SolveResult } from '../client/solve-types.ts';
 import type { SolveStatus } from '../client/types.ts';
-import { checkAllow, parseLocals, parseOpts, parseSecret, parseSsh, refuseLater } from './build-options.ts';
+import {
+  checkAllow,
+  parseLocals,
+  parseOciLayouts,
+  parseOpts,
+  parseSecret,
+  parseSsh,
+  refuseLater,
+} from './build-options.ts';
 import { type CommandContext, openClient } from './context.ts';
 import { parseOutput } from './outputs.ts';
 import { readStdin } from './stdin.ts';
@@ -51,6 +59,7 @@ async function buildRequest(flags: FlagValues): Promise<SolveRequest> {
     ...(frontend === '' ? { definition: await definition(flags.bool('no-cache')) } : { frontend }),
     frontendAttrs,
     localDirs: parseLocals([...shorthand, ...flags.strings('local')], statSync),
+    ociLayouts: parseOciLayouts(flags.strings('oci-layout'), statSync),
     exports: flags.strings('output').map((text) => parseOutput(text, process.stdout)),
     secrets: flags.strings('secret').map(parseSecret),
     ssh: flags.strings('ssh').map(parseSsh),

@@ -23,6 +23,8 @@ export interface SolveRequest {
   readonly frontendAttrs?: Readonly<Record<string, string>>;
   /** Folders the build may read, by name. */
   readonly localDirs?: Readonly<Record<string, string>>;
+  /** OCI layout folders the build may take images from, by name. */
+  readonly ociLayouts?: Readonly<Record<string, string>>;
   readonly exports?: readonly ExportEntry[];
   readonly secrets?: readonly SecretSource[];
   readonly ssh?: readonly SshSource[];

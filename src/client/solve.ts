@@ -4,6 +4,7 @@ import { parseBool } from '../base/flags.ts';
 import { ControlDefinition, type SolveRequest as WireRequest } from '../pb/control.ts';
 import { Definition, Op } from '../pb/ops.ts';
 import type { RegisteredService } from '../rpc/server.ts';
+import type { RemoteContent } from '../session/content.ts';
 import { contentService } from '../session/host/content.ts';
 import { contentDirectory } from '../session/host/content-directory.ts';
 import { type ExportTarget, fileSendService } from '../session/host/filesend.ts';
@@ -101,10 +102,19 @@ async function sessionServices(request: SolveRequest): Promise<RegisteredService
   }
   const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
   if (targets.size > 0) services.push(fileSendService(targets, owner));
-  const layout = request.exports?.findLast(isLayout)?.outputDir;
-  if (layout !== undefined)
-    services.push(contentService(new Map([[EXPORT_STORE, contentDirectory(layout)]])));
+  const stores = contentStores(request);
+  if (stores.size > 0) services.push(contentService(stores));
   return services;
+}
+
+/** Folders of blobs by the names that the daemon asks for: the output's, and those of images to build from. */
+function contentStores(request: SolveRequest): Map<string, RemoteContent> {
+  const stores = new Map<string, RemoteContent>();
+  for (const [name, dir] of Object.entries(request.ociLayouts ?? {}))
+    stores.set(`oci:${name}`, contentDirectory(dir));
+  const output = request.exports?.findLast(isLayout)?.outputDir;
+  if (output !== undefined) stores.set(EXPORT_STORE, contentDirectory(output));
+  return stores;
 }
 
 /** All folders, or for a definition those that it reads. */

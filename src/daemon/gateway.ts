@@ -18,6 +18,8 @@ import { platformFromWire } from './platform-wire.ts';
 import { timestampOfDate } from './time-wire.ts';
 
 const BUILD_ID_KEY = 'buildkit-controlapi-buildid';
+/** `ResolverType` of images in layouts of the client (FEATURES I11). */
+const LAYOUT_RESOLVER = 1;
 
 /** A build that its client drives through the bridge until it returns a result. */
 export class GatewayBuild {
@@ -187,11 +189,8 @@ async function resolveImageConfig(
   request: pb.ResolveImageConfigRequest,
   signal: AbortSignal,
 ): Promise<pb.ResolveImageConfigResponse> {
-  if (request.ResolverType !== 0) {
-    throw new BuildError('OCI layouts as sources are not supported yet', { code: Code.unimplemented });
-  }
   const ref = formatReference(parseReference(request.Ref));
-  const source = { identifier: `docker-image://${ref}`, attrs: {} };
+  const source = imageSourceOf(request, ref);
   const meta = await build.bridge
     .resolveSourceMeta(
       {
@@ -214,8 +213,17 @@ async function resolveImageConfig(
   };
 }
 
+function imageSourceOf(request: pb.ResolveImageConfigRequest, ref: string): SourceOp {
+  if (request.ResolverType !== LAYOUT_RESOLVER) return { identifier: `docker-image://${ref}`, attrs: {} };
+  const attrs = {
+    ...(request.SessionID === '' ? {} : { 'oci.session': request.SessionID }),
+    ...(request.StoreID === '' ? {} : { 'oci.store': request.StoreID }),
+  };
+  return { identifier: `oci-layout://${ref}`, attrs };
+}
+
 function imageRefOf(source: SourceOp): string | undefined {
-  return /^docker-image:\/\/(.*)$/.exec(source.identifier)?.[1];
+  return /^(?:docker-image|oci-layout):\/\/(.*)$/.exec(source.identifier)?.[1];
 }
 
 async function resolveSourceMeta(

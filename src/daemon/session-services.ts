@@ -2,6 +2,7 @@ import { BuildError, Code, hasCode } from '../base/errors.ts';
 import { PatternMatcher } from '../match/patterns.ts';
 import type { GetSecret } from '../ops/secret-mount.ts';
 import type { ForwardSsh } from '../ops/ssh-mount.ts';
+import { sessionContent } from '../session/caller/content.ts';
 import { receiveLocal } from '../session/caller/filesync.ts';
 import { getSecret } from '../session/caller/secrets.ts';
 import { checkSshAgent, openSshSocket } from '../session/caller/ssh.ts';
@@ -9,6 +10,7 @@ import { pullUpload } from '../session/caller/upload.ts';
 import type { Session, SessionManager } from '../session/manager.ts';
 import type { OpContext } from '../solver/types.ts';
 import type { LocalCaller } from '../source/local.ts';
+import type { FindLayoutBlob, LayoutPlace } from '../source/oci-layout.ts';
 
 /** Directory bit of Go's file modes (FEATURES C8). */
 const GO_MODE_DIR = 1 << 31;
@@ -60,6 +62,22 @@ export class SessionServices {
     }
     return this.#sessions.any(context.sessions(), signal, (session) => work(localCaller(session)));
   };
+
+  /**
+   * Finds blobs of a layout that a client lends: the named session's, or else that of the first of the build's
+   * that has the blob.
+   */
+  readonly layout =
+    ({ sessionId, storeId }: LayoutPlace, ids: () => readonly string[]): FindLayoutBlob =>
+    async (digest, signal) => {
+      const ask = async (session: Session) => {
+        const store = sessionContent(session, `oci:${storeId}`);
+        const { size } = await store.info(digest, signal);
+        return { store, size };
+      };
+      if (sessionId !== '') return ask(await this.#connected(sessionId, signal));
+      return this.#sessions.any(ids(), signal, ask);
+    };
 
   /** A build may ask before the session of its client has connected. */
   #connected(id: string, signal: AbortSignal): Promise<Session> {

@@ -3,16 +3,18 @@ import { BuildError, Code } from '../base/errors.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import type { SourceMeta, SourceMetaRequest } from '../frontend/bridge.ts';
 import type { VertexSpec } from '../llb/parse.ts';
-import { formatPlatform } from '../oci/platform.ts';
-import { formatReference } from '../oci/reference.ts';
+import { formatPlatform, type Platform } from '../oci/platform.ts';
 import type { Job } from '../solver/job.ts';
 import { HttpSource } from '../source/http.ts';
 import { httpSourceSpec } from '../source/http-spec.ts';
+import type { ImageOrigin } from '../source/image-origin.ts';
 import { imageSourceSpec } from '../source/image-spec.ts';
+import { ociLayoutSpec } from '../source/oci-layout.ts';
 import { oneOff } from '../source/progress.ts';
 import type { Worker } from './worker.ts';
 
 const IMAGE = 'docker-image://';
+const LAYOUT = 'oci-layout://';
 
 /** What a source is, without its content (FEATURES I11, I12), as a step of its own. */
 export async function resolveSourceMeta(
@@ -21,32 +23,51 @@ export async function resolveSourceMeta(
   worker: Worker,
   signal: AbortSignal,
 ): Promise<SourceMeta> {
-  const { identifier, attrs } = request.source;
+  const { identifier } = request.source;
   if (/^https?:/.test(identifier)) return resolveHttp(request, job, worker, signal);
-  if (!identifier.startsWith(IMAGE)) {
-    throw new BuildError(`resolving metadata of ${identifier} is not supported yet`, {
-      code: Code.unimplemented,
-    });
-  }
-  const wanted = { ...attrs, ...(request.resolveMode ? { 'image.resolvemode': request.resolveMode } : {}) };
-  const spec = imageSourceSpec(identifier.slice(IMAGE.length), wanted, request.platform);
-  const name = formatReference(spec.reference);
-  const title = request.logName || `resolve image config for ${IMAGE}${name}`;
-  const id = digestOf(`${title}\0${name}\0${formatPlatform(spec.platform)}`);
-  const memo = worker.sources.imageMemo(job.sessions);
+  if (identifier.startsWith(IMAGE) || identifier.startsWith(LAYOUT))
+    return resolveImage(request, job, worker, signal);
+  throw new BuildError(`resolving metadata of ${identifier} is not supported yet`, {
+    code: Code.unimplemented,
+  });
+}
+
+async function resolveImage(
+  request: SourceMetaRequest,
+  job: Job<VertexSpec, ImmutableRef>,
+  worker: Worker,
+  signal: AbortSignal,
+): Promise<SourceMeta> {
+  const { origin, platform } = originOf(request, job, worker);
+  const { name } = origin;
+  const { identifier } = request.source;
+  const scheme = identifier.slice(0, identifier.indexOf('://') + 3);
+  const title = request.logName || `resolve image config for ${scheme}${name}`;
+  const id = digestOf(`${title}\0${name}\0${formatPlatform(platform)}`);
   const image = await job.step(id, title, (progress) =>
-    oneOff(progress, `resolve ${name}`, () =>
-      worker.sources.images.resolve(spec.reference, spec.platform, {
-        signal,
-        credentials: worker.sources.credentials.of(() => job.sessions),
-        ...(memo ? { memo } : {}),
-      }),
-    ),
+    oneOff(progress, `resolve ${name}`, () => worker.sources.images.resolve(origin, platform, signal)),
   );
   return {
     source: request.source,
     image: { digest: image.root.digest, config: request.noConfig ? new Uint8Array() : image.configBytes },
   };
+}
+
+function originOf(
+  request: SourceMetaRequest,
+  job: Job<VertexSpec, ImmutableRef>,
+  worker: Worker,
+): { origin: ImageOrigin; platform: Platform } {
+  const { identifier, attrs } = request.source;
+  const { origins } = worker.sources;
+  const sessions = () => job.sessions;
+  if (identifier.startsWith(LAYOUT)) {
+    const spec = ociLayoutSpec(identifier.slice(LAYOUT.length), attrs, request.platform);
+    return { origin: origins.layout(spec.reference, spec.place, sessions), platform: spec.platform };
+  }
+  const wanted = { ...attrs, ...(request.resolveMode ? { 'image.resolvemode': request.resolveMode } : {}) };
+  const spec = imageSourceSpec(identifier.slice(IMAGE.length), wanted, request.platform);
+  return { origin: origins.registry(spec.reference, sessions), platform: spec.platform };
 }
 
 async function resolveHttp(

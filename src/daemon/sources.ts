@@ -3,18 +3,25 @@ import type { ContentIndexes } from '../cache/content-indexes.ts';
 import type { RefManager } from '../cache/ref.ts';
 import type { MountLocally } from '../frontend/tree.ts';
 import type { SourceOp } from '../llb/ops.ts';
-import { httpKey, imageConfigKey, imageManifestKey } from '../source/keys.ts';
+import { blobKey, httpKey, imageConfigKey, imageManifestKey } from '../source/keys.ts';
+import type { ObjectReference } from '../oci/object-reference.ts';
 import type { Platform } from '../oci/platform.ts';
+import { type ImageReference, parseReference } from '../oci/reference.ts';
 import type { HttpClient } from '../registry/http.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { SessionManager } from '../session/manager.ts';
+import type { OpContext } from '../solver/types.ts';
+import { BlobSource, blobSpec, type BlobSourceServices } from '../source/blob.ts';
 import { HttpSource, type HttpSourceServices } from '../source/http.ts';
 import { HttpMemo } from '../source/http-memo.ts';
 import { httpSourceSpec } from '../source/http-spec.ts';
-import { ImageMemo, ImageResolver } from '../source/image-resolver.ts';
+import { ImageMemo } from '../source/image-memo.ts';
+import { type ImageOrigin, registryOrigin } from '../source/image-origin.ts';
+import { ImageResolver } from '../source/image-resolver.ts';
 import { imageSourceSpec } from '../source/image-spec.ts';
 import { ImageSource, type ImageSourceServices } from '../source/image.ts';
 import { LocalSource, type LocalSourceServices, parseLocalSource } from '../source/local.ts';
+import { layoutOrigin, ociLayoutSpec, readLayoutBlob, type LayoutPlace } from '../source/oci-layout.ts';
 import type { SourceInstance } from '../source/source.ts';
 import type { Store } from '../store/store.ts';
 import { SessionCredentials } from './session-credentials.ts';
@@ -24,12 +31,21 @@ import type { SessionServices } from './session-services.ts';
 export interface Sources {
   readonly credentials: SessionCredentials;
   readonly images: ImageResolver;
+  readonly origins: ImageOrigins;
   readonly http: HttpSourceServices;
   readonly resolve: (op: SourceOp, platform: Platform) => SourceInstance;
-  /** What the builds of these sessions have resolved (FEATURES E29). */
-  imageMemo(sessions: readonly string[]): ImageMemo | undefined;
   /** Starts remembering for a build what it resolves and downloads, until disposed. */
   remember(sessions: readonly string[]): AsyncDisposable;
+}
+
+/** Where images come from, on behalf of sessions that are asked for anew each time. */
+export interface ImageOrigins {
+  registry(
+    reference: ImageReference,
+    sessions: () => readonly string[],
+    log?: (line: string) => void,
+  ): ImageOrigin;
+  layout(reference: ObjectReference, place: LayoutPlace, sessions: () => readonly string[]): ImageOrigin;
 }
 
 export interface SourceParts {
@@ -46,8 +62,18 @@ export interface SourceParts {
 export function openSources(parts: SourceParts): Sources {
   const { store, refs, registry, http, clients, mountLocally } = parts;
   const credentials = new SessionCredentials(parts.sessions);
-  const images = new ImageResolver({ registry, content: store.content, leases: store.leases });
+  const images = new ImageResolver({ content: store.content, leases: store.leases });
   const memos = new BuildMemos();
+  const origins: ImageOrigins = {
+    registry: (reference, sessions, log) =>
+      registryOrigin(reference, {
+        registry,
+        credentials: credentials.of(sessions),
+        memo: memos.find(sessions())?.images,
+        ...(log ? { log } : {}),
+      }),
+    layout: (reference, place, sessions) => layoutOrigin(reference, clients.layout(place, sessions)),
+  };
   const httpServices: HttpSourceServices = {
     http,
     refs,
@@ -58,16 +84,9 @@ export function openSources(parts: SourceParts): Sources {
     memo: (ids) => memos.find(ids)?.http,
   };
   const resolve = sourceResolver({
-    image: {
-      registry,
-      resolver: images,
-      refs,
-      leases: store.leases,
-      content: store.content,
-      keys: imageKeys,
-      credentials: (ids) => credentials.of(ids),
-      memo: (ids) => memos.find(ids)?.images,
-    },
+    origins,
+    blob: { refs, mountLocally, key: blobKey, open: blobOpener(registry, credentials, clients) },
+    image: { resolver: images, refs, leases: store.leases, content: store.content, keys: imageKeys },
     http: httpServices,
     local: {
       refs,
@@ -79,9 +98,9 @@ export function openSources(parts: SourceParts): Sources {
   return {
     credentials,
     images,
+    origins,
     http: httpServices,
     resolve,
-    imageMemo: (ids) => memos.find(ids)?.images,
     remember: (ids) => memos.start(ids),
   };
 }
@@ -121,7 +140,28 @@ const imageKeys: ImageSourceServices['keys'] = {
   configKey: imageConfigKey,
 };
 
+/** Streams single blobs, from the repository or the layout that their source names. */
+function blobOpener(
+  registry: Registry,
+  credentials: SessionCredentials,
+  clients: SessionServices,
+): BlobSourceServices['open'] {
+  return async function* ({ reference, digest, place }, { sessions, signal }) {
+    if (place) {
+      const find = clients.layout(place, sessions);
+      const { size } = await find(digest, signal);
+      yield* readLayoutBlob(find, { digest, size }, 0, signal);
+      return;
+    }
+    const named = parseReference(reference.text);
+    const from = { credentials: credentials.of(sessions), signal };
+    yield* registry.fetch(named, await registry.describeBlob(named, from), 0, from);
+  };
+}
+
 function sourceResolver(services: {
+  origins: ImageOrigins;
+  blob: BlobSourceServices;
   image: ImageSourceServices;
   http: HttpSourceServices;
   local: LocalSourceServices;
@@ -132,17 +172,27 @@ function sourceResolver(services: {
     const scheme = op.identifier.slice(0, at);
     const rest = op.identifier.slice(at + 3);
     switch (scheme) {
-      case 'docker-image':
-        return new ImageSource(imageSourceSpec(rest, op.attrs, platform), services.image);
+      case 'docker-image': {
+        const spec = imageSourceSpec(rest, op.attrs, platform);
+        const origin = ({ sessions, progress }: OpContext): ImageOrigin =>
+          services.origins.registry(spec.reference, sessions, (line) => progress.log(2, Buffer.from(line)));
+        return new ImageSource(spec, origin, services.image);
+      }
+      case 'oci-layout': {
+        const spec = ociLayoutSpec(rest, op.attrs, platform);
+        const origin = ({ sessions }: OpContext): ImageOrigin =>
+          services.origins.layout(spec.reference, spec.place, sessions);
+        return new ImageSource(spec, origin, services.image);
+      }
       case 'local':
         return new LocalSource(parseLocalSource(rest, op.attrs), services.local);
       case 'http':
       case 'https':
         return new HttpSource(httpSourceSpec(op.identifier, op.attrs), services.http);
-      case 'git':
-      case 'oci-layout':
       case 'docker-image+blob':
       case 'oci-layout+blob':
+        return new BlobSource(blobSpec(scheme, rest, op.attrs), services.blob);
+      case 'git':
         throw new BuildError(`${scheme} sources are not supported yet`, { code: Code.unimplemented });
       default:
         throw invalidArgument(`unknown source scheme: ${scheme}`);

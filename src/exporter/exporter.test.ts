@@ -16,6 +16,7 @@ import { Registry } from '../registry/registry.ts';
 import type { TreeSource } from '../session/fsutil/source.ts';
 import type { OpContext, StatusUpdate } from '../solver/types.ts';
 import { ImageSource } from '../source/image.ts';
+import { registryOrigin } from '../source/image-origin.ts';
 import { ImageResolver } from '../source/image-resolver.ts';
 import { imageSourceSpec } from '../source/image-spec.ts';
 import { LocalMounter } from '../store/local-mounter.ts';
@@ -387,9 +388,10 @@ test('bad attributes are refused by name', () => {
 
 function imageSource(b: Bench, ref: string, over: Record<string, string> = {}): ImageSource {
   const { content, leases } = b.store;
-  return new ImageSource(imageSourceSpec(ref, over, undefined), {
-    registry: b.registry,
-    resolver: new ImageResolver({ registry: b.registry, content, leases }),
+  const spec = imageSourceSpec(ref, over, undefined);
+  const origin = () => registryOrigin(spec.reference, { registry: b.registry, credentials: anonymous });
+  return new ImageSource(spec, origin, {
+    resolver: new ImageResolver({ content, leases }),
     refs: b.refs,
     leases,
     content,
@@ -397,7 +399,6 @@ function imageSource(b: Bench, ref: string, over: Record<string, string> = {}): 
       manifestKey: (input) => digestOf(`m${input.digest}`),
       configKey: (ids, limit) => digestOf(`c${ids.slice(0, limit).join()}`),
     },
-    credentials: () => anonymous,
   });
 }
 
@@ -506,11 +507,11 @@ test('what was resolved stays for the next build until it is forgotten', {
   out.release();
   await b.store.gc();
   const kept = (await Array.fromAsync(content.list())).length;
-  const resolver = new ImageResolver({ registry: b.registry, content, leases });
-  const from = { credentials: anonymous, signal: b.context.signal };
+  const resolver = new ImageResolver({ content, leases });
+  const origin = registryOrigin(parseReference(ref), { registry: b.registry, credentials: anonymous });
   const { descriptor } = out;
   for (let builds = 0; builds < 2; builds++) {
-    await resolver.resolve(parseReference(ref), hostPlatform(), from);
+    await resolver.resolve(origin, hostPlatform(), b.context.signal);
     await b.store.gc();
     assert.ok(content.info(descriptor!.digest));
     resolver.forget();

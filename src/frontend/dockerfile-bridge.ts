@@ -1,7 +1,7 @@
 import { BuildError, Code } from '../base/errors.ts';
 import type { ConvertOptions, ResolvedImage, ResolveImageOptions } from '../dockerfile/convert/options.ts';
 import { ENABLED_CAPS } from '../llb/caps.ts';
-import type { Definition } from '../llb/ops.ts';
+import type { Definition, SourceOp } from '../llb/ops.ts';
 import type { Platform } from '../oci/platform.ts';
 import type { VertexWarning } from '../solver/types.ts';
 import type { Bridge, SolveRequest } from './bridge.ts';
@@ -33,11 +33,35 @@ export interface FrontendBridge<R> {
   readonly signal: AbortSignal;
   /** null is the empty tree. Solving starts when the tree is first used. */
   solve(definition: Definition, cacheImports: readonly CacheImport[]): Promise<BuildRef<R> | null>;
+  /** @throws {NoImage} when a policy has put something else in the image's place */
   resolveImage(ref: string, options: ResolveImageOptions): Promise<ResolvedImage>;
+  /** An image in a layout of the client; `ref` has a digest. */
+  resolveLayout(ref: string, store: LayoutStore, options: ResolveLayoutOptions): Promise<ResolvedImage>;
   warn(warning: VertexWarning): void;
 }
 
+export interface LayoutStore {
+  readonly sessionId: string;
+  readonly storeId: string;
+}
+
+export type ResolveLayoutOptions = Pick<ResolveImageOptions, 'logName' | 'signal'> & {
+  /** Default: the worker's. */
+  readonly platform?: Platform;
+};
+
+/** What was asked for as an image is to come from elsewhere. */
+export class NoImage extends BuildError {
+  readonly identifier: string;
+
+  constructor(ref: string, identifier: string) {
+    super(`ref mutated by policy to non-image: ${IMAGE_SCHEME}${ref} -> ${identifier}`);
+    this.identifier = identifier;
+  }
+}
+
 const IMAGE_SCHEME = 'docker-image://';
+const LAYOUT_SCHEME = 'oci-layout://';
 
 /** The bridge of a build inside the daemon. */
 export function daemonBridge(
@@ -53,7 +77,13 @@ export function daemonBridge(
     inputs: { ...bridge.inputs, ...request.frontendInputs },
     signal,
     solve: (definition, cacheImports) => solve(bridge, definition, cacheImports, signal),
-    resolveImage: (ref, options) => resolveImage(bridge, ref, options, signal),
+    resolveImage: (ref, options) =>
+      resolveImage(bridge, ref, { identifier: IMAGE_SCHEME + ref, attrs: {} }, options, signal),
+    resolveLayout: (ref, { sessionId, storeId }, options) => {
+      const attrs = { 'oci.session': sessionId, 'oci.store': storeId };
+      const source = { identifier: LAYOUT_SCHEME + ref, attrs };
+      return resolveImage(bridge, ref, source, { ...options, resolveMode: 'default' }, signal);
+    },
     warn: (warning) => bridge.warn(warning),
   };
 }
@@ -81,13 +111,14 @@ async function solve(
 async function resolveImage(
   bridge: Bridge,
   ref: string,
-  options: ResolveImageOptions,
+  asked: SourceOp,
+  options: Omit<ResolveImageOptions, 'platform'> & { readonly platform?: Platform },
   signal: AbortSignal,
 ): Promise<ResolvedImage> {
   const { image, source } = await bridge
     .resolveSourceMeta(
       {
-        source: { identifier: IMAGE_SCHEME + ref, attrs: {} },
+        source: asked,
         platform: options.platform,
         resolveMode: options.resolveMode,
         logName: options.logName,
@@ -98,7 +129,7 @@ async function resolveImage(
     .catch((error: unknown) => {
       throw BuildError.wrap(error, `failed to resolve source metadata for ${ref}`);
     });
-  if (!image) throw new BuildError(`${ref}: ${source.identifier} is no image`);
+  if (!image) throw new NoImage(ref, source.identifier);
   const resolved = source.identifier.startsWith(IMAGE_SCHEME)
     ? source.identifier.slice(IMAGE_SCHEME.length)
     : ref;

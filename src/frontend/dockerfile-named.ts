@@ -1,17 +1,34 @@
-import { BuildError, Code } from '../base/errors.ts';
+import type { Digest } from '../base/digest.ts';
+import { BuildError } from '../base/errors.ts';
 import { type Image, parseImage } from '../dockerfile/convert/image.ts';
 import { LateTree } from '../dockerfile/convert/llb.ts';
 import type { NamedContext, NamedContextOptions } from '../dockerfile/convert/options.ts';
 import { cut } from '../dockerfile/text.ts';
 import { fromDefinition } from '../llb/definition-state.ts';
 import { marshal } from '../llb/marshal.ts';
-import { http, image, local } from '../llb/source.ts';
+import { http, image, local, ociLayout } from '../llb/source.ts';
 import { type State, scratch, stateOf, withImageSettings } from '../llb/state.ts';
 import { formatPlatformFull, hostPlatform, normalizePlatform } from '../oci/platform.ts';
-import { familiarReference, formatReference, parseReference, withDefaultTag } from '../oci/reference.ts';
-import type { FrontendBridge } from './dockerfile-bridge.ts';
+import {
+  familiarReference,
+  formatReference,
+  type ImageReference,
+  parseBareReference,
+  parseReference,
+  withDefaultTag,
+} from '../oci/reference.ts';
+import { type FrontendBridge, NoImage } from './dockerfile-bridge.ts';
 import { gitContext } from './dockerfile-git.ts';
 import { ignoreFileOptions, parsePatterns, readOrNothing } from './dockerfile-context.ts';
+
+/** Times that a policy may send a name on. */
+const MAX_CONVERSIONS = 10;
+
+/** How the Dockerfile calls a context, and under which option the client gave it. */
+interface Name {
+  readonly short: string;
+  readonly key: string;
+}
 
 type Loaded = Awaited<ReturnType<NamedContext['load']>>;
 
@@ -30,31 +47,64 @@ export class NamedContexts<R> {
     const platform = normalizePlatform(options.platform ?? hostPlatform());
     for (const key of [`${short}::${formatPlatformFull(platform)}`, short]) {
       const value = this.#bridge.options.get(`context:${key}`);
-      if (value !== undefined) return { load: () => this.#load(key, value, options) };
+      if (value !== undefined) return { load: () => this.#load({ short, key }, value, options, 0) };
     }
     return undefined;
   }
 
-  async #load(key: string, value: string, options: NamedContextOptions): Promise<Loaded> {
+  async #load(name: Name, value: string, options: NamedContextOptions, depth: number): Promise<Loaded> {
+    const { key } = name;
+    if (depth > MAX_CONVERSIONS)
+      throw new BuildError(
+        `context recursion limit exceeded; this may indicate a cycle in the provided source policies: ${value}`,
+      );
     const [scheme, rest] = cut(value, ':');
     if (rest === undefined) throw new BuildError(`invalid context specifier ${value} for ${key}`);
+    const address = rest.replace(/^\/\//, '');
     switch (scheme.startsWith('git@') ? 'git' : scheme) {
       case 'docker-image':
-        return this.#image(key, rest.replace(/^\/\//, ''), options);
+        return this.#image(key, address, options).catch((error: unknown) => {
+          if (!(error instanceof NoImage)) throw error;
+          return this.#load(name, error.identifier, options, depth + 1);
+        });
       case 'http':
       case 'https':
         return { state: gitContext(value) ?? download(key, value) };
+      case 'oci-layout':
+        return this.#layout(name, address, options);
       case 'local':
         return { state: await this.#local(key, rest, options) };
       case 'input':
         return this.#input(key, rest);
       case 'git':
         return { state: repository(value) };
-      case 'oci-layout':
-        throw unsupported('OCI layout', key);
       default:
         throw new BuildError(`unsupported context source ${scheme} for ${key}`);
     }
+  }
+
+  /** The image goes by the context's name; what the client calls the layout only finds it. */
+  async #layout({ short, key }: Name, text: string, { platform }: NamedContextOptions): Promise<Loaded> {
+    const { store, digest } = parseLayoutAddress(text);
+    const ref = formatReference({ ...parseReference(short), digest });
+    const { sessionId } = this.#bridge;
+    const resolved = await this.#bridge.resolveLayout(
+      ref,
+      { sessionId, storeId: store },
+      {
+        logName: `[context ${key}] load metadata for ${ref}`,
+        signal: this.#bridge.signal,
+        ...(platform ? { platform } : {}),
+      },
+    );
+    const config = parseLayoutConfig(resolved.config);
+    const state = ociLayout(ref, {
+      sessionId,
+      storeId: store,
+      customName: `[context ${key}] OCI load from client`,
+      ...(platform ? { platform } : {}),
+    });
+    return { state: withConfig(state, config), image: config };
   }
 
   async #image(key: string, name: string, options: NamedContextOptions): Promise<Loaded> {
@@ -117,6 +167,27 @@ function download(key: string, url: string): State {
   return http(url, { filename: 'context', customName: `[context ${key}] ${url}` });
 }
 
+function parseLayoutAddress(text: string): { store: string; digest: Digest } {
+  let reference: ImageReference;
+  try {
+    reference = parseBareReference(text);
+  } catch (error) {
+    throw BuildError.wrap(error, `could not parse oci-layout reference ${JSON.stringify(text)}`);
+  }
+  const { name, digest } = reference;
+  if (digest === undefined)
+    throw new BuildError(`oci-layout reference ${JSON.stringify(formatReference(reference))} has no digest`);
+  return { store: name, digest };
+}
+
+function parseLayoutConfig(bytes: Uint8Array): Image {
+  try {
+    return parseImage(bytes);
+  } catch (error) {
+    throw BuildError.wrap(error, 'could not parse oci-layout image config');
+  }
+}
+
 function configOf(metadata: string): string | undefined {
   try {
     const value = (JSON.parse(metadata) as Record<string, unknown> | null)?.['containerimage.config'];
@@ -141,10 +212,4 @@ function shortName(name: string): string {
   } catch (error) {
     throw BuildError.wrap(error, `invalid context name ${name}`);
   }
-}
-
-function unsupported(what: string, key: string): BuildError {
-  return new BuildError(`context ${key}: ${what} sources are not supported yet`, {
-    code: Code.unimplemented,
-  });
 }

@@ -10,7 +10,7 @@ import { parsePlatform } from '../oci/platform.ts';
 import type { VertexWarning } from '../solver/types.ts';
 import { Bridge } from './bridge.ts';
 import { buildDockerfile } from './dockerfile.ts';
-import { daemonBridge, type FrontendBridge } from './dockerfile-bridge.ts';
+import { daemonBridge, type FrontendBridge, NoImage } from './dockerfile-bridge.ts';
 
 type Files = Readonly<Record<string, string | Uint8Array>>;
 
@@ -57,7 +57,13 @@ function fake(
     },
     resolveImage: async (ref, { logName }) => {
       asked.push(logName);
+      if (ref.includes('moved')) throw new NoImage(ref, `docker-image://${ref}`);
+      if (ref.includes('elsewhere')) throw new NoImage(ref, 'https://example.com/file');
       if (ref.includes('missing')) throw new BuildError(`${ref}: not found`, { code: Code.notFound });
+      return { ref, digest: `sha256:${'1'.repeat(64)}`, config: Buffer.from(JSON.stringify(CONFIG)) };
+    },
+    resolveLayout: async (ref, { storeId }, { logName }) => {
+      asked.push(`${logName} in ${storeId}`);
       return { ref, digest: `sha256:${'1'.repeat(64)}`, config: Buffer.from(JSON.stringify(CONFIG)) };
     },
     warn: (warning) => warnings.push(warning),
@@ -288,6 +294,49 @@ test('named contexts replace images and stages', async () => {
     'local.followpaths': '["p/f"]',
     'local.sharedkeyhint': 'context:extra-',
   });
+});
+
+test('an image of a layout that the client serves goes by the name of its context', async () => {
+  const sum = `sha256:${'3'.repeat(64)}`;
+  const { bridge, solved, asked } = fake(dockerfile('FROM base\nRUN x'), {
+    'context:base': `oci-layout://my/store:v1@${sum}`,
+  });
+  await buildDockerfile(bridge);
+  const name = `docker.io/library/base@${sum}`;
+  assert.deepEqual(asked, [`[context base] load metadata for ${name} in my/store`]);
+  assert.deepEqual(sourceOf(solved.at(-1)!, `oci-layout://${name}`), {
+    'oci.session': 'session',
+    'oci.store': 'my/store',
+  });
+  assert.ok(namesOf(solved.at(-1)!).includes('[context base] OCI load from client'));
+});
+
+test('contexts that make no sense are told by name', async () => {
+  const sum = `sha256:${'3'.repeat(64)}`;
+  const cases: [string, string][] = [
+    ['nothing', 'invalid context specifier nothing for base'],
+    ['ftp://x', 'unsupported context source ftp for base'],
+    ['input:x', 'invalid input x for base'],
+    ['oci-layout://store', 'oci-layout reference "store" has no digest'],
+    ['oci-layout://store:tag', 'oci-layout reference "store:tag" has no digest'],
+    [`oci-layout://@${sum}`, `could not parse oci-layout reference "@${sum}": invalid reference format`],
+    ['docker-image://UP', 'invalid reference format: repository name (library/UP) must be lowercase'],
+    ['docker-image://missing', 'docker.io/library/missing:latest: not found'],
+    [
+      'docker-image://moved',
+      'context recursion limit exceeded; this may indicate a cycle in the provided source policies: ' +
+        'docker-image://docker.io/library/moved:latest',
+    ],
+  ];
+  for (const [value, message] of cases) {
+    const { bridge } = fake(dockerfile('FROM base\nRUN x'), { 'context:base': value });
+    await assert.rejects(buildDockerfile(bridge), { message });
+  }
+  const { bridge, solved } = fake(dockerfile('FROM base\nRUN x'), {
+    'context:base': 'docker-image://elsewhere',
+  });
+  await buildDockerfile(bridge);
+  assert.ok(sourceOf(solved.at(-1)!, 'https://example.com/file'));
 });
 
 test('bad options are refused by name', async () => {

@@ -45,6 +45,7 @@ async function ask(requestid: string, file: string, options: Record<string, stri
       return { value: definition, readFile };
     },
     resolveImage: async (ref) => ({ ref, digest: '', config: Buffer.from(JSON.stringify(CONFIG)) }),
+    resolveLayout: async (ref) => assert.fail(ref),
     warn: ({ short }) => warnings.push(Buffer.from(short).toString()),
   });
   assert.equal(result.ref, null);

@@ -51,6 +51,7 @@ export const ENABLED_CAPS: readonly string[] = [
   'source.image.checksum',
   'source.image.layerlimit',
   'source.image.resolvemode',
+  'source.imageblob',
   'source.local',
   'source.local.differ',
   'source.local.excludepatterns',
@@ -60,6 +61,7 @@ export const ENABLED_CAPS: readonly string[] = [
   'source.local.sessionid',
   'source.local.sharedkeyhint',
   'source.local.unique',
+  'source.ocilayout',
 ];
 
 /** The capabilities that exist and are not served yet, sorted. */
@@ -93,8 +95,6 @@ export const UNSERVED_CAPS: readonly string[] = [
   'source.git.skipsubmodules',
   'source.git.subdir',
   'source.http.signatureverify',
-  'source.imageblob',
-  'source.ocilayout',
   'source.policy',
   'source.policy.session',
 ];

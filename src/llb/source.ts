@@ -2,6 +2,7 @@ import { invalidArgument } from '../base/errors.ts';
 import type { Digest } from '../base/digest.ts';
 import { goJson } from '../base/gojson.ts';
 import { type GitUrl, isGitTransport, parseGitUrl } from '../giturl/git-url.ts';
+import { formatReference, parseReference } from '../oci/reference.ts';
 import { joinPath } from './gopath.ts';
 import type { Constraints } from './node.ts';
 import { normalizeReference } from './reference.ts';
@@ -105,13 +106,51 @@ export function ociLayout(reference: string, options: OciLayoutOptions = {}): St
   return source(`oci-layout://${reference}`, attrs, ['source.ocilayout'], options);
 }
 
-export interface HttpOptions extends Constraints {
-  readonly checksum?: Digest;
+/** How a source that gives one file writes it. */
+export interface FileOptions {
   readonly filename?: string;
   /** Permission bits of the file. */
   readonly perm?: number;
   readonly uid?: number;
   readonly gid?: number;
+}
+
+/** One blob of a registry's repository as a file. `reference` is a name and a digest, without a tag. */
+export function imageBlob(reference: string, options: FileOptions & Constraints = {}): State {
+  return blob('docker-image+blob', reference, {}, options);
+}
+
+/** One blob of an OCI layout that the client serves. */
+export function ociLayoutBlob(
+  reference: string,
+  options: FileOptions & Constraints & Pick<OciLayoutOptions, 'sessionId' | 'storeId'> = {},
+): State {
+  const { sessionId, storeId } = options;
+  const store: Attrs = {
+    ...(sessionId ? { 'oci.session': sessionId } : {}),
+    ...(storeId ? { 'oci.store': storeId } : {}),
+  };
+  return blob('oci-layout+blob', reference, store, options);
+}
+
+function blob(scheme: string, reference: string, store: Attrs, options: FileOptions & Constraints): State {
+  const parsed = parseReference(reference);
+  if (parsed.tag !== undefined)
+    throw invalidArgument('tagged image reference not allowed for blob reference');
+  if (parsed.digest === undefined) throw invalidArgument('checksum required in blob reference');
+  const { filename, perm, uid, gid } = options;
+  const attrs: Attrs = {
+    ...(filename ? { 'http.filename': filename } : {}),
+    ...(perm ? { 'http.perm': `0${perm.toString(8)}` } : {}),
+    ...(uid ? { 'http.uid': String(uid) } : {}),
+    ...(gid ? { 'http.gid': String(gid) } : {}),
+    ...store,
+  };
+  return source(`${scheme}://${formatReference(parsed)}`, attrs, ['source.imageblob'], options);
+}
+
+export interface HttpOptions extends FileOptions, Constraints {
+  readonly checksum?: Digest;
   /** Name of the secret whose value is the Authorization header. */
   readonly authHeaderSecret?: string;
   readonly header?: { readonly accept?: string; readonly userAgent?: string };

@@ -42,6 +42,20 @@ export function parseReference(text: string): ImageReference {
   return { name, ...(tag === undefined ? {} : { tag }), ...(digest === undefined ? {} : { digest }) };
 }
 
+/** Reads a reference without adding a host to its name: `name[:tag][@digest]`. @throws invalidArgument */
+export function parseBareReference(text: string): ImageReference {
+  if (text === '') throw invalidArgument('repository name must have at least one component');
+  const tooLong = text.length > MAX_REFERENCE_LENGTH;
+  const match = tooLong ? null : REFERENCE.exec(text);
+  if (!match) {
+    const isCase = !tooLong && REFERENCE.test(text.toLowerCase());
+    throw invalidArgument(isCase ? 'repository name must be lowercase' : 'invalid reference format');
+  }
+  const [, name = '', tag, digest] = match;
+  if (digest !== undefined && !isDigest(digest)) throw invalidArgument(digestProblem(digest));
+  return { name, ...(tag === undefined ? {} : { tag }), ...(digest === undefined ? {} : { digest }) };
+}
+
 function digestProblem(digest: string): string {
   const [algorithm = '', hex = ''] = digest.split(':');
   if (!['sha256', 'sha384', 'sha512'].includes(algorithm)) return 'unsupported digest algorithm';

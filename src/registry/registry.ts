@@ -7,7 +7,7 @@ import { hostsOf, type ProxyConfig, type RegistryConfig, type RegistryHost } fro
 import { HttpClient } from './http.ts';
 import { fetchAll, fetchContent } from './pull.ts';
 import { type PushOptions, type PushSource, pushDescriptor } from './push.ts';
-import { resolveReference } from './resolve.ts';
+import { describeBlob, resolveReference } from './resolve.ts';
 import { type RegistryContext, RepositorySession } from './session.ts';
 
 /** Transfers at a time to one registry domain; those of `+json` content have one more place. */
@@ -46,6 +46,11 @@ export class Registry {
    */
   resolve(reference: ImageReference, context: RegistryContext): Promise<Descriptor> {
     return resolveReference(this.#session(reference, false, context), this.#hosts(reference));
+  }
+
+  /** Size of the blob that the reference's digest names; its media type is '' unless it is a manifest. */
+  describeBlob(reference: ImageReference, context: RegistryContext): Promise<Descriptor> {
+    return describeBlob(this.#session(reference, false, context), this.#hosts(reference));
   }
 
   /**

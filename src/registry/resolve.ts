@@ -3,6 +3,8 @@ import { BuildError, isCanceled, notFound } from '../base/errors.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { MAX_MANIFEST_BYTES } from '../oci/manifest.ts';
 import {
+  isIndexType,
+  isManifestType,
   mediaTypeDockerList,
   mediaTypeDockerManifest,
   mediaTypeDockerSchema1,
@@ -44,13 +46,37 @@ export async function resolveReference(
   const { reference } = session;
   const object = reference.digest ?? reference.tag;
   if (object === undefined) throw new BuildError('object required');
-  const failures = new Failures();
   const paths = [`manifests/${object}`, ...(reference.digest ? [`blobs/${reference.digest}`] : [])];
+  return findAt(session, hosts, paths, MAX_MANIFEST_BYTES);
+}
+
+/** HEAD of the blob at each host in turn, at last of a manifest of that digest. Blobs are of any size. */
+export async function describeBlob(
+  session: RepositorySession,
+  hosts: readonly RegistryHost[],
+): Promise<Descriptor> {
+  const { digest } = session.reference;
+  if (digest === undefined) throw new BuildError('checksum required in blob reference');
+  const paths = [`blobs/${digest}`, `manifests/${digest}`];
+  const found = await findAt(session, hosts, paths, Number.POSITIVE_INFINITY);
+  // Some servers give a blob the media type that it has in its image: it would be looked for elsewhere then.
+  return isManifestType(found.mediaType) || isIndexType(found.mediaType)
+    ? found
+    : { ...found, mediaType: '' };
+}
+
+async function findAt(
+  session: RepositorySession,
+  hosts: readonly RegistryHost[],
+  paths: readonly string[],
+  maxBytes: number,
+): Promise<Descriptor> {
+  const failures = new Failures();
   for (const path of paths) {
     if (failures.rank > Rank.missing) break;
     for (const [i, host] of hosts.entries()) {
       const lastHost = i === hosts.length - 1;
-      const found = await resolveAt(session, host, path, lastHost, failures);
+      const found = await resolveAt(session, host, { path, lastHost, maxBytes }, failures);
       if (found) return found;
     }
   }
@@ -60,8 +86,7 @@ export async function resolveReference(
 async function resolveAt(
   session: RepositorySession,
   host: RegistryHost,
-  path: string,
-  lastHost: boolean,
+  { path, lastHost, maxBytes }: { path: string; lastHost: boolean; maxBytes: number },
   failures: Failures,
 ): Promise<Descriptor | undefined> {
   const request: RepositoryRequest = { method: 'HEAD', path, headers: { accept: ACCEPT }, lastHost };
@@ -83,7 +108,7 @@ async function resolveAt(
     return undefined;
   }
   const descriptor = await describe(session, host, request, response);
-  if (descriptor.size <= MAX_MANIFEST_BYTES) return descriptor;
+  if (descriptor.size <= maxBytes) return descriptor;
   const name = formatReference(session.reference);
   failures.note(notFound(`rejecting ${descriptor.size} byte manifest for ${name}: not found`), Rank.tooLarge);
   return undefined;

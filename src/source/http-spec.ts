@@ -55,7 +55,7 @@ export function httpSourceSpec(url: string, attrs: Readonly<Record<string, strin
 }
 
 /** A number in Go's notation: a leading 0 or 0o is octal, 0x hexadecimal, 0b binary. 0 when absent. */
-function goInteger(attrs: Readonly<Record<string, string>>, key: string): number {
+export function goInteger(attrs: Readonly<Record<string, string>>, key: string): number {
   const text = attrs[key];
   if (text === undefined) return 0;
   const octal = /^0([0-7]+)$/.exec(text)?.[1];

@@ -1,23 +1,23 @@
 import { createHash } from 'node:crypto';
-import { closeSync, readSync, writeSync } from 'node:fs';
+import { closeSync, readSync } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import { type Digest, Digester, isDigest } from '../base/digest.ts';
+import { type Digest, isDigest } from '../base/digest.ts';
 import { BuildError, Code, hasCode, invalidArgument } from '../base/errors.ts';
 import { SharedTask } from '../base/shared-task.ts';
 import type { RecordMetadata } from '../cache/metadata.ts';
-import type { ImmutableRef, MutableRef, RefManager, RefMounts } from '../cache/ref.ts';
+import type { ImmutableRef, RefManager, RefMounts } from '../cache/ref.ts';
 import { connectionFailed } from '../registry/errors.ts';
 import type { HttpClient, HttpResponse } from '../registry/http.ts';
 import type { OpContext } from '../solver/types.ts';
 import { openRootfs } from '../sys/rootfs.ts';
 import type { HttpFound, HttpMemo, HttpMetadata } from './http-memo.ts';
 import { downloadKey, httpFileName, type HttpHeader, type HttpSourceSpec, shownUrl } from './http-spec.ts';
+import { makeSingleFile } from './single-file.ts';
 import type { SourceInstance, SourceKey } from './source.ts';
 
 /** Host of URLs that name an upload of the client. */
 const UPLOAD_HOST = 'buildkit-session';
-const DEFAULT_PERM = 0o600;
 const MAX_SUFFIX_BYTES = 4 * 1024;
 const READ_BYTES = 1024 * 1024;
 
@@ -297,15 +297,11 @@ export class HttpSource implements SourceInstance {
     const modified = header('last-modified');
     const lastModified = modified === undefined ? undefined : validDate(modified);
     const description = `http url ${shownUrl(this.#spec)}`;
-    const mutable = await this.#services.refs.newMutable(undefined, { description }, context);
-    let digest: Digest;
-    try {
-      digest = await this.#write(mutable, filename, lastModified, body, context);
-    } catch (error) {
-      await mutable.release();
-      throw error;
-    }
-    await using ref = await mutable.commit();
+    const { perm, uid, gid } = this.#spec;
+    const file = { name: filename, perm, uid, gid, modified: lastModified };
+    const made = await makeSingleFile(this.#services, description, file, body, context.signal);
+    const { digest } = made;
+    await using ref = made.ref;
     const { record } = ref;
     record.set(keyChecksum, digest);
     record.set(keyName, filename);
@@ -315,36 +311,6 @@ export class HttpSource implements SourceInstance {
     record.set(keyUrl, downloadKey(this.#spec));
     await memo?.keep(ref.clone());
     return { digest, filename, recordId: ref.id, ...(lastModified ? { lastModified } : {}) };
-  }
-
-  async #write(
-    mutable: MutableRef,
-    filename: string,
-    lastModified: Date | undefined,
-    body: AsyncIterable<Uint8Array>,
-    context: HttpContext,
-  ): Promise<Digest> {
-    const { perm, uid, gid } = this.#spec;
-    const tree = await this.#services.mountLocally(await mutable.mount(false, { signal: context.signal }));
-    try {
-      using root = openRootfs(tree.path);
-      const digester = new Digester();
-      const fd = root.createFile(filename, perm || DEFAULT_PERM);
-      try {
-        for await (const chunk of body) {
-          digester.update(chunk);
-          for (let at = 0; at < chunk.length; ) at += writeSync(fd, chunk, at);
-        }
-      } finally {
-        closeSync(fd);
-      }
-      if (uid !== 0 || gid !== 0) root.lchown(filename, uid, gid);
-      const time = { sec: Math.floor((lastModified?.getTime() ?? 0) / 1000), nsec: 0 };
-      root.utimes(filename, time, time);
-      return digester.digest();
-    } finally {
-      await tree.release();
-    }
   }
 }
 

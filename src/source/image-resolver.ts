@@ -1,17 +1,14 @@
 import type { Digest } from '../base/digest.ts';
 import { BuildError, notFound } from '../base/errors.ts';
-import { SharedTask } from '../base/shared-task.ts';
 import { annotationDistributionSource, annotationUncompressed, type Descriptor } from '../oci/descriptor.ts';
 import { type ImageConfig, parseImageConfig } from '../oci/image-config.ts';
 import { detectManifestType, type ImageIndex, type Manifest, parseManifest } from '../oci/manifest.ts';
 import type { Platform } from '../oci/platform.ts';
 import { PlatformMatcher } from '../oci/platform-match.ts';
-import { formatReference, type ImageReference, referenceHost, referencePath } from '../oci/reference.ts';
-import type { Credentials } from '../registry/credentials.ts';
-import type { Registry } from '../registry/registry.ts';
-import type { RegistryContext } from '../registry/session.ts';
+import { type ImageReference, referenceHost, referencePath } from '../oci/reference.ts';
 import type { ContentStore } from '../store/content.ts';
 import type { LeaseStore } from '../store/lease.ts';
+import type { ImageOrigin } from './image-origin.ts';
 
 /** How long a resolved image's manifest and config are kept, at least, for those who will ask next. */
 const RESOLVE_LEASE_MS = 5 * 60 * 1000;
@@ -31,45 +28,12 @@ export interface ResolvedImage {
   readonly others: readonly Descriptor[];
 }
 
-export interface ResolveContext {
-  readonly signal: AbortSignal;
-  readonly credentials: Credentials;
-  readonly log?: (line: string) => void;
-  /** Makes all resolutions of one build agree although a tag moves (FEATURES E29). */
-  readonly memo?: ImageMemo;
-}
-
-/** What tags resolved to within one build. */
-export class ImageMemo {
-  readonly #tasks = new Map<string, SharedTask<Descriptor>>();
-
-  async resolve(
-    name: string,
-    work: (signal: AbortSignal) => Promise<Descriptor>,
-    signal: AbortSignal,
-  ): Promise<Descriptor> {
-    let task = this.#tasks.get(name);
-    if (!task) {
-      task = new SharedTask(work);
-      this.#tasks.set(name, task);
-    }
-    try {
-      return await task.join(signal);
-    } catch (error) {
-      // A failure holds for those who waited with us, not for the rest of the build.
-      if (this.#tasks.get(name) === task) this.#tasks.delete(name);
-      throw error;
-    }
-  }
-}
-
 export interface ImageResolverServices {
-  readonly registry: Pick<Registry, 'resolve' | 'fetchAll'>;
   readonly content: ContentStore;
   readonly leases: LeaseStore;
 }
 
-/** Finds images in registries: from a reference and a platform to manifest, config and layers (FEATURES D35). */
+/** Finds images: from where they come from and a platform to manifest, config and layers (FEATURES D35). */
 export class ImageResolver {
   readonly #services: ImageResolverServices;
   #lease: { readonly id: string; readonly createdAt: number } | undefined;
@@ -78,13 +42,9 @@ export class ImageResolver {
     this.#services = services;
   }
 
-  async resolve(
-    reference: ImageReference,
-    platform: Platform,
-    context: ResolveContext,
-  ): Promise<ResolvedImage> {
-    const root = await this.#root(reference, context);
-    const walk: Walk = { reference, context, lease: this.#currentLease(), others: [] };
+  async resolve(origin: ImageOrigin, platform: Platform, signal: AbortSignal): Promise<ResolvedImage> {
+    const root = (await this.#known(origin, signal)) ?? (await origin.resolve(signal));
+    const walk: Walk = { origin, signal, lease: this.#currentLease(), others: [] };
     const found = await this.#pick(root, new PlatformMatcher(platform), walk, 0);
     if (!found) throw notFound(`no match for platform in manifest ${root.digest}: not found`);
     const { manifest, descriptor, configBytes, config } = found;
@@ -93,7 +53,7 @@ export class ImageResolver {
       manifest: descriptor,
       configBytes,
       config,
-      layers: annotatedLayers(manifest, config, reference),
+      layers: annotatedLayers(manifest, config, origin.reference),
       others: [...walk.others, manifest.config],
     };
   }
@@ -117,20 +77,9 @@ export class ImageResolver {
     return this.#lease.id;
   }
 
-  /** What the reference names, without more requests than one build needs. */
-  async #root(reference: ImageReference, context: ResolveContext): Promise<Descriptor> {
-    const local = await this.#known(reference, context.signal);
-    if (local) return local;
-    const work = (signal: AbortSignal) =>
-      this.#services.registry.resolve(reference, registryContext(context, signal));
-    if (!context.memo) return work(context.signal);
-    return context.memo.resolve(formatReference(reference), work, context.signal);
-  }
-
   /** A manifest that came from this repository before needs no registry to name it by its digest. */
-  async #known(reference: ImageReference, signal: AbortSignal): Promise<Descriptor | undefined> {
-    const { digest } = reference;
-    const info = digest && this.#services.content.info(digest);
+  async #known({ reference }: ImageOrigin, signal: AbortSignal): Promise<Descriptor | undefined> {
+    const info = reference?.digest && this.#services.content.info(reference.digest);
     if (!info || !hasSource(info.labels, reference)) return undefined;
     try {
       const data = await this.#services.content.readAll(info.digest, { signal });
@@ -170,17 +119,16 @@ export class ImageResolver {
 
   /** Bytes of a manifest or config, from the content store or into it. */
   async #bring(descriptor: Descriptor, walk: Walk, maxBytes?: number): Promise<Uint8Array> {
-    const { content, leases, registry } = this.#services;
-    const { signal } = walk.context;
+    const { content, leases } = this.#services;
+    const { origin, signal } = walk;
     leases.add(walk.lease, { kind: 'content', id: descriptor.digest });
     const known = content.info(descriptor.digest);
-    const labels = sourceLabel(known?.labels, walk.reference);
+    const labels = sourceLabel(known?.labels, origin.reference);
     if (known) {
       content.updateLabels(descriptor.digest, labels);
       return content.readAll(descriptor.digest, { signal });
     }
-    const from = registryContext(walk.context, signal);
-    const data = await registry.fetchAll(walk.reference, descriptor, from, maxBytes);
+    const data = await origin.fetchAll(descriptor, signal, maxBytes);
     await content.writeBlob(data, { digest: descriptor.digest, labels, lease: walk.lease });
     return data;
   }
@@ -194,8 +142,8 @@ export class ImageResolver {
 }
 
 interface Walk {
-  readonly reference: ImageReference;
-  readonly context: ResolveContext;
+  readonly origin: ImageOrigin;
+  readonly signal: AbortSignal;
   readonly lease: string;
   /** Indexes and the manifest on the way down. */
   readonly others: Descriptor[];
@@ -206,14 +154,6 @@ interface Picked {
   readonly descriptor: Descriptor;
   readonly configBytes: Uint8Array;
   readonly config: ImageConfig;
-}
-
-function registryContext(context: ResolveContext, signal: AbortSignal): RegistryContext {
-  return {
-    credentials: context.credentials,
-    signal,
-    ...(context.log ? { log: context.log } : {}),
-  };
 }
 
 /** Entries worth a look, best first; those without a platform come last. */
@@ -234,14 +174,19 @@ function hasSource(labels: Readonly<Record<string, string>>, reference: ImageRef
 
 function sourceLabel(
   labels: Readonly<Record<string, string>> | undefined,
-  reference: ImageReference,
+  reference: ImageReference | undefined,
 ): Record<string, string> {
+  if (!reference) return {};
   const key = sourceKey(reference);
   const known = (labels?.[key] ?? '').split(',').filter((name) => name !== '');
   return { [key]: [...new Set([...known, referencePath(reference)])].sort().join(',') };
 }
 
-function annotatedLayers(manifest: Manifest, config: ImageConfig, reference: ImageReference): Descriptor[] {
+function annotatedLayers(
+  manifest: Manifest,
+  config: ImageConfig,
+  reference: ImageReference | undefined,
+): Descriptor[] {
   if (manifest.layers.length !== config.diffIds.length)
     throw new BuildError(
       `mismatched image rootfs and manifest layers: ${config.diffIds.length} and ${manifest.layers.length}`,

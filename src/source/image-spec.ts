@@ -1,23 +1,17 @@
-import { type Digest, isDigest } from '../base/digest.ts';
+import { isDigest } from '../base/digest.ts';
 import { BuildError, invalidArgument } from '../base/errors.ts';
 import type { RecordType } from '../cache/ref.ts';
 import { hostPlatform, normalizePlatform, type Platform } from '../oci/platform.ts';
 import { type ImageReference, parseReference, withDefaultTag } from '../oci/reference.ts';
+import type { ImageWish } from './image.ts';
 
 /** `local` and `default` differ from `pull` only where there is an image store, which this daemon has not. */
 export type ResolveMode = 'default' | 'pull' | 'local';
 
 /** What `docker-image://REF` and its attributes ask for (FEATURES D29). */
-export interface ImageSourceSpec {
+export interface ImageSourceSpec extends ImageWish {
   readonly reference: ImageReference;
-  /** Normalized. */
-  readonly platform: Platform;
   readonly mode: ResolveMode;
-  readonly recordType: RecordType;
-  /** Only so many of the image's layers, from the bottom. */
-  readonly layerLimit?: number;
-  /** The manifest's digest must be this. */
-  readonly checksum?: Digest;
 }
 
 /** @throws invalidArgument; `ref` is what follows `docker-image://`. */
@@ -47,13 +41,13 @@ export function resolveMode(text: string): ResolveMode {
   throw invalidArgument(`invalid resolvemode: ${text}`);
 }
 
-function recordType(text: string): RecordType {
+export function recordType(text: string): RecordType {
   if (text === '') return 'regular';
   if (text === 'regular' || text === 'internal' || text === 'frontend') return text;
   throw new BuildError(`invalid record type ${text}`);
 }
 
-function layerLimit(text: string | undefined): number | undefined {
+export function layerLimit(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const limit = /^[+-]?\d+$/.test(text) ? Number(text) : Number.NaN;
   if (!Number.isSafeInteger(limit) || limit <= 0) throw invalidArgument(`invalid layer limit ${text}`);

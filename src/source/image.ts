@@ -1,16 +1,13 @@
 import type { Digest } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
 import { SharedTask } from '../base/shared-task.ts';
-import type { BlobProvider, ImmutableRef, RefManager } from '../cache/ref.ts';
+import type { BlobProvider, ImmutableRef, RecordType, RefManager } from '../cache/ref.ts';
 import type { Platform } from '../oci/platform.ts';
-import { formatReference } from '../oci/reference.ts';
-import type { Credentials } from '../registry/credentials.ts';
-import type { Registry } from '../registry/registry.ts';
 import type { OpContext } from '../solver/types.ts';
 import type { ContentStore } from '../store/content.ts';
 import type { LeaseStore } from '../store/lease.ts';
-import type { ImageMemo, ImageResolver, ResolvedImage } from './image-resolver.ts';
-import type { ImageSourceSpec } from './image-spec.ts';
+import type { ImageOrigin } from './image-origin.ts';
+import type { ImageResolver, ResolvedImage } from './image-resolver.ts';
 import { layerProgress, oneOff } from './progress.ts';
 import type { SourceInstance, SourceKey } from './source.ts';
 
@@ -22,32 +19,41 @@ export interface ImageKeys {
 }
 
 export interface ImageSourceServices {
-  readonly registry: Pick<Registry, 'fetch'>;
   readonly resolver: ImageResolver;
   readonly refs: Pick<RefManager, 'getByBlob'>;
   readonly leases: Pick<LeaseStore, 'add'>;
   readonly content: Pick<ContentStore, 'has'>;
   readonly keys: ImageKeys;
-  /** Credentials of the sessions that want the step; `sessions` is asked anew each time. */
-  readonly credentials: (sessions: () => readonly string[]) => Credentials;
-  /** What these sessions' builds have resolved before (FEATURES E29). */
-  readonly memo?: (sessions: readonly string[]) => ImageMemo | undefined;
 }
 
-/** An image of a registry; its layers stay there until somebody mounts them (FEATURES D35). */
+/** Which part of an image is wanted. */
+export interface ImageWish {
+  /** Normalized. */
+  readonly platform: Platform;
+  readonly recordType: RecordType;
+  /** Only so many of the image's layers, from the bottom. */
+  readonly layerLimit?: number;
+  /** The manifest's digest must be this. */
+  readonly checksum?: Digest;
+}
+
+/** An image; its layers stay where they are until somebody mounts them (FEATURES D35). */
 export class ImageSource implements SourceInstance {
-  readonly #spec: ImageSourceSpec;
+  readonly #wish: ImageWish;
+  readonly #origin: (context: OpContext) => ImageOrigin;
   readonly #services: ImageSourceServices;
   #resolving: SharedTask<ResolvedImage> | undefined;
 
-  constructor(spec: ImageSourceSpec, services: ImageSourceServices) {
-    this.#spec = spec;
+  /** `origin` speaks for the sessions that want the step. */
+  constructor(wish: ImageWish, origin: (context: OpContext) => ImageOrigin, services: ImageSourceServices) {
+    this.#wish = wish;
+    this.#origin = origin;
     this.#services = services;
   }
 
   /** Index 0: manifest and platform. Index 1: the chain of layers, the same under any name. */
   async cacheKey(index: number, context: OpContext): Promise<SourceKey> {
-    const { platform, layerLimit } = this.#spec;
+    const { platform, layerLimit } = this.#wish;
     const image = await this.#resolved(context);
     const limit = layerLimit === undefined ? {} : { layerLimit };
     const manifestKey = this.#services.keys.manifestKey({ digest: image.root.digest, platform, ...limit });
@@ -62,9 +68,13 @@ export class ImageSource implements SourceInstance {
 
   async snapshot(context: OpContext): Promise<ImmutableRef | null> {
     const image = await this.#resolved(context);
-    const layers = image.layers.slice(0, this.#spec.layerLimit);
-    const name = formatReference(this.#spec.reference);
-    const provider = this.#provider(context);
+    const layers = image.layers.slice(0, this.#wish.layerLimit);
+    const origin = this.#origin(context);
+    const { name } = origin;
+    const provider: BlobProvider = {
+      open: (descriptor, offset, options) => origin.open(descriptor, offset, options),
+      progress: layerProgress(context.progress),
+    };
     let current: ImmutableRef | undefined;
     try {
       for (const [i, layer] of layers.entries()) {
@@ -74,7 +84,7 @@ export class ImageSource implements SourceInstance {
           provider,
           imageRef: name,
           description: `pulled from ${name}`,
-          ...(isTop ? { type: this.#spec.recordType } : {}),
+          ...(isTop ? { type: this.#wish.recordType } : {}),
         });
         await parent?.release();
       }
@@ -93,34 +103,17 @@ export class ImageSource implements SourceInstance {
         this.#services.leases.add(top.id, { kind: 'content', id: digest });
   }
 
-  #provider(context: OpContext): BlobProvider {
-    const { registry } = this.#services;
-    const { reference } = this.#spec;
-    const credentials = this.#services.credentials(context.sessions);
-    const log = logLine(context);
-    return {
-      open: (descriptor, offset, { signal }) =>
-        registry.fetch(reference, descriptor, offset, { credentials, signal, log }),
-      progress: layerProgress(context.progress),
-    };
-  }
-
   #resolved(context: OpContext): Promise<ResolvedImage> {
     this.#resolving ??= new SharedTask((signal) => this.#resolve(context, signal));
     return this.#resolving.join(context.signal);
   }
 
   async #resolve(context: OpContext, signal: AbortSignal): Promise<ResolvedImage> {
-    const { reference, platform, checksum, layerLimit } = this.#spec;
-    const name = formatReference(reference);
-    const memo = this.#services.memo?.(context.sessions());
+    const { platform, checksum, layerLimit } = this.#wish;
+    const origin = this.#origin(context);
+    const { name } = origin;
     const image = await oneOff(context.progress, `resolve ${name}`, () =>
-      this.#services.resolver.resolve(reference, platform, {
-        signal,
-        credentials: this.#services.credentials(context.sessions),
-        log: logLine(context),
-        ...(memo ? { memo } : {}),
-      }),
+      this.#services.resolver.resolve(origin, platform, signal),
     );
     if (checksum !== undefined && image.root.digest !== checksum)
       throw new BuildError(
@@ -132,8 +125,4 @@ export class ImageSource implements SourceInstance {
       );
     return image;
   }
-}
-
-function logLine(context: OpContext): (line: string) => void {
-  return (line) => context.progress.log(2, Buffer.from(line));
 }

@@ -72,6 +72,28 @@ export function httpKey(input: HttpKeyInput): Digest {
   return digestOf(goJson(httpJson(input)));
 }
 
+export interface BlobKeyInput {
+  readonly digest: Digest;
+  /** '' when the digest names the file. */
+  readonly filename: string;
+  readonly perm: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+const blobJson = goStruct<BlobKeyInput>(
+  field('Digest', (b) => b.digest),
+  field('Filename', (b) => b.filename),
+  field('Perm', (b) => b.perm),
+  field('UID', (b) => b.uid),
+  field('GID', (b) => b.gid),
+);
+
+/** Key of a single blob, the same wherever it comes from. */
+export function blobKey(input: BlobKeyInput): Digest {
+  return digestOf(goJson(blobJson(input)));
+}
+
 export interface LocalKeyInput {
   readonly name: string;
   readonly sessionId: string;
