@@ -15,6 +15,8 @@ interface NativeFunction {
 
 let koffi: Koffi | undefined;
 let libc: ReturnType<Koffi['load']> | undefined;
+/** errno of the last call that failed on this thread. */
+let failure = 0;
 
 /** The executable's own copy, or the package: a bundle has `require`, a source file makes one. */
 function loadKoffi(): unknown {
@@ -41,7 +43,10 @@ type CType =
   | 'void *'
   | 'const char **';
 
-/** A libc function, bound when first called: start-up pays for nothing that is not used. */
+/**
+ * A libc function, bound when first called: start-up pays for nothing that is not used. Its errno is read on the spot:
+ * what the engine does on the way out of a function (collecting garbage, compiling) may change it.
+ */
 export function cfunc<A extends readonly unknown[]>(
   name: string,
   result: CType,
@@ -50,7 +55,9 @@ export function cfunc<A extends readonly unknown[]>(
   let bound: NativeFunction | undefined;
   return (...values) => {
     bound ??= library().func(name, result, args);
-    return bound(...values) as number;
+    const value = bound(...values) as number;
+    if (value < 0) failure = koffi!.errno();
+    return value;
   };
 }
 
@@ -88,9 +95,9 @@ export function cfuncAsync<A extends readonly unknown[]>(
   };
 }
 
-/** errno of the last call. Must be read before anything else runs. */
+/** errno of the last function of `cfunc` that returned a negative value on this thread. */
 export function lastErrno(): number {
-  return koffi?.errno() ?? 0;
+  return failure;
 }
 
 /** `value`, or a SystemError for the errno just set when it is negative. */

@@ -15,6 +15,7 @@ import { after, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { processCapabilities } from './caps.ts';
 import { SystemError, systemErrorText } from './errno.ts';
+import { cfunc, lastErrno } from './ffi.ts';
 import { copyFileData, lchown, lutimes, mknod, tryFlock } from './file.ts';
 import { fileSystemSpace, fileSystemType, fstat, inodeKey, lstat, lstatOrNone, makedev } from './stat.ts';
 
@@ -118,4 +119,16 @@ test('system calls work in a worker thread', async () => {
   const mode = await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));
   assert.equal(mode, lstat('/').mode);
   await worker.terminate();
+});
+
+test('an error keeps its number whatever runs before it is read', () => {
+  const missing = cfunc<[string, number]>('access', 'int', ['const char *', 'int']);
+  assert.equal(missing('/nothing/here', 0), -1);
+  const unused = cfunc<[number]>('close', 'int', ['int']);
+  const garbage = Array.from({ length: 200_000 }, (_, i) => ({ i, text: `x${i}` }));
+  process.stdout.write('');
+  assert.throws(() => readFileSync('/proc/self/mem/x'));
+  assert.equal(lastErrno(), 2, String(garbage.length));
+  assert.equal(unused(-1), -1);
+  assert.equal(lastErrno(), 9);
 });

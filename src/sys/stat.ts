@@ -1,4 +1,5 @@
 import { statfsSync } from 'node:fs';
+import { SystemError } from './errno.ts';
 import { cfunc, check, lastErrno } from './ffi.ts';
 
 /** What lstat tells, without bigints: times are whole seconds plus nanoseconds. */
@@ -84,12 +85,10 @@ export function statAt(dirfd: number, name: string, shown = name): FileStat {
 }
 
 export function statAtOrNone(dirfd: number, name: string, shown = name): FileStat | undefined {
-  if (statx(dirfd, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, buffer) < 0) {
-    const number = lastErrno();
-    if (number === 2 || number === 20) return undefined;
-    return statAt(dirfd, name, shown);
-  }
-  return decode();
+  if (statx(dirfd, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, buffer) >= 0) return decode();
+  const number = lastErrno();
+  if (number === 2 || number === 20) return undefined;
+  throw new SystemError(number, 'lstat', shown);
 }
 
 function decode(): FileStat {
