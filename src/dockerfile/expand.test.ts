@@ -23,6 +23,7 @@ test('references and quotes', () => {
     ['$ A', '$ A'],
     ['$1a', 'a'],
     ['a\\', 'a'],
+    ['\ufeff$A\ufeff', 'alpha\ufeff'],
     ['"\'$A\'"', "'alpha'"],
   ];
   for (const [source, expected] of cases) assert.equal(text(source), expected, source);

@@ -57,7 +57,34 @@ export function expand(source: string, variables: Variables, options: ExpandOpti
     const { text, words } = run.scan(undefined, options.rawEscapes ?? false);
     return { text, words, used: run.used, missing: run.missing };
   } catch (error) {
-    throw BuildError.wrap(error, `failed to process ${quote(source)}`);
+    throw new ExpansionError(BuildError.wrap(error, `failed to process ${quote(source)}`), run.missing);
+  }
+}
+
+/** Also knows which variables were missing in front of the place at fault. */
+class ExpansionError extends BuildError {
+  readonly missing: ReadonlySet<string>;
+
+  constructor(error: BuildError, missing: ReadonlySet<string>) {
+    super(error.message, { code: error.code, cause: error });
+    this.missing = missing;
+  }
+}
+
+/** As `expand`. `check` is told about variables that are missing, also before an error is thrown. */
+export function expandChecked(
+  source: string,
+  variables: Variables,
+  options: ExpandOptions,
+  check: (missing: ReadonlySet<string>) => void,
+): Expansion {
+  try {
+    const expansion = expand(source, variables, options);
+    check(expansion.missing);
+    return expansion;
+  } catch (error) {
+    if (error instanceof ExpansionError) check(error.missing);
+    throw error;
   }
 }
 
@@ -109,7 +136,8 @@ class Expander {
   #rawEscapes = false;
 
   constructor(source: string, variables: Variables, options: ExpandOptions) {
-    this.#characters = [...source];
+    // A byte order mark in front is not read.
+    this.#characters = [...(source.startsWith('\ufeff') ? source.slice(1) : source)];
     this.#variables = variables;
     this.#options = options;
   }

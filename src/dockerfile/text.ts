@@ -1,3 +1,5 @@
+import { goQuote } from '../base/go-quote.ts';
+
 /**
  * Text rules that Dockerfiles inherited from Go's standard library. They differ from JavaScript's in
  * small ways (which characters are blank, how a string is quoted), and files depend on them.
@@ -6,18 +8,6 @@
 /** Characters that count as blank (Unicode White_Space). */
 const SPACE = /[\t-\r\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
 const LEADING = new RegExp(`^${SPACE.source}+`);
-const PRINTABLE = /[\p{L}\p{M}\p{N}\p{P}\p{S} ]/u;
-const NAMED_ESCAPES: Readonly<Record<string, string>> = {
-  '\x07': '\\a',
-  '\b': '\\b',
-  '\f': '\\f',
-  '\n': '\\n',
-  '\r': '\\r',
-  '\t': '\\t',
-  '\v': '\\v',
-  '\\': '\\\\',
-  '"': '\\"',
-};
 
 export function isSpace(character: string): boolean {
   return SPACE.test(character);
@@ -50,20 +40,7 @@ export function cut(text: string, separator: string): [string, string | undefine
 }
 
 /** Double-quoted form as used in error and history texts. */
-export function quote(text: string): string {
-  let out = '"';
-  for (const character of text) out += NAMED_ESCAPES[character] ?? escapeUnprintable(character);
-  return `${out}"`;
-}
-
-function escapeUnprintable(character: string): string {
-  if (PRINTABLE.test(character)) return character;
-  const code = character.codePointAt(0) ?? 0;
-  if (code < 0x20 || code === 0x7f) return `\\x${code.toString(16).padStart(2, '0')}`;
-  return code < 0x10000
-    ? `\\u${code.toString(16).padStart(4, '0')}`
-    : `\\U${code.toString(16).padStart(8, '0')}`;
-}
+export const quote = goQuote;
 
 /** `["a" "b"]` */
 export function quoteList(list: readonly string[]): string {

@@ -180,6 +180,14 @@ test('errors name the lines of the file', async () => {
   });
 });
 
+test('a step without a command fails when the graph is made, behind all findings of the file', async () => {
+  const { bridge, warnings } = fake(dockerfile('FROM busybox\nRUN []\nMAINTAINER x'));
+  await assert.rejects(buildDockerfile(bridge), {
+    message: 'failed to marshal LLB definition: arguments are required',
+  });
+  assert.equal(warnings.length, 1);
+});
+
 test('a syntax directive of our own language is noted once, any other refused', async () => {
   const own = fake(dockerfile('# syntax=docker/dockerfile:1.7\nFROM scratch\nLABEL a=b'));
   await buildDockerfile(own.bridge);

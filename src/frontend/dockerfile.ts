@@ -11,9 +11,9 @@ import type {
 } from '../dockerfile/convert/options.ts';
 import type { LintWarning } from '../dockerfile/lint/linter.ts';
 import { withSources } from '../dockerfile/errors.ts';
-import { marshal } from '../llb/marshal.ts';
+import { type MarshalOptions, marshal } from '../llb/marshal.ts';
 import type { SourceMap } from '../llb/node.ts';
-import { Op } from '../llb/ops.ts';
+import { type Definition, Op } from '../llb/ops.ts';
 import {
   formatPlatformFull,
   hostPlatform,
@@ -164,7 +164,7 @@ class DockerfileBuild<R> {
       ...(first ? { warn: (warning: LintWarning) => this.#warn(warning) } : {}),
     });
     const { caps } = this.#bridge;
-    const definition = marshal(converted.state, { platform: converted.platform, caps });
+    const definition = encoded(converted, { platform: converted.platform, caps });
     const ref = await this.#bridge.solve(definition, this.#options.cacheImports);
     const chosen = normalizePlatform(platform ?? hostPlatform());
     return {
@@ -216,6 +216,14 @@ class DockerfileBuild<R> {
     metadata.set('refs.platforms', Buffer.from(goJson({ Platforms })));
     if (!multiPlatform) return { ref: builds[0]?.value ?? null, metadata };
     return { ref: null, refs: new Map(builds.map(({ id, value }) => [id, value])), metadata };
+  }
+}
+
+function encoded({ state }: ConvertResult, options: MarshalOptions): Definition {
+  try {
+    return marshal(state, options);
+  } catch (error) {
+    throw BuildError.wrap(error, 'failed to marshal LLB definition');
   }
 }
 

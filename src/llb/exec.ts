@@ -80,8 +80,6 @@ export function run(state: State, options: RunOptions): RunResult {
     target: socket.target || `/run/buildkit/ssh_agent.${i}`,
   }));
   let settings = options.with ? options.with(state) : state;
-  if (options.args.length === 0) throw invalidArgument('arguments are required');
-  if (settings.dir === '') throw invalidArgument('working directory is required');
   const [firstSocket] = ssh;
   if (firstSocket && !settings.env.some(([key]) => key === 'SSH_AUTH_SOCK')) {
     settings = setEnv(settings, 'SSH_AUTH_SOCK', firstSocket.target);

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { type Digest, digestOf } from '../base/digest.ts';
+import { invalidArgument } from '../base/errors.ts';
 import type { Platform } from '../oci/platform.ts';
 import { encodeOp } from './encode.ts';
 import { fileInputs, fileMessage } from './file-message.ts';
@@ -23,7 +24,10 @@ export interface MarshalOptions {
   readonly caps?: ReadonlySet<string>;
 }
 
-/** The LLB definition of `state`; without entries when it is the empty tree. */
+/**
+ * The LLB definition of `state`; without entries when it is the empty tree.
+ * @throws {BuildError} `invalidArgument` for a run without arguments or working directory
+ */
 export function marshal(state: State, options: MarshalOptions = {}): Definition {
   if (state.output === null) return { def: [], metadata: {}, Source: undefined };
   const marshaller = new Marshaller(options);
@@ -153,6 +157,8 @@ class Marshaller {
   }
 
   #execOp(node: ExecNode, op: Op): Op {
+    if (node.exec.meta?.args.length === 0) throw invalidArgument('arguments are required');
+    if (node.exec.meta?.cwd === '') throw invalidArgument('working directory is required');
     const inputs: Input[] = [];
     const mounts = node.mounts.map((mount) => {
       if (!mount.input) return mount.message;

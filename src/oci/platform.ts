@@ -1,3 +1,4 @@
+import { goQuote } from '../base/go-quote.ts';
 import { invalidArgument } from '../base/errors.ts';
 
 /** OCI platform (image-spec image-index.md), always in normalized form inside the daemon. */
@@ -61,19 +62,19 @@ export function amd64Variants(cpuFlags: string): string[] {
 /** `os[(version+feature)][/arch[/variant]]` or a bare architecture. @throws invalidArgument */
 export function parsePlatform(specifier: string): Platform {
   const invalid = (problem: string) => invalidArgument(`${problem}: invalid argument`);
-  const quoted = JSON.stringify(specifier);
+  const quoted = goQuote(specifier);
   if (specifier.includes('*')) throw invalid(`${quoted}: wildcards not yet supported`);
   const parts = specifier.split('/');
   const [first = '', second, third] = parts;
   const match = OS_FORM.exec(first);
   if (!match)
     throw invalid(
-      `${JSON.stringify(first)} is an invalid OS component of ${quoted}: OSAndVersion specifier component must match ${JSON.stringify(OS_FORM.source)}`,
+      `${goQuote(first)} is an invalid OS component of ${quoted}: OSAndVersion specifier component must match ${goQuote(OS_FORM.source)}`,
     );
   const bad = parts.slice(1).find((part) => !PART_FORM.test(part));
   if (bad !== undefined)
     throw invalid(
-      `${JSON.stringify(bad)} is an invalid component of ${quoted}: platform specifier component must match ${JSON.stringify(PART_FORM.source)}`,
+      `${goQuote(bad)} is an invalid component of ${quoted}: platform specifier component must match ${goQuote(PART_FORM.source)}`,
     );
   const os = systemParts(match, specifier);
   if (second === undefined) return bare(specifier, first, os);
@@ -93,9 +94,7 @@ function systemParts(match: RegExpExecArray, specifier: string): SystemParts {
     try {
       return decodeURIComponent(option);
     } catch {
-      throw invalidArgument(
-        `${JSON.stringify(specifier)} has an invalid OS option ${JSON.stringify(option)}`,
-      );
+      throw invalidArgument(`${goQuote(specifier)} has an invalid OS option ${goQuote(option)}`);
     }
   };
   const version = match[2] ? decode(match[2]) : undefined;
@@ -112,7 +111,7 @@ function bare(specifier: string, part: string, os: SystemParts): Platform {
   const normal = normalizeArchitecture(part, '');
   if (!ARCHITECTURES.has(normal.architecture))
     throw invalidArgument(
-      `${JSON.stringify(specifier)}: unknown operating system or architecture: invalid argument`,
+      `${goQuote(specifier)}: unknown operating system or architecture: invalid argument`,
     );
   const implied = normal.architecture === 'arm' && normal.variant === 'v7';
   return { os: 'linux', ...(implied ? { architecture: 'arm' } : normal) };

@@ -1,3 +1,4 @@
+import { goQuote } from '../base/go-quote.ts';
 import { BuildError, invalidArgument } from '../base/errors.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import { relaxResources } from '../executor/relax.ts';
@@ -11,7 +12,6 @@ import {
 import type { ExecOp, Meta, ProxyEnv } from '../llb/ops.ts';
 import type { CacheMap, Op, OpContext } from '../solver/types.ts';
 import { type ExecMountServices, type PreparedMounts, prepareMounts, releaseAll } from './exec-mounts.ts';
-import { goQuote } from './go-quote.ts';
 import { secretEnvironment } from './secret-mount.ts';
 import { StepLog, type StepLogLimits } from './step-log.ts';
 

@@ -2,7 +2,7 @@ import { BuildError } from '../../base/errors.ts';
 import { setEnv as addEnv, setUser as setStateUser } from '../../llb/state.ts';
 import type { KeyValue } from '../ast.ts';
 import type { Location } from '../errors.ts';
-import { expand } from '../expand.ts';
+import { expand, expandChecked } from '../expand.ts';
 import type { ArgPair, Healthcheck, Instruction, InstructionOf } from '../instructions/types.ts';
 import { formatDuration } from '../instructions/units.ts';
 import { checkSecretName, checkVariables } from '../lint/instruction-checks.ts';
@@ -111,9 +111,15 @@ function pairsText(instruction: InstructionOf<'env'>): string {
 
 /** An existing variable keeps its place. */
 function setEnv(env: string[], key: string, value: string): void {
-  const at = env.findIndex((entry) => entry.split('=', 1)[0] === key);
+  const at = env.findIndex((entry) => isEnvOf(entry, key));
   if (at < 0) env.push(`${key}=${value}`);
   else env[at] = `${key}=${value}`;
+}
+
+/** Asked for every pair of variables: no copies. */
+function isEnvOf(entry: string, key: string): boolean {
+  if (!entry.startsWith(key) || key.includes('=')) return false;
+  return entry.length === key.length || entry[key.length] === '=';
 }
 
 function applyExpose(
@@ -222,9 +228,9 @@ function argValue(
   if (given !== undefined) return given;
   if (arg.value === undefined) return context.globalArgs.get(arg.key);
   const variables = stateVariables(stage.state);
-  const value = expand(arg.value, variables, context.expansion);
-  checkVariables(value, variables, declaredIn(stage), location, context.lint);
-  return value.text;
+  const check = (missing: ReadonlySet<string>): void =>
+    checkVariables(missing, variables, declaredIn(stage), location, context.lint);
+  return expandChecked(arg.value, variables, context.expansion, check).text;
 }
 
 /** Variables that may be used in the stage though they have no value. */

@@ -2,7 +2,7 @@ import { BuildError } from '../../base/errors.ts';
 import { joinPath } from '../../llb/gopath.ts';
 import type { State } from '../../llb/state.ts';
 import type { PatternMatcher } from '../../match/patterns.ts';
-import { type ExpandOptions, expand } from '../expand.ts';
+import { type ExpandOptions, expandChecked } from '../expand.ts';
 import type {
   AddInstruction,
   CopyInstruction,
@@ -49,9 +49,9 @@ export function dispatch(stage: StageState, command: Command, shared: DispatchCo
   stage.inTrigger = command.isTrigger;
   const variables = stateVariables(stage.state);
   const word: Expand = (text, options = context.expansion) => {
-    const value = expand(text, variables, options);
-    checkVariables(value, variables, declaredIn(stage), instruction.location, context.lint);
-    return value.text;
+    const check = (missing: ReadonlySet<string>): void =>
+      checkVariables(missing, variables, declaredIn(stage), instruction.location, context.lint);
+    return expandChecked(text, variables, options, check).text;
   };
   switch (instruction.kind) {
     case 'run':

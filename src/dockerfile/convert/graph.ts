@@ -1,7 +1,7 @@
 import { BuildError } from '../../base/errors.ts';
 import type { Platform } from '../../oci/platform.ts';
 import { atLocation, type Location } from '../errors.ts';
-import { type ExpandOptions, type Expansion, expand, noVariables } from '../expand.ts';
+import { type ExpandOptions, type Expansion, expand, expandChecked, noVariables } from '../expand.ts';
 import type { Instruction, Stage } from '../instructions/types.ts';
 import { parsePlatform } from '../../oci/platform.ts';
 import { checkFromArgs, checkPlatform } from '../lint/from-checks.ts';
@@ -28,8 +28,9 @@ export interface FromScope {
 /** Fills in the variables of a FROM. */
 export function stageOf(stage: Stage, scope: FromScope): StageState {
   const { args, declared, expansion, lint } = scope;
-  const base = located(stage.location, () => expand(stage.baseName, args, expansion));
-  checkFromArgs(base, args, [...declared.keys()], stage.location, lint);
+  const check = (missing: ReadonlySet<string>): void =>
+    checkFromArgs(missing, args, [...declared.keys()], stage.location, lint);
+  const base = located(stage.location, () => expandChecked(stage.baseName, args, expansion, check));
   if (base.text === '')
     throw atLocation(new BuildError(`base name (${stage.baseName}) should not be blank`), stage.location);
   const state = new StageState(
@@ -61,7 +62,7 @@ function stagePlatform(
   } catch (error) {
     throw atLocation(BuildError.wrap(error, 'failed to process arguments for platform '), stage.location);
   }
-  checkFromArgs(value, args, [...declared.keys()], stage.location, lint);
+  checkFromArgs(value.missing, args, [...declared.keys()], stage.location, lint);
   checkPlatform(stage, value, args, lint);
   used.push(...value.used);
   const hint = () => missingHint(value, args);

@@ -1,5 +1,6 @@
 import { BuildError } from '../../base/errors.ts';
 import { cleanPath, joinPath } from '../../llb/gopath.ts';
+import { quote } from '../text.ts';
 
 /** Slashes as separators; on Windows images backslashes count too. */
 export function toSlash(path: string, os: string): string {
@@ -44,7 +45,7 @@ export function normalizeWorkdir(current: string, path: string, os: string): str
 export function withoutDrive(path: string, os: string, keepSlash: boolean): string {
   if (os !== 'windows') return path;
   if (path.length === 2 && path[1] === ':')
-    throw new BuildError(`No relative path specified in ${JSON.stringify(path)}`);
+    throw new BuildError(`No relative path specified in ${quote(path)}`);
   if (toSlash(path.slice(0, 2), os) === '//') throw new BuildError('UNC paths are not supported');
   const colon = path.indexOf(':');
   if (colon >= 0 && path.slice(0, colon).toLowerCase() !== 'c')

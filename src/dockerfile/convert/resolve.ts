@@ -12,6 +12,7 @@ import { formatReference, type ImageReference, parseReference, withDefaultTag } 
 import { checkBasePlatform } from '../lint/from-checks.ts';
 import type { Linter } from '../lint/linter.ts';
 import { suggestion } from '../suggest.ts';
+import { quote } from '../text.ts';
 import { addDependencies, commandOf, scratchName } from './graph.ts';
 import { cloneImage, emptyImage, type Image, parseImage } from './image.ts';
 import { commandDescription, locationOf } from './llb.ts';
@@ -102,7 +103,7 @@ export class BaseResolver {
     try {
       return parseReference(stage.baseName);
     } catch (error) {
-      throw BuildError.wrap(error, `failed to parse stage name ${JSON.stringify(stage.baseName)}`);
+      throw BuildError.wrap(error, `failed to parse stage name ${quote(stage.baseName)}`);
     }
   }
 
@@ -261,7 +262,7 @@ function pinned(reference: ImageReference, resolvedRef: string, digest: string):
     try {
       chosen = parseReference(resolvedRef);
     } catch (error) {
-      throw BuildError.wrap(error, `failed to parse ref ${JSON.stringify(resolvedRef)}`);
+      throw BuildError.wrap(error, `failed to parse ref ${quote(resolvedRef)}`);
     }
   }
   return formatReference(digest === '' ? chosen : { ...chosen, digest: parseDigest(digest) });

@@ -156,6 +156,8 @@ test('records, sizes and durations', () => {
   assert.equal(memoryBytes('1.5kib'), 1536n);
   assert.equal(memoryBytes('64 MB'), 67108864n);
   assert.equal(memoryBytes('x'), undefined);
+  assert.equal(memoryBytes('1e999'), undefined);
+  assert.equal(memoryBytes('9e9p'), -(2n ** 63n));
   assert.equal(formatDuration(parseDuration('1h2m3.5s')), '1h2m3.5s');
   assert.equal(formatDuration(1_500_000n), '1.5ms');
   assert.equal(formatDuration(90_000_000_000n), '1m30s');

@@ -3,17 +3,20 @@ import { quote } from '../text.ts';
 
 const POWERS: Readonly<Record<string, number>> = { k: 1, m: 2, g: 3, t: 4, p: 5 };
 
-/** `64m`, `1.5GiB`, `100`: bytes with k=1024; undefined when it cannot be read. */
+const INT64 = 64;
+
+/** `64m`, `1.5GiB`, `100`: bytes with k=1024; undefined when it cannot be read. Too many are the least number. */
 export function memoryBytes(text: string): bigint | undefined {
   const match = /^(.*[0-9. ])?([^0-9. ]*)$/s.exec(text);
   const digits = match?.[1]?.replace(/ $/, '');
   if (!match || digits === undefined || !/^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?$/i.test(digits))
     return undefined;
   const size = Number(digits);
-  if (size < 0) return undefined;
+  if (size < 0 || size === Number.POSITIVE_INFINITY) return undefined;
   const suffix = /^(?:([kmgtp])(?:i?b)?|b)?$/i.exec(match[2] ?? '');
   if (!suffix) return undefined;
-  return BigInt(Math.trunc(size * 1024 ** (POWERS[suffix[1]?.toLowerCase() ?? ''] ?? 0)));
+  const bytes = size * 1024 ** (POWERS[suffix[1]?.toLowerCase() ?? ''] ?? 0);
+  return bytes < 2 ** (INT64 - 1) ? BigInt(Math.trunc(bytes)) : -(1n << BigInt(INT64 - 1));
 }
 
 const UNITS: Readonly<Record<string, bigint>> = {

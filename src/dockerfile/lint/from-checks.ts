@@ -11,14 +11,14 @@ const TARGET = 'TARGETPLATFORM';
 
 /** Variables of a FROM should be global ARGs. `declared` are ARGs without value too. */
 export function checkFromArgs(
-  value: Expansion,
+  missing: ReadonlySet<string>,
   args: Variables,
   declared: readonly string[],
   location: Location,
   lint: Linter,
 ): void {
   const known = new Set([...declared, ...args.keys()]);
-  for (const name of value.missing) {
+  for (const name of missing) {
     if (known.has(name)) continue;
     lint.report(rules.undefinedArgInFrom(name, lint.suggest(name, [...known])), location);
   }

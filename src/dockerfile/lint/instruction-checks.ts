@@ -1,7 +1,7 @@
 import { cleanPath } from '../../llb/gopath.ts';
 import type { PatternMatcher } from '../../match/patterns.ts';
 import type { Location } from '../errors.ts';
-import type { Expansion, Variables } from '../expand.ts';
+import type { Variables } from '../expand.ts';
 import { quote } from '../text.ts';
 import type { Linter } from './linter.ts';
 import { rules } from './rules.ts';
@@ -13,13 +13,13 @@ const EVERYTHING: readonly string[] = ['*', '**', '**/*'];
 
 /** Variables should be set, or at least declared, before they are used. */
 export function checkVariables(
-  value: Expansion,
+  missing: ReadonlySet<string>,
   variables: Variables,
   declared: readonly string[],
   location: Location,
   lint: Linter,
 ): void {
-  for (const name of value.missing) {
+  for (const name of missing) {
     if (declared.includes(name)) continue;
     lint.report(rules.undefinedVar(name, lint.suggest(name, variables.keys())), location);
   }

@@ -205,6 +205,24 @@ test('options that make no sense', async () => {
   }
 });
 
+test('variables are judged up to the place where the text is at fault', async () => {
+  const warnings: LintWarning[] = [];
+  for (const file of [
+    'FROM busybox\nENV A=$UNSET${PATH:=b}',
+    'FROM busybox\nARG A=$UNSET${PATH:=b}',
+    'FROM $UNSET${PATH:=b}',
+  ])
+    await assert.rejects(lint(file, { warn: (warning) => warnings.push(warning) }), /unsupported modifier/);
+  assert.deepEqual(warnings.map(short).slice(0, 2), [
+    "2 UndefinedVar: Usage of undefined variable '$UNSET'",
+    "2 UndefinedVar: Usage of undefined variable '$UNSET'",
+  ]);
+  assert.match(
+    warnings.map(short).join('\n'),
+    /^1 UndefinedArgInFrom: FROM argument 'UNSET' is not declared$/m,
+  );
+});
+
 test('only stages that the target needs, or all', async () => {
   const file = 'FROM busybox AS a\nCMD a\nFROM busybox\n';
   assert.deepEqual(await lint(file), []);
