@@ -2,6 +2,7 @@ import { BuildError, Code, invalidArgument } from '../base/errors.ts';
 import { type FlagValues, parseBool } from '../base/flags.ts';
 import { csvPairs } from '../client/csv.ts';
 import type { SecretSource, SshSource } from '../client/solve-types.ts';
+import { parseEntitlement } from '../daemon/entitlements.ts';
 
 /** The flags of `build` as requests (FEATURES L5-L9). */
 type Env = Readonly<Record<string, string | undefined>>;
@@ -120,11 +121,6 @@ export function parseSsh(text: string): SshSource {
   return { id, paths, raw };
 }
 
-const ENTITLEMENTS = new Set(['network.host', 'security.insecure', 'device']);
-
 export function checkAllow(names: readonly string[]): void {
-  for (const name of names) {
-    const known = ENTITLEMENTS.has(name) || name.startsWith('device=');
-    if (!known) throw invalidArgument(`unknown entitlement ${name}`);
-  }
+  for (const name of names) parseEntitlement(name);
 }

@@ -15,7 +15,7 @@ import type { VertexProgress } from '../solver/types.ts';
 import type { Solver } from '../solver/solver.ts';
 import type { BuildRegistry } from './build-registry.ts';
 import type { MakeExporter } from './exporters.ts';
-import { checkStep, type Entitlement, grantEntitlements } from './entitlements.ts';
+import { allowDevices, checkStep, type Entitlement, type Grants, grantEntitlements } from './entitlements.ts';
 import { GatewayBuild } from './gateway.ts';
 import { refuseUnsupported } from './request-check.ts';
 import { resolveSourceMeta } from './source-meta.ts';
@@ -92,12 +92,7 @@ function exportersOf(request: pb.SolveRequest): readonly pb.Exporter[] {
   return [{ Type: request.ExporterDeprecated, Attrs: request.ExporterAttrsDeprecated }];
 }
 
-function bridgeOf(
-  job: BuildJob,
-  request: pb.SolveRequest,
-  services: BuildServices,
-  granted: ReadonlySet<Entitlement>,
-): Bridge {
+function bridgeOf(job: BuildJob, request: pb.SolveRequest, services: BuildServices, granted: Grants): Bridge {
   const { worker } = services;
   const prepare = (definition: Definition) => {
     const edge = parseDefinition(definition, {
@@ -106,7 +101,9 @@ function bridgeOf(
         if (!exec) return;
         const networkHost = exec.network === HOST_NETWORK;
         const insecure = exec.security === INSECURE;
-        checkStep({ networkHost, insecure, devices: exec.cdiDevices.length }, granted);
+        checkStep({ networkHost, insecure }, granted.names);
+        if (exec.cdiDevices.length > 0)
+          exec.cdiDevices = allowDevices(exec.cdiDevices, granted.devices, worker.devices);
       },
     });
     const pruned = [...prunedCacheMounts(edge)].map(([id, withBase]) => ({ id, withBase }));

@@ -1,4 +1,5 @@
 import { BuildError, Code, errno } from '../base/errors.ts';
+import { SETUP_KINDS } from '../executor/cdi/setup.ts';
 import {
   anyTable,
   boolean,
@@ -126,8 +127,9 @@ const file = table({
   otel: table({ socketPath: later(string, 'tracing is') }),
   cdi: table({
     disabled: boolean,
-    specDirs: later(strings, 'device support (CDI) is'),
-    autoAllowed: later(strings, 'device support (CDI) is'),
+    specDirs: strings,
+    autoAllowed: strings,
+    onDemand: listOf(oneOf(...SETUP_KINDS)),
   }),
   worker: table({ oci: ociWorker, containerd: later(containerdWorker, 'the containerd worker is') }),
   registry: mapOf(registry),

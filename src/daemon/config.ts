@@ -25,6 +25,14 @@ export interface DaemonConfig {
   readonly log: { readonly level: LogLevel; readonly format: 'text' | 'json' };
   /** What builds may be granted (FEATURES A13). */
   readonly entitlements: ReadonlySet<Entitlement>;
+  /** CDI devices (FEATURES A20); no directories when they are switched off. */
+  readonly cdi: {
+    readonly specDirs: readonly string[];
+    /** Devices or kinds that builds may use without being granted them. */
+    readonly autoAllowed: readonly string[];
+    /** Kinds that are set up when a step asks for them. */
+    readonly onDemand: readonly string[];
+  };
   readonly oci: OciWorkerConfig;
   /** True when the containerd worker is asked for by name. */
   readonly containerdEnabled: boolean;
@@ -76,6 +84,7 @@ const PLATFORMS_CACHE_MS = 20_000;
 const REGISTRY_CONCURRENCY = 4;
 const HISTORY_AGE_MS = 48 * 3_600_000;
 const HISTORY_ENTRIES = 50;
+const CDI_SPEC_DIRS = ['/etc/cdi', '/var/run/cdi', '/etc/buildkit/cdi'];
 
 /**
  * Command line, environment and configuration file to one configuration: a flag beats the file,
@@ -106,6 +115,7 @@ export async function parseDaemonArgs(argv: readonly string[], env: Env): Promis
     tls: tlsOf(flags, file),
     log: logOf(flags, file, warn),
     entitlements: entitlementsOf(flags, file),
+    cdi: cdiOf(flags, file),
     oci: ociWorker(flags, file.worker?.oci ?? {}, paths, env),
     containerdEnabled: enabledContainerd(flags, file),
     ...restOf(file),
@@ -213,14 +223,27 @@ function entitlementsOf(flags: FlagValues, file: FileConfig): ReadonlySet<Entitl
   for (const name of asked) {
     if (name.includes('=')) throw invalidArgument(`invalid entitlement : ${name}`);
     try {
-      allowed.add(parseEntitlement(name));
+      allowed.add(parseEntitlement(name).name);
     } catch (error) {
       throw new BuildError(`invalid entitlement : ${name}`, { cause: error });
     }
   }
-  const cdiDisabled = flags.isSet('cdi-disabled') ? flags.bool('cdi-disabled') : file.cdi?.disabled === true;
-  if (!cdiDisabled) allowed.add('device');
+  if (!isCdiDisabled(flags, file)) allowed.add('device');
   return allowed;
+}
+
+function isCdiDisabled(flags: FlagValues, file: FileConfig): boolean {
+  return flags.isSet('cdi-disabled') ? flags.bool('cdi-disabled') : file.cdi?.disabled === true;
+}
+
+function cdiOf(flags: FlagValues, file: FileConfig): DaemonConfig['cdi'] {
+  if (isCdiDisabled(flags, file)) return { specDirs: [], autoAllowed: [], onDemand: [] };
+  const dirs = flags.isSet('cdi-spec-dir') ? flags.strings('cdi-spec-dir') : (file.cdi?.specDirs ?? []);
+  return {
+    specDirs: dirs.length > 0 ? dirs : CDI_SPEC_DIRS,
+    autoAllowed: file.cdi?.autoAllowed ?? [],
+    onDemand: file.cdi?.onDemand ?? [],
+  };
 }
 
 function enabledContainerd(flags: FlagValues, file: FileConfig): boolean {

@@ -203,7 +203,12 @@ function workerRecord(
       minFreeSpace: BigInt(rule.minFreeSpace ?? 0),
     })),
     BuildkitVersion: version,
-    CDIDevices: [],
+    CDIDevices: worker.devices.list().map(({ name, autoAllow, annotations, onDemand }) => ({
+      Name: name,
+      AutoAllow: autoAllow,
+      Annotations: { ...annotations },
+      OnDemand: onDemand,
+    })),
   };
 }
 

@@ -143,7 +143,6 @@ export const LATER_FLAGS: Readonly<Record<string, string>> = {
   debugaddr: 'the debug listener is',
   'proxy-network': 'the proxy network is',
   'otel-socket-path': 'tracing is',
-  'cdi-spec-dir': 'device support (CDI) is',
   'save-cache-debug': 'cache debug information is',
   'oci-worker-proxy-snapshotter-path': 'proxy snapshotters are',
   'oci-cni-pool-size': 'a pool of network namespaces is',

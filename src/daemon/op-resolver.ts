@@ -3,6 +3,7 @@ import { Semaphore } from '../base/semaphore.ts';
 import type { ContentIndexes } from '../cache/content-indexes.ts';
 import { type ContentHashJobs, joinContentDigests } from '../cache/contenthash.ts';
 import type { ImmutableRef, RefManager } from '../cache/ref.ts';
+import type { DeviceRegistry } from '../executor/cdi/registry.ts';
 import type { Executor } from '../executor/types.ts';
 import type { FileOp, SourceOp } from '../llb/ops.ts';
 import type { VertexSpec } from '../llb/parse.ts';
@@ -38,6 +39,7 @@ export interface OpServices {
   readonly secrets: (sessions: () => readonly string[]) => GetSecret;
   readonly ssh: (sessions: () => readonly string[]) => ForwardSsh;
   readonly resolveSource: (op: SourceOp, platform: Platform) => SourceInstance;
+  readonly devices: Pick<DeviceRegistry, 'prepare'>;
 }
 
 /** Makes the op of each kind of vertex. One per worker: its ops share cache mounts and the parallelism limit. */
@@ -107,13 +109,14 @@ export class OpResolver {
   }
 
   #execServices(platform: Platform, inputs: number): ExecOpServices {
-    const { refs, executor, tmpDir, secrets, ssh, logLimits, tee } = this.#services;
+    const { refs, executor, tmpDir, secrets, ssh, devices, logLimits, tee } = this.#services;
     return {
       refs,
       executor,
       tmpDir,
       secrets,
       ssh,
+      devices,
       cacheMounts: this.cacheMounts,
       acquire: this.#acquire,
       cacheMap: (exec) => cacheMapOf(execDigest(exec, platform), execDeps(exec, inputs), this.#content),

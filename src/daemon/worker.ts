@@ -8,6 +8,8 @@ import { archiveLayerJobs } from '../cache/archive-jobs.ts';
 import { ContentIndexes } from '../cache/content-indexes.ts';
 import { LocalRefManager } from '../cache/manager.ts';
 import type { RefManager } from '../cache/ref.ts';
+import { DeviceRegistry } from '../executor/cdi/registry.ts';
+import { deviceSetups } from '../executor/cdi/setup.ts';
 import { createRuntimeExecutor, type RuntimeExecutor } from '../executor/executor.ts';
 import { openNetworks, type OpenedNetworks } from '../executor/network-mode.ts';
 import type { MountLocally } from '../frontend/tree.ts';
@@ -40,6 +42,7 @@ export interface Worker extends AsyncDisposable {
   readonly sources: Sources;
   readonly ops: OpResolver;
   readonly mountLocally: MountLocally;
+  readonly devices: DeviceRegistry;
 }
 
 export interface WorkerParts {
@@ -60,7 +63,8 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
   await using stack = new AsyncDisposableStack();
   const networks = await openWorkerNetworks(parts);
   stack.defer(() => networks.close());
-  const executor = await openExecutor(parts, networks);
+  const devices = openDevices(parts);
+  const executor = await openExecutor(parts, networks, devices);
   const tmpDir = join(store.layout.dir, 'run');
   mkdirSync(tmpDir, { recursive: true, mode: 0o711 });
   const mountDir = join(tmpDir, 'mounts');
@@ -104,23 +108,21 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     secrets: clients.secrets,
     ssh: clients.ssh,
     resolveSource: sources.resolve,
+    devices,
   });
   stack.defer(() => refs.close());
   const opened = stack.move();
   return {
     id: workerId(store.layout.dir),
     labels: workerLabels(config, store, networks.label),
-    platforms: new WorkerPlatforms(
-      config.oci.platforms.map(parsePlatform),
-      tmpDir,
-      config.platformsCacheMaxAgeMs,
-    ),
+    platforms: openPlatforms(config, tmpDir),
     refs,
     store,
     registry,
     sources,
     ops,
     mountLocally,
+    devices,
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 }
@@ -145,12 +147,14 @@ function openWorkerNetworks({ config, store, log, searchPath }: WorkerParts): Pr
 async function openExecutor(
   { config, store, log, searchPath }: WorkerParts,
   networks: OpenedNetworks,
+  devices: DeviceRegistry,
 ): Promise<RuntimeExecutor> {
   const { oci, dns } = config;
   const executor = createRuntimeExecutor({
     dir: join(store.layout.dir, 'executor'),
     searchPath,
     networks: networks.providers,
+    devices,
     log,
     ...(oci.binary ? { binary: oci.binary } : {}),
     ...(dns ? { dns } : {}),
@@ -158,6 +162,19 @@ async function openExecutor(
   });
   await executor.recover();
   return executor;
+}
+
+function openPlatforms({ oci, platformsCacheMaxAgeMs }: DaemonConfig, tmpDir: string): WorkerPlatforms {
+  return new WorkerPlatforms(oci.platforms.map(parsePlatform), tmpDir, platformsCacheMaxAgeMs);
+}
+
+/** Says at the start which specifications cannot be used. */
+function openDevices({ config, log, searchPath }: WorkerParts): DeviceRegistry {
+  const { specDirs, autoAllowed, onDemand } = config.cdi;
+  const setups = deviceSetups(onDemand, { specDir: specDirs[0] ?? '', searchPath });
+  const devices = new DeviceRegistry({ specDirs, autoAllowed, setups, log });
+  devices.list();
+  return devices;
 }
 
 /** A view that gives its mounts back together with the directory they were mounted on. */

@@ -6,6 +6,8 @@ import type { Logger } from '../base/log.ts';
 import { systemErrorText } from '../sys/errno.ts';
 import { detachAll, mountAll, umountAsync } from '../sys/mount.ts';
 import { openRootfs, type Rootfs } from '../sys/rootfs.ts';
+import type { DeviceRegistry, DeviceRequest } from './cdi/registry.ts';
+import type { ContainerEdits } from './cdi/spec.ts';
 import { hadOomKill, isCgroupV2, killCgroup } from './cgroup.ts';
 import { type NetworkProviders, networkFor } from './network.ts';
 import { recoverContainers } from './recover.ts';
@@ -36,6 +38,8 @@ export interface RuntimeExecutorOptions {
   readonly cgroupParent?: string;
   readonly apparmorProfile?: string;
   readonly oomScoreAdj?: number;
+  /** Finds CDI devices; without it steps get none. */
+  readonly devices?: Pick<DeviceRegistry, 'find' | 'edits'>;
   readonly log: Logger;
 }
 
@@ -159,7 +163,18 @@ export class RuntimeExecutor implements Executor {
       seccomp: this.#seccomp,
       apparmorProfile: this.#options.apparmorProfile ?? '',
       oomScoreAdj: this.#options.oomScoreAdj,
+      deviceEdits: this.#deviceEdits(meta.devices ?? []),
     });
+  }
+
+  #deviceEdits(requests: readonly DeviceRequest[]): readonly ContainerEdits[] {
+    const { devices } = this.#options;
+    if (requests.length === 0 || !devices) return [];
+    try {
+      return devices.edits(devices.find(requests));
+    } catch (error) {
+      throw BuildError.wrap(error, 'CDI device injection failed');
+    }
   }
 
   async #execute(id: string, bundle: string, request: RunRequest, io: RunIo): Promise<void> {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { makeHosts, makeResolvConf } from './resolvconf.ts';
 import { defaultSeccomp } from './seccomp.ts';
@@ -24,9 +25,40 @@ const INPUT: SpecInput = {
 type Linux = {
   namespaces: { type: string; path?: string }[];
   cgroupsPath: string;
+  devices?: { path: string }[];
   resources: Record<string, unknown>;
 };
 const linuxOf = (input: Partial<SpecInput>): Linux => makeSpec({ ...INPUT, ...input }).linux as Linux;
+const golden = JSON.parse(readFileSync(new URL('spec.golden.json', import.meta.url), 'utf8')) as {
+  plain: Plain;
+  /** By case: what differs, by `field` or `field.field`; null is a field that is not there. */
+  changes: Record<string, Record<string, unknown>>;
+  addedForCgroupV2: { type: string };
+};
+type Plain = Record<string, Record<string, unknown>> & { linux: Linux };
+
+/** What the golden file has of a spec: no paths of this machine, and not what depends on its kernel. */
+function comparable(spec: Record<string, unknown>): unknown {
+  const { ociVersion: _version, root: _root, ...rest } = JSON.parse(JSON.stringify(spec)) as Plain;
+  rest.process!.noNewPrivileges = undefined;
+  rest.process!.terminal = undefined;
+  if (rest.linux?.devices) {
+    rest.process!.capabilities = undefined;
+    rest.linux.devices = rest.linux.devices.filter(({ path }) => !/loop\d+$/.test(path));
+  }
+  return JSON.parse(JSON.stringify(rest));
+}
+
+function changed(plain: Plain, changes: Record<string, unknown>): Plain {
+  const spec = structuredClone(plain);
+  for (const [path, value] of Object.entries(changes)) {
+    const [outer = '', inner] = path.split('.');
+    const holder: Record<string, unknown> = inner === undefined ? spec : spec[outer]!;
+    holder[inner ?? outer] = value ?? undefined;
+  }
+  return JSON.parse(JSON.stringify(spec));
+}
+
 const NONE: LinuxResources = {
   memory: 0n,
   memorySwap: 0n,
@@ -59,6 +91,43 @@ test('base mounts in order; a step mount takes the place of the one it covers', 
   assert.deepEqual(mounts[3], shm);
   assert.deepEqual(mounts[6]?.options, ['nosuid', 'noexec', 'nodev', 'rbind', 'ro']);
   assert.deepEqual(mounts[8]?.options, ['ro', 'nosuid', 'noexec', 'nodev']);
+});
+
+test('whole specs are those of BuildKit, with either cgroup hierarchy', () => {
+  const limits = {
+    resources: {
+      memory: 1n << 20n,
+      memorySwap: -1n,
+      cpuShares: 512n,
+      cpuPeriod: 100000n,
+      cpuQuota: 50000n,
+      cpusetCpus: '0-1',
+      cpusetMems: '0',
+    },
+    hostname: 'own',
+    ulimits: [
+      { name: 'nofile', soft: 10n, hard: 20n },
+      { name: 'core', soft: -1n, hard: -1n },
+    ],
+  };
+  const cases: Record<string, Partial<Omit<SpecInput, 'meta'>> & { meta?: Partial<SpecInput['meta']> }> = {
+    'host network': { network: 'host' },
+    'network namespace': { network: { path: '/run/netns/x' } },
+    insecure: { meta: { security: 'insecure' } },
+    limits: { meta: limits },
+    'period alone': { meta: { resources: { ...NONE, cpuPeriod: 100000n } } },
+    slice: { cgroupParent: '/default', meta: { cgroupParent: 'system.slice:buildkit:' } },
+    'default parent': { cgroupParent: '/default' },
+    'own parent': { cgroupParent: '/default', meta: { cgroupParent: 'own' } },
+  };
+  assert.deepEqual(Object.keys(cases).sort(), Object.keys(golden.changes).sort());
+  for (const [name, input] of [['plain', {}] as const, ...Object.entries(cases)]) {
+    const meta = { ...INPUT.meta, ...input.meta };
+    const expected = changed(golden.plain, golden.changes[name] ?? {});
+    assert.deepEqual(comparable(makeSpec({ ...INPUT, ...input, meta })), expected, name);
+    expected.linux.namespaces.push(golden.addedForCgroupV2);
+    assert.deepEqual(comparable(makeSpec({ ...INPUT, ...input, meta, cgroupV2: true })), expected, name);
+  }
 });
 
 test('namespaces by network and by cgroup version', () => {

@@ -4,15 +4,17 @@ import { compileSeccomp } from '../sys/seccomp.ts';
 import { DEFAULT_HOSTNAME } from './resolvconf.ts';
 import { defaultSeccomp, type Seccomp } from './seccomp.ts';
 import { insecureDevices, type SpecDevice } from './devices.ts';
+import { applyEdits } from './cdi/edits.ts';
+import type { ContainerEdits } from './cdi/spec.ts';
 import type { LinuxResources, ProcessMeta } from './types.ts';
 import type { ProcessUser } from './user.ts';
 
 /** `mounts[]` of the runtime spec. */
 export interface SpecMount {
   readonly destination: string;
-  readonly type: string;
+  readonly type?: string;
   readonly source: string;
-  readonly options: readonly string[];
+  readonly options?: readonly string[];
 }
 
 /** Where a container's network comes from: the host's own, a fresh one, or a namespace that is set up. */
@@ -34,6 +36,8 @@ export interface SpecInput {
   readonly seccomp: boolean;
   readonly apparmorProfile: string;
   readonly oomScoreAdj: number | undefined;
+  /** What CDI devices change. */
+  readonly deviceEdits?: readonly ContainerEdits[];
 }
 
 const SPEC_VERSION = '1.0.2';
@@ -80,7 +84,7 @@ const mount = (destination: string, type: string, source: string, ...options: st
 });
 
 function baseMounts(input: SpecInput, insecure: boolean): SpecMount[] {
-  const readonly = insecure ? [] : ['ro'];
+  const access = insecure ? 'rw' : 'ro';
   const hidden = ['nosuid', 'noexec', 'nodev'];
   return [
     mount('/proc', 'proc', 'proc', ...hidden),
@@ -98,10 +102,10 @@ function baseMounts(input: SpecInput, insecure: boolean): SpecMount[] {
     ),
     mount('/dev/shm', 'tmpfs', 'shm', ...hidden, 'mode=1777', 'size=65536k'),
     mount('/dev/mqueue', 'mqueue', 'mqueue', ...hidden),
-    mount('/sys', 'sysfs', 'sysfs', ...hidden, ...readonly),
+    mount('/sys', 'sysfs', 'sysfs', ...hidden, access),
     mount('/etc/resolv.conf', 'bind', input.resolvConf, ...hidden, 'rbind', 'ro'),
     mount('/etc/hosts', 'bind', input.hosts, ...hidden, 'rbind', 'ro'),
-    mount('/sys/fs/cgroup', 'cgroup', 'cgroup', ...readonly, ...hidden),
+    mount('/sys/fs/cgroup', 'cgroup', 'cgroup', access, ...hidden),
   ];
 }
 
@@ -115,7 +119,7 @@ export function makeSpec(input: SpecInput): Record<string, unknown> {
     : ['bounding', 'effective', 'permitted'];
   const seccomp = input.seccomp && !insecure ? sandboxSeccomp() : undefined;
   const devices: readonly SpecDevice[] = insecure ? insecureDevices() : [];
-  return {
+  const spec = {
     ociVersion: SPEC_VERSION,
     process: {
       terminal: false,
@@ -131,19 +135,20 @@ export function makeSpec(input: SpecInput): Record<string, unknown> {
     },
     root: { path: input.rootfs, readonly: input.readonlyRootfs || meta.readonlyRootfs === true },
     hostname: meta.hostname || DEFAULT_HOSTNAME,
-    mounts: replaceEarlier([...baseMounts(input, insecure), ...input.mounts]),
+    mounts: baseMounts(input, insecure),
     linux: {
       cgroupsPath: cgroupsPath(input.id, meta.cgroupParent || input.cgroupParent),
       namespaces: namespaces(input),
       resources: { devices: deviceRules(insecure), ...resources(meta.resources) },
-      maskedPaths: insecure ? [] : MASKED_PATHS,
-      readonlyPaths: insecure ? [] : READONLY_PATHS,
+      ...(insecure ? {} : { maskedPaths: MASKED_PATHS, readonlyPaths: READONLY_PATHS }),
       ...(devices.length > 0 ? { devices } : {}),
       ...(seccomp ? { seccomp: seccomp.profile } : {}),
     },
     // crun takes the finished program and spends no time on building it; others read the profile.
     ...(seccomp?.program ? { annotations: { 'run.oci.seccomp_bpf_data': seccomp.program } } : {}),
   };
+  const edited = applyEdits(spec, input.deviceEdits ?? []);
+  return { ...edited, mounts: replaceEarlier([...edited.mounts, ...input.mounts]) };
 }
 
 let sandbox: { readonly profile: Seccomp; readonly program: string | undefined } | undefined;

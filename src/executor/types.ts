@@ -1,5 +1,6 @@
 import { BuildError, type BuildErrorOptions } from '../base/errors.ts';
 import type { Mount } from '../oci/mount.ts';
+import type { DeviceRequest } from './cdi/registry.ts';
 
 /** Something a container can see in its file system: a snapshot, a tmpfs, a directory of secrets. */
 export interface Mountable {
@@ -57,6 +58,8 @@ export interface ProcessMeta {
   /** Also remove directories made only to hold a mount point. */
   readonly removeMountStubsRecursive?: boolean;
   readonly resources?: LinuxResources;
+  /** CDI devices, resolved and allowed already; see `cdi/registry.ts` for the forms of names. */
+  readonly devices?: readonly DeviceRequest[];
 }
 
 export interface RunRequest {

@@ -1,6 +1,7 @@
 import { goQuote } from '../base/go-quote.ts';
 import { BuildError, invalidArgument } from '../base/errors.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
+import type { DeviceRegistry } from '../executor/cdi/registry.ts';
 import { relaxResources } from '../executor/relax.ts';
 import {
   type Executor,
@@ -23,6 +24,8 @@ type Sessions = () => readonly string[];
 
 export interface ExecOpServices extends Omit<ExecMountServices, 'getSecret' | 'forwardSsh'> {
   readonly executor: Executor;
+  /** Sets up devices that a step asks for. */
+  readonly devices: Pick<DeviceRegistry, 'prepare'>;
   /** Secrets of the clients of some sessions. */
   readonly secrets: (sessions: Sessions) => ExecMountServices['getSecret'];
   readonly ssh: (sessions: Sessions) => ExecMountServices['forwardSsh'];
@@ -68,6 +71,7 @@ export class ExecOpRunner implements Op<ImmutableRef> {
       getSecret: this.#services.secrets(context.sessions),
       forwardSsh: this.#services.ssh(context.sessions),
     };
+    await this.#prepareDevices(context);
     const secrets = await secretEnvironment(op.secretenv, services.getSecret, context.signal);
     const prepared = await prepareMounts(op, inputs, services, context);
     try {
@@ -89,6 +93,11 @@ export class ExecOpRunner implements Op<ImmutableRef> {
       throw error;
     }
     return this.#commit(prepared);
+  }
+
+  async #prepareDevices({ progress, signal }: OpContext): Promise<void> {
+    const report = (text: string): void => progress.log(2, Buffer.from(text));
+    for (const { name } of this.#op.cdiDevices) await this.#services.devices.prepare(name, report, signal);
   }
 
   async #run(meta: ProcessMeta, prepared: PreparedMounts, context: OpContext): Promise<void> {
@@ -160,6 +169,7 @@ function processMeta(
     ...(meta.validExitCodes.length > 0 ? { validExitCodes: meta.validExitCodes } : {}),
     removeMountStubsRecursive: meta.removeMountStubsRecursive,
     ...(resources ? { resources } : {}),
+    ...(op.cdiDevices.length > 0 ? { devices: op.cdiDevices } : {}),
   };
 }
 

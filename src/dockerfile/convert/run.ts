@@ -1,4 +1,3 @@
-import { BuildError } from '../../base/errors.ts';
 import { type MountOptions, run } from '../../llb/exec.ts';
 import { mkfile } from '../../llb/file.ts';
 import { type LinuxResources, NetMode, SecurityMode } from '../../llb/ops.ts';
@@ -41,8 +40,6 @@ export function dispatchRun(
   const words = instruction.command.shellForm ? withShell(stage.image, command.words) : command.words;
   const made = runMounts(stage, mounts, sources, instruction.location, context);
   const variables = stateVariables(stage.state);
-  if (instruction.devices.length > 0)
-    throw new BuildError('device feature is only supported in Dockerfile frontend 1.14.0-labs or later');
   const proxy = proxyOf(context.buildArgs);
   stage.state = run(stage.state, {
     args: words,
@@ -51,6 +48,7 @@ export function dispatchRun(
     mounts: [...scriptMount(stage, command), ...made.mounts, ...sharedMemory(options)],
     secrets: made.secrets,
     ssh: made.ssh,
+    cdiDevices: instruction.devices.map(({ name, required }) => ({ name, optional: !required })),
     constraints: {
       description: commandDescription(instruction.code),
       customName: runName(stage, instruction, command, mounts, variables, context),
