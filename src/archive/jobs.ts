@@ -1,8 +1,9 @@
 import type { Jobs } from '../pool/types.ts';
 import { applyLayer } from './apply.ts';
 import { diffLayer } from './diff.ts';
+import { newestFile } from './newest.ts';
 import { convertBlob, packTree } from './pack.ts';
 
 /** Work of this room for the worker threads. */
-export const archiveJobs = { applyLayer, diffLayer, packTree, convertBlob } satisfies Jobs;
+export const archiveJobs = { applyLayer, diffLayer, packTree, convertBlob, newestFile } satisfies Jobs;
 export type ArchiveJobs = typeof archiveJobs;

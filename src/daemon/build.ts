@@ -53,8 +53,9 @@ export async function build(
   const makeExporter = (type: string, own: Record<string, string>, index: number): Exporter =>
     services.makeExporter({ type, attrs: own, index, sessionId: request.Session });
   const exporters = exportersOf(request).map(({ Type, Attrs }, index) => {
-    const epoch = attrs[EPOCH_ARG];
-    const inherited = epoch !== undefined && Attrs['source-date-epoch'] === undefined;
+    // Anything but a number is for the frontend to make one of, which is told with the result.
+    const epoch = attrs[EPOCH_ARG] ?? 'none';
+    const inherited = /^(?:[+-]?\d+)?$/.test(epoch) && Attrs['source-date-epoch'] === undefined;
     return makeExporter(Type, inherited ? { ...Attrs, 'source-date-epoch': epoch } : Attrs, index);
   });
   const sessions = request.Session === '' ? [] : [request.Session];
@@ -117,6 +118,7 @@ function bridgeOf(job: BuildJob, request: pb.SolveRequest, services: BuildServic
       warn: (warning) => job.progress.warn(warning),
       frontends: services.frontends,
       mountLocally: worker.mountLocally,
+      newestFile: (path, signal) => worker.jobs.run('newestFile', { path }, { signal }),
       workerPlatforms: worker.platforms.current,
     },
     { sessionId: request.Session, inputs: request.FrontendInputs },

@@ -3,7 +3,7 @@ import { BuildError, Code } from '../base/errors.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import type { SourceMeta, SourceMetaRequest } from '../frontend/bridge.ts';
 import type { VertexSpec } from '../llb/parse.ts';
-import { formatPlatform, type Platform } from '../oci/platform.ts';
+import { formatPlatform, hostPlatform, type Platform } from '../oci/platform.ts';
 import type { Job } from '../solver/job.ts';
 import { HttpSource } from '../source/http.ts';
 import { httpSourceSpec } from '../source/http-spec.ts';
@@ -15,6 +15,7 @@ import type { Worker } from './worker.ts';
 
 const IMAGE = 'docker-image://';
 const LAYOUT = 'oci-layout://';
+const SELF_EVIDENT = /^(?:local|docker-image\+blob|oci-layout\+blob):\/\//;
 
 /** What a source is, without its content (FEATURES I11, I12), as a step of its own. */
 export async function resolveSourceMeta(
@@ -27,6 +28,7 @@ export async function resolveSourceMeta(
   if (/^https?:/.test(identifier)) return resolveHttp(request, job, worker, signal);
   if (identifier.startsWith(IMAGE) || identifier.startsWith(LAYOUT))
     return resolveImage(request, job, worker, signal);
+  if (SELF_EVIDENT.test(identifier)) return resolveNothing(request, job, worker);
   throw new BuildError(`resolving metadata of ${identifier} is not supported yet`, {
     code: Code.unimplemented,
   });
@@ -68,6 +70,18 @@ function originOf(
   const wanted = { ...attrs, ...(request.resolveMode ? { 'image.resolvemode': request.resolveMode } : {}) };
   const spec = imageSourceSpec(identifier.slice(IMAGE.length), wanted, request.platform);
   return { origin: origins.registry(spec.reference, sessions), platform: spec.platform };
+}
+
+/** Sources that say themselves all that can be known of them; a step tells that somebody asked. */
+async function resolveNothing(
+  { source, logName, platform }: SourceMetaRequest,
+  job: Job<VertexSpec, ImmutableRef>,
+  worker: Worker,
+): Promise<SourceMeta> {
+  worker.sources.resolve(source, platform ?? hostPlatform()); // refuses what makes no sense
+  const title = logName || `resolve metadata for ${source.identifier}`;
+  await job.step(digestOf(`${title}\0${source.identifier}`), title, async () => {});
+  return { source };
 }
 
 async function resolveHttp(

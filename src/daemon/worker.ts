@@ -43,6 +43,7 @@ export interface Worker extends AsyncDisposable {
   readonly ops: OpResolver;
   readonly mountLocally: MountLocally;
   readonly devices: DeviceRegistry;
+  readonly jobs: JobRunner<DaemonJobs>;
 }
 
 export interface WorkerParts {
@@ -123,6 +124,7 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     ops,
     mountLocally,
     devices,
+    jobs,
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 }

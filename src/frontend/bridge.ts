@@ -47,6 +47,8 @@ export interface BridgeServices {
   readonly warn: (warning: VertexWarning) => void;
   readonly frontends: ReadonlyMap<string, Frontend>;
   readonly mountLocally: MountLocally;
+  /** Seconds since 1970 of the newest file of an archive; undefined for what is none. */
+  readonly newestFile: (path: string, signal: AbortSignal) => Promise<number | undefined>;
   readonly workerPlatforms: readonly Platform[];
 }
 
@@ -68,6 +70,10 @@ export class Bridge {
 
   get workerPlatforms(): readonly Platform[] {
     return this.#services.workerPlatforms;
+  }
+
+  get newestFile(): BridgeServices['newestFile'] {
+    return this.#services.newestFile;
   }
 
   get mountLocally(): MountLocally {

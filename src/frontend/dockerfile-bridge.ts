@@ -1,10 +1,12 @@
+import { closeSync } from 'node:fs';
 import { BuildError, Code } from '../base/errors.ts';
 import type { ConvertOptions, ResolvedImage, ResolveImageOptions } from '../dockerfile/convert/options.ts';
 import { ENABLED_CAPS } from '../llb/caps.ts';
 import type { Definition, SourceOp } from '../llb/ops.ts';
 import type { Platform } from '../oci/platform.ts';
 import type { VertexWarning } from '../solver/types.ts';
-import type { Bridge, SolveRequest } from './bridge.ts';
+import type { Rootfs } from '../sys/rootfs.ts';
+import type { Bridge, SolveRequest, SourceMeta } from './bridge.ts';
 import type { LazyRef } from './result.ts';
 import { readFileIn, withTree } from './tree.ts';
 
@@ -13,6 +15,8 @@ export interface BuildRef<R> {
   readonly value: R;
   /** @throws {BuildError} `open PATH: no such file or directory` */
   readFile(path: string, range?: { readonly offset: number; readonly length: number }): Promise<Uint8Array>;
+  /** Seconds since 1970 of the newest file in the archive at `path`; undefined for what is no archive. */
+  newestIn(path: string): Promise<number | undefined>;
 }
 
 export interface CacheImport {
@@ -37,6 +41,8 @@ export interface FrontendBridge<R> {
   resolveImage(ref: string, options: ResolveImageOptions): Promise<ResolvedImage>;
   /** An image in a layout of the client; `ref` has a digest. */
   resolveLayout(ref: string, store: LayoutStore, options: ResolveLayoutOptions): Promise<ResolvedImage>;
+  /** What any source is, without its content; `logName` is the name of the step. */
+  describeSource(source: SourceOp, logName: string): Promise<SourceMeta>;
   warn(warning: VertexWarning): void;
 }
 
@@ -84,6 +90,10 @@ export function daemonBridge(
       const source = { identifier: LAYOUT_SCHEME + ref, attrs };
       return resolveImage(bridge, ref, source, { ...options, resolveMode: 'default' }, signal);
     },
+    describeSource: (source, logName) => {
+      const request = { source, logName, platform: undefined, resolveMode: '', noConfig: false };
+      return bridge.resolveSourceMeta(request, signal);
+    },
     warn: (warning) => bridge.warn(warning),
   };
 }
@@ -99,12 +109,21 @@ async function solve(
   const plain = { frontend: '', frontendOpt: {}, frontendInputs: {}, evaluate: false };
   const { ref } = await bridge.solve({ ...plain, definition }, signal);
   if (!ref) return null;
+  const inTree = async <T>(work: (root: Rootfs) => T | Promise<T>): Promise<T> =>
+    withTree(await ref.result(signal), bridge.mountLocally, signal, work);
   return {
     value: ref,
-    readFile: async (path, range) =>
-      withTree(await ref.result(signal), bridge.mountLocally, signal, (root) =>
-        readFileIn(root, path, range),
-      ),
+    readFile: (path, range) => inTree((root) => readFileIn(root, path, range)),
+    newestIn: (path) =>
+      inTree(async (root) => {
+        const fd = root.openFile(path);
+        try {
+          // Worker threads have the same open files.
+          return await bridge.newestFile(`/proc/self/fd/${fd}`, signal);
+        } finally {
+          closeSync(fd);
+        }
+      }),
   };
 }
 

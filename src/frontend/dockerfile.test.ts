@@ -53,7 +53,8 @@ function fake(
         if (content === undefined) throw new BuildError(`open ${path}: no such file or directory`);
         return Buffer.from(content);
       };
-      return { value: definition, readFile };
+      const newestIn = async (path: string) => (path in files ? 1234 : undefined);
+      return { value: definition, readFile, newestIn };
     },
     resolveImage: async (ref, { logName }) => {
       asked.push(logName);
@@ -65,6 +66,12 @@ function fake(
     resolveLayout: async (ref, { storeId }, { logName }) => {
       asked.push(`${logName} in ${storeId}`);
       return { ref, digest: `sha256:${'1'.repeat(64)}`, config: Buffer.from(JSON.stringify(CONFIG)) };
+    },
+    describeSource: async (source, logName) => {
+      asked.push(logName);
+      const isHttp = source.identifier.startsWith('http');
+      const lastModified = source.identifier.includes('dated') ? { lastModified: new Date(5_999) } : {};
+      return { source, ...(isHttp ? { http: { checksum: '', filename: '', ...lastModified } } : {}) };
     },
     warn: (warning) => warnings.push(warning),
   };
@@ -347,6 +354,95 @@ test('contexts that make no sense are told by name', async () => {
   assert.ok(sourceOf(solved.at(-1)!, 'https://example.com/file'));
 });
 
+/** SOURCE_DATE_EPOCH that a build ends up with, and the names of its lookups. */
+async function epochOf(
+  file: string,
+  value: string | undefined,
+  options: Record<string, string> = {},
+): Promise<[string | undefined, string[]]> {
+  const address = 'https://example.com/plain';
+  const argument: Record<string, string> =
+    value === undefined ? {} : { 'build-arg:SOURCE_DATE_EPOCH': value };
+  const trees = {
+    ...dockerfile(file),
+    [address]: { context: file, plain: '' },
+    'https://example.com/dated': { context: file },
+  };
+  const { bridge, asked } = fake(trees, { ...argument, ...options });
+  const { metadata } = await buildDockerfile(bridge);
+  const config = JSON.parse(Buffer.from(metadata.get('containerimage.config')!).toString());
+  const epoch = metadata.get('source.date.epoch');
+  const created = config.history.at(-1)?.created;
+  if (epoch) assert.equal(created, `${new Date(Number(epoch) * 1000).toISOString().slice(0, 19)}Z`);
+  return [epoch && Buffer.from(epoch).toString(), asked];
+}
+
+test('SOURCE_DATE_EPOCH is a number, or the time of what it names', async () => {
+  const plain = 'FROM scratch\nENV a=b\n';
+  const main = '[internal] resolve main build context metadata';
+  assert.deepEqual(await epochOf(plain, undefined), [undefined, []]);
+  assert.deepEqual(await epochOf(plain, '77'), ['77', []]);
+  assert.deepEqual(await epochOf(plain, ''), [undefined, []]);
+  assert.deepEqual(await epochOf(`ARG SOURCE_DATE_EPOCH=78\n${plain}`, undefined), ['78', []]);
+  assert.deepEqual(await epochOf(`ARG SOURCE_DATE_EPOCH=78\n${plain}`, ''), [undefined, []]);
+  // A local folder has no time of its own.
+  assert.deepEqual(await epochOf(plain, 'context'), [undefined, [main]]);
+  const dated = 'https://example.com/dated';
+  assert.deepEqual(await epochOf(plain, 'context', { context: dated }), ['5', [main]]);
+  const old = { context: 'https://example.com/plain' };
+  assert.deepEqual(await epochOf(plain, 'context', old), ['1234', [main]]);
+  assert.deepEqual(await epochOf(plain, 'src', { 'context:src': dated }), [
+    '5',
+    ['[internal] resolve SOURCE_DATE_EPOCH named context src'],
+  ]);
+  assert.deepEqual(await epochOf(plain, 'src', { 'context:src': 'docker-image://scratch' }), [undefined, []]);
+  const stage = `FROM scratch AS Src\nARG where=plain\nADD https://example.com/$where /x\n${plain}`;
+  const lookup = '[internal] resolve SOURCE_DATE_EPOCH source stage src';
+  assert.deepEqual(await epochOf(stage, 'src'), ['1234', [lookup]]);
+  assert.deepEqual(await epochOf(stage, 'src', { 'build-arg:where': 'dated' }), ['5', [lookup]]);
+  // The stages see the number.
+  const seen = 'ARG SOURCE_DATE_EPOCH\nFROM scratch\nARG SOURCE_DATE_EPOCH\nENV a=$SOURCE_DATE_EPOCH\n';
+  const { bridge } = fake(dockerfile(seen), { 'build-arg:SOURCE_DATE_EPOCH': 'src', 'context:src': dated });
+  const config = (await buildDockerfile(bridge)).metadata.get('containerimage.config')!;
+  assert.match(Buffer.from(config).toString(), /"a=5"/);
+});
+
+test('what SOURCE_DATE_EPOCH can not stand for is told', async () => {
+  const url = 'https://example.com/plain';
+  const cases: [stage: string, value: string, message: string][] = [
+    ['FROM scratch', 'nope', 'invalid SOURCE_DATE_EPOCH: nope'],
+    [
+      'FROM scratch',
+      'NOPE',
+      'invalid context name NOPE: invalid reference format: repository name (library/NOPE) must be lowercase',
+    ],
+    ['FROM busybox AS s', 's', 'SOURCE_DATE_EPOCH stage must use FROM scratch'],
+    ['FROM scratch AS s', 's', 'SOURCE_DATE_EPOCH stage must contain exactly one remote ADD'],
+    [
+      `FROM scratch AS s\nADD ${url} /\nADD ${url} /b`,
+      's',
+      'SOURCE_DATE_EPOCH stage must contain exactly one remote ADD',
+    ],
+    [
+      `FROM scratch AS s\nADD ${url} ${url} /`,
+      's',
+      'SOURCE_DATE_EPOCH stage must contain exactly one remote ADD source',
+    ],
+    [
+      'FROM scratch AS s\nADD file /',
+      's',
+      'SOURCE_DATE_EPOCH stage source must be a single HTTP(S) or Git ADD',
+    ],
+    [
+      'FROM scratch AS s\nWorkDir /x',
+      's',
+      'SOURCE_DATE_EPOCH stage does not meet source-only requirements: unsupported WorkDir instruction',
+    ],
+  ];
+  for (const [stage, value, message] of cases)
+    await assert.rejects(epochOf(`${stage}\nFROM scratch\n`, value), { message });
+});
+
 test('bad options are refused by name', async () => {
   const cases: [Record<string, string>, string][] = [
     [{ 'image-resolve-mode': 'x' }, 'invalid image-resolve-mode: x'],
@@ -378,6 +474,7 @@ test('an image that can not be looked up is named with the whole reference', asy
       warn: fail,
       frontends: new Map(),
       mountLocally: fail,
+      newestFile: fail,
       workerPlatforms: [],
     },
     { sessionId: '', inputs: {} },

@@ -30,6 +30,7 @@ import { NamedContexts } from './dockerfile-named.ts';
 import { type FrontendOptions, parseFrontendOptions } from './dockerfile-options.ts';
 import { checkSyntax, type SyntaxNote } from './dockerfile-syntax.ts';
 import type { FrontendResult } from './result.ts';
+import { sourceTime } from './source-time.ts';
 import { answerSubrequest } from './subrequests.ts';
 
 const LANGUAGE = 'Dockerfile';
@@ -191,6 +192,7 @@ class DockerfileBuild<R> {
       namedContext: (name, namedOptions) => this.#named.find(name, namedOptions),
       ignorePatterns: () => this.#context.ignorePatterns(),
       mainContext: (paths) => this.#context.mainContext(paths),
+      sourceTime: (state, logName) => sourceTime(this.#bridge, state, logName),
       signal: AbortSignal.any([signal, this.#abort.signal]),
       ...change,
     });

@@ -42,10 +42,11 @@ async function ask(requestid: string, file: string, options: Record<string, stri
         if (path !== 'Dockerfile') throw new BuildError(`open ${path}: no such file or directory`);
         return Buffer.from(file);
       };
-      return { value: definition, readFile };
+      return { value: definition, readFile, newestIn: async () => undefined };
     },
     resolveImage: async (ref) => ({ ref, digest: '', config: Buffer.from(JSON.stringify(CONFIG)) }),
     resolveLayout: async (ref) => assert.fail(ref),
+    describeSource: async (source) => ({ source }),
     warn: ({ short }) => warnings.push(Buffer.from(short).toString()),
   });
   assert.equal(result.ref, null);

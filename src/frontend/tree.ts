@@ -34,13 +34,13 @@ export async function withTree<T>(
   ref: ImmutableRef | null,
   mountLocally: MountLocally,
   signal: AbortSignal,
-  work: (root: Rootfs) => T,
+  work: (root: Rootfs) => T | Promise<T>,
 ): Promise<T> {
   if (!ref) throw new BuildError('file not found: the result is empty', { code: Code.notFound });
   const tree = await mountLocally(await ref.mount(true, { signal }));
   try {
     using root = openRootfs(tree.path);
-    return work(root);
+    return await work(root);
   } finally {
     await tree.release();
   }

@@ -1,5 +1,5 @@
 import { type Digest, isDigest } from '../base/digest.ts';
-import { invalidArgument } from '../base/errors.ts';
+import { BuildError } from '../base/errors.ts';
 
 /** A normalized image reference: its host is always there. */
 export interface ImageReference {
@@ -24,36 +24,41 @@ const REFERENCE = new RegExp(`^((?:${DOMAIN}/)?${PATH})(?::(${TAG}))?(?:@(${DIGE
 /** No reference is longer: host, name, tag and digest. Keeps the pattern off absurd input. */
 const MAX_REFERENCE_LENGTH = 2048;
 
-/** Reads a reference as users write it: without a host it is one of Docker Hub's. @throws invalidArgument */
+/** Reads a reference as users write it: without a host it is one of Docker Hub's. @throws BuildError */
 export function parseReference(text: string): ImageReference {
   if (/^[a-f0-9]{64}$/.test(text))
-    throw invalidArgument(`invalid repository name (${text}), cannot specify 64-byte hexadecimal strings`);
-  if (text.length > MAX_REFERENCE_LENGTH) throw invalidArgument('invalid reference format');
+    throw invalid(`invalid repository name (${text}), cannot specify 64-byte hexadecimal strings`);
+  if (text.length > MAX_REFERENCE_LENGTH) throw invalid('invalid reference format');
   const { domain, rest } = splitDomain(text);
   const repository = rest.split(':')[0] ?? '';
   if (repository !== repository.toLowerCase())
-    throw invalidArgument(`invalid reference format: repository name (${repository}) must be lowercase`);
+    throw invalid(`invalid reference format: repository name (${repository}) must be lowercase`);
   const match = REFERENCE.exec(`${domain}/${rest}`);
-  if (!match) throw invalidArgument('invalid reference format');
+  if (!match) throw invalid('invalid reference format');
   const [, name = '', tag, digest] = match;
   if (name.length - domain.length - 1 > MAX_NAME_LENGTH)
-    throw invalidArgument(`repository name must not be more than ${MAX_NAME_LENGTH} characters`);
-  if (digest !== undefined && !isDigest(digest)) throw invalidArgument(digestProblem(digest));
+    throw invalid(`repository name must not be more than ${MAX_NAME_LENGTH} characters`);
+  if (digest !== undefined && !isDigest(digest)) throw invalid(digestProblem(digest));
   return { name, ...(tag === undefined ? {} : { tag }), ...(digest === undefined ? {} : { digest }) };
 }
 
-/** Reads a reference without adding a host to its name: `name[:tag][@digest]`. @throws invalidArgument */
+/** Reads a reference without adding a host to its name: `name[:tag][@digest]`. @throws BuildError */
 export function parseBareReference(text: string): ImageReference {
-  if (text === '') throw invalidArgument('repository name must have at least one component');
+  if (text === '') throw invalid('repository name must have at least one component');
   const tooLong = text.length > MAX_REFERENCE_LENGTH;
   const match = tooLong ? null : REFERENCE.exec(text);
   if (!match) {
     const isCase = !tooLong && REFERENCE.test(text.toLowerCase());
-    throw invalidArgument(isCase ? 'repository name must be lowercase' : 'invalid reference format');
+    throw invalid(isCase ? 'repository name must be lowercase' : 'invalid reference format');
   }
   const [, name = '', tag, digest] = match;
-  if (digest !== undefined && !isDigest(digest)) throw invalidArgument(digestProblem(digest));
+  if (digest !== undefined && !isDigest(digest)) throw invalid(digestProblem(digest));
   return { name, ...(tag === undefined ? {} : { tag }), ...(digest === undefined ? {} : { digest }) };
+}
+
+/** Without a code: what upstream says of references has none either. */
+function invalid(message: string): BuildError {
+  return new BuildError(message);
 }
 
 function digestProblem(digest: string): string {

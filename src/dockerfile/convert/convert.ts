@@ -15,7 +15,8 @@ import { type LintConfig, Linter, parseLintConfig } from '../lint/linter.ts';
 import { parseDockerfile } from '../parser.ts';
 import { setUser } from './config.ts';
 import { dispatch, type DispatchContext } from './dispatch.ts';
-import { automaticArgs, declareGlobalArgs, resolveEpoch } from './globals.ts';
+import { type Epoch, resolveEpoch } from './epoch.ts';
+import { automaticArgs, declareGlobalArgs } from './globals.ts';
 import { addDependencies, commandOf, countSteps, refuseLoops, stageOf, targetStage } from './graph.ts';
 import { defaultPath, type Image } from './image.ts';
 import { LateTree } from './llb.ts';
@@ -61,7 +62,7 @@ class Conversion {
   readonly #stages = new StageList();
   readonly #resolver: BaseResolver;
   #mainContext: State | undefined;
-  readonly #context: DispatchContext;
+  #context: DispatchContext;
   readonly #lint: Linter;
   readonly #declared: ReadonlyMap<string, OutlineArg>;
 
@@ -85,24 +86,21 @@ class Conversion {
     );
     const { args, declared } = declareGlobalArgs(automatic, file.globalArgs, options.buildArgs, expansion);
     this.#declared = declared;
-    const { seconds, globalArgs, buildArgs } = resolveEpoch(
-      args,
-      options.buildArgs,
-      file.stages.map((stage) => stage.name),
-    );
     this.#context = {
       options,
       platforms: this.#platforms,
-      buildArgs,
-      globalArgs,
+      buildArgs: options.buildArgs,
+      globalArgs: args,
       expansion,
       buildContext: stateOf(new LateTree(() => this.#mainContext ?? scratch())),
-      epoch: seconds,
+      epoch: undefined,
       lint,
     };
   }
 
   async run(): Promise<ConvertResult> {
+    const { seconds, ...args } = await this.#epoch();
+    this.#context = { ...this.#context, ...args, epoch: seconds };
     this.#addStages();
     const target = targetStage(this.#stages, this.#options.target);
     this.#connect();
@@ -123,6 +121,11 @@ class Conversion {
       ...(epoch === undefined ? {} : { epoch }),
       outline: () => outlineOf(target),
     };
+  }
+
+  #epoch(): Promise<Epoch> {
+    const { options, globalArgs, expansion } = this.#context;
+    return resolveEpoch({ options, globalArgs, expansion, stages: this.#file.stages });
   }
 
   async #ignored(): Promise<PatternMatcher | undefined> {

@@ -1,10 +1,8 @@
-import { BuildError, Code } from '../../base/errors.ts';
 import type { Platform } from '../../oci/platform.ts';
 import { atLocation } from '../errors.ts';
 import { type ExpandOptions, type Expansion, expand } from '../expand.ts';
 import type { InstructionOf } from '../instructions/types.ts';
 import { formatPlatform, formatPlatformFull } from '../../oci/platform.ts';
-import { parseInt64 } from '../text.ts';
 import type { OutlineArg } from './outline.ts';
 import { VariableList } from './variables.ts';
 
@@ -86,49 +84,4 @@ function expandAt(
   } catch (error) {
     throw atLocation(error, instruction.location);
   }
-}
-
-export interface Epoch {
-  readonly seconds?: bigint;
-  readonly globalArgs: VariableList;
-  readonly buildArgs: ReadonlyMap<string, string>;
-}
-
-const EPOCH_ARG = 'SOURCE_DATE_EPOCH';
-
-/**
- * SOURCE_DATE_EPOCH as a number of seconds (FEATURES H53). An empty value unsets it. `stageNames` are the
- * sources that a value may also name.
- */
-export function resolveEpoch(
-  globalArgs: VariableList,
-  buildArgs: ReadonlyMap<string, string>,
-  stageNames: readonly string[],
-): Epoch {
-  const written = buildArgs.get(EPOCH_ARG) ?? (globalArgs.get(EPOCH_ARG) || undefined);
-  if (written === undefined) return { globalArgs, buildArgs };
-  const nextArgs = new Map(buildArgs);
-  if (written === '') {
-    nextArgs.delete(EPOCH_ARG);
-    return { globalArgs: globalArgs.without(EPOCH_ARG), buildArgs: nextArgs };
-  }
-  const seconds = parseInt64(written);
-  if (seconds === undefined) throw refusedEpoch(written, stageNames);
-  const text = seconds.toString();
-  if (buildArgs.has(EPOCH_ARG)) nextArgs.set(EPOCH_ARG, text);
-  const declared = globalArgs.get(EPOCH_ARG) !== undefined;
-  return {
-    seconds,
-    globalArgs: declared ? globalArgs.with(EPOCH_ARG, text) : globalArgs,
-    buildArgs: nextArgs,
-  };
-}
-
-function refusedEpoch(written: string, stageNames: readonly string[]): BuildError {
-  const name = written.toLowerCase();
-  if (name !== 'context' && !stageNames.includes(name))
-    return new BuildError(`invalid SOURCE_DATE_EPOCH: ${written}`);
-  return new BuildError(`SOURCE_DATE_EPOCH: the time of ${written} can not be looked up yet`, {
-    code: Code.unimplemented,
-  });
 }

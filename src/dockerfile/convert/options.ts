@@ -69,6 +69,11 @@ export interface ConvertOptions {
   readonly namedContext: (name: string, options: NamedContextOptions) => NamedContext | undefined;
   /** The build context, narrowed to `paths` (relative and sorted; undefined is everything). */
   readonly mainContext: (paths: readonly string[] | undefined) => Promise<State>;
+  /**
+   * Time of the one source that a tree is made of, in seconds since 1970; undefined when it has none.
+   * Absent where no daemon can be asked.
+   */
+  readonly sourceTime?: (state: State, logName: string) => Promise<bigint | undefined>;
   /** Lines of the ignore file. Asked when the file has been understood, before bases are looked up. */
   readonly ignorePatterns?: () => Promise<readonly string[]>;
   /** Told about broken rules; without it none are checked. */
