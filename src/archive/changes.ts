@@ -25,8 +25,21 @@ const OVERLAY: ViewRules = { overlay: true };
 const JOIN = (prefix: string, name: string): string => (prefix === '' ? name : `${prefix}/${name}`);
 
 /** Differences of two plain trees, by walking both (FEATURES F5). Unmodified files only when they have links. */
-export function treeChanges(lower: string | undefined, upper: string): Generator<Change, void, void> {
-  return compareDirs('', lower === undefined ? [] : [lower], [upper], PLAIN, PLAIN);
+export function treeChanges(
+  lower: string | undefined,
+  upper: string | undefined,
+): Generator<Change, void, void> {
+  const dirs = (root: string | undefined): string[] => (root === undefined ? [] : [root]);
+  return compareDirs('', dirs(lower), dirs(upper), PLAIN, PLAIN);
+}
+
+/** Differences of two trees made of directories, each top first, by walking both. */
+export function viewChanges(
+  lower: readonly string[],
+  upper: readonly string[],
+  rules: ViewRules,
+): Generator<Change, void, void> {
+  return compareDirs('', lower, upper, rules, rules);
 }
 
 /**

@@ -12,8 +12,8 @@ import { TarStream } from './tar-writer.ts';
 import { CAPABILITY } from './view.ts';
 
 export interface DiffLayerInput {
-  /** Directory of the layer: the upper directory of an overlay, or the whole newer tree. */
-  readonly upper: string;
+  /** Directory of the layer: the upper directory of an overlay, or the whole newer tree; none is an empty tree. */
+  readonly upper: string | undefined;
   /** Directories below, top first; of a plain tree at most one, the older tree. */
   readonly lowers: readonly string[];
   readonly overlay: boolean;
@@ -34,10 +34,11 @@ export interface BlobResult {
 
 /** Packs the differences of a layer into a blob file (FEATURES F5). The file is synced. */
 export function diffLayer(input: DiffLayerInput, context: JobContext): Promise<BlobResult> {
-  const changes = input.overlay
-    ? overlayChanges(input.lowers, input.upper)
-    : treeChanges(input.lowers[0], input.upper);
-  return writeBlob(changeArchive(changes, input.upper), input, context);
+  const { upper, lowers, overlay } = input;
+  const changes =
+    overlay && upper !== undefined ? overlayChanges(lowers, upper) : treeChanges(lowers[0], upper);
+  // Of an empty tree there are no directories on the way.
+  return writeBlob(changeArchive(changes, upper ?? ''), input, context);
 }
 
 /** Compresses an archive into the file `blob` while both digests are taken. */

@@ -1,9 +1,17 @@
 import type { Jobs } from '../pool/types.ts';
 import { applyLayer } from './apply.ts';
 import { diffLayer } from './diff.ts';
+import { mergeTrees } from './merge.ts';
 import { newestFile } from './newest.ts';
 import { convertBlob, packTree } from './pack.ts';
 
 /** Work of this room for the worker threads. */
-export const archiveJobs = { applyLayer, diffLayer, packTree, convertBlob, newestFile } satisfies Jobs;
+export const archiveJobs = {
+  applyLayer,
+  diffLayer,
+  packTree,
+  convertBlob,
+  mergeTrees,
+  newestFile,
+} satisfies Jobs;
 export type ArchiveJobs = typeof archiveJobs;

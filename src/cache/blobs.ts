@@ -10,7 +10,8 @@ import {
   type Descriptor,
 } from '../oci/descriptor.ts';
 import { chainId, distributable, layerCompression, layerMediaType } from './compression.ts';
-import { type CacheCore, type LiveRecord, variantsLease } from './core.ts';
+import { type CacheCore, variantsLease } from './core.ts';
+import type { LiveRecord } from './live-record.ts';
 import type { BlobForm } from './layer-jobs.ts';
 import type { Compression, EnsureBlobsOptions, RefContext } from './ref.ts';
 import { together } from './together.ts';
@@ -100,15 +101,16 @@ export class BlobMaker {
   async #diff(record: LiveRecord, form: BlobForm, signal: AbortSignal): Promise<void> {
     if (record.row.blob !== null) return;
     const { parts } = this.#core;
-    const { parent } = record;
-    await this.#unlazier.extract(record, { signal });
+    const isLayer = record.kind === 'layer';
+    const [lower, upper] = isLayer ? [record.parent, record] : [record.lower, record.upper];
+    for (const side of [lower, upper]) if (side) await this.#unlazier.extract(side, { signal });
     const output = parts.content.tmpPath('layer');
     const file = await clearing(output, () =>
       parts.jobs.diff(
         {
-          lower: parent && parts.snapshots.mounts(parent.snapshot),
-          upper: parts.snapshots.mounts(record.snapshot),
-          overlay: parts.snapshots.layout(record.snapshot),
+          lower: lower && parts.snapshots.mounts(lower.snapshot),
+          upper: upper && parts.snapshots.mounts(upper.snapshot),
+          overlay: isLayer ? parts.snapshots.layout(record.snapshot) : undefined,
           output,
           form,
         },
@@ -211,20 +213,43 @@ export class BlobMaker {
     return file.digest;
   }
 
-  /** Names the stacks of a chain whose blobs are known. */
+  /** Names the stacks of the layers of a chain, as far as their blobs are known. */
   setChainIds(chain: readonly LiveRecord[]): void {
-    let below: LiveRecord | undefined;
-    for (const record of chain) {
-      const { row } = record;
-      if (row.blob === null || row.diff_id === null) return;
-      if (row.chain_id === null)
-        this.#core.parts.table.update(row, {
-          chain_id: chainId(below?.row.chain_id ?? undefined, row.diff_id),
-          blob_chain_id: chainId(below?.row.blob_chain_id ?? undefined, chainId(row.blob, row.diff_id)),
-        });
-      below = record;
+    for (const { kind, row, parent } of chain) {
+      if (kind !== 'layer' || row.chain_id !== null) continue;
+      const below = parent && stackIds(parent);
+      const own =
+        row.blob !== null && row.diff_id !== null ? stackOn(below, row.blob, row.diff_id) : undefined;
+      if (own && (below || !parent))
+        this.#core.parts.table.update(row, { chain_id: own.chain, blob_chain_id: own.blobChain });
     }
   }
+}
+
+interface StackIds {
+  readonly chain: Digest;
+  readonly blobChain: Digest;
+}
+
+function stackOn(below: StackIds | undefined, blob: Digest, diffId: Digest): StackIds {
+  return {
+    chain: chainId(below?.chain, diffId),
+    blobChain: chainId(below?.blobChain, chainId(blob, diffId)),
+  };
+}
+
+/** Of all layers up to this record; undefined while a blob is unknown. */
+function stackIds(record: LiveRecord): StackIds | undefined {
+  if (record.kind === 'layer') {
+    const { chain_id: chain, blob_chain_id: blobChain } = record.row;
+    return chain !== null && blobChain !== null ? { chain, blobChain } : undefined;
+  }
+  let stack: StackIds | undefined;
+  for (const { row } of record.chain()) {
+    if (row.blob === null || row.diff_id === null) return undefined;
+    stack = stackOn(stack, row.blob, row.diff_id);
+  }
+  return stack;
 }
 
 /** Removes a half-written file when `work` fails. */

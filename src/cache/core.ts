@@ -6,51 +6,9 @@ import type { LeaseStore } from '../store/lease.ts';
 import type { LocalMounter } from '../store/local-mounter.ts';
 import type { Snapshotter } from '../store/snapshot.ts';
 import type { LayerJobs } from './layer-jobs.ts';
+import { LiveRecord } from './live-record.ts';
 import type { RecordRow, RecordTable } from './records.ts';
-import { RowMetadata } from './records.ts';
-import type { BlobProvider, LockedError } from './ref.ts';
-
-/** A record that somebody uses now: kept in memory while it has users. */
-export class LiveRecord {
-  readonly row: RecordRow;
-  readonly metadata: RowMetadata;
-  readonly parent: LiveRecord | undefined;
-  /** Of an immutable record that is not finalized. */
-  equalMutable: LiveRecord | undefined;
-  provider: BlobProvider | undefined;
-  /** Handles, live children and work under way. */
-  users = 0;
-  /** Handles whose release counts as a use. */
-  countingUsers = 0;
-
-  constructor(
-    table: RecordTable,
-    row: RecordRow,
-    parent: LiveRecord | undefined,
-    equal: LiveRecord | undefined,
-  ) {
-    this.row = row;
-    this.metadata = new RowMetadata(table, row);
-    this.parent = parent;
-    this.equalMutable = equal;
-  }
-
-  get id(): string {
-    return this.row.id;
-  }
-
-  /** The snapshot that holds the record's tree at present. */
-  get snapshot(): string {
-    return this.equalMutable?.row.snapshot ?? this.row.snapshot;
-  }
-
-  /** From the lowest layer to this one. */
-  chain(): LiveRecord[] {
-    const chain: LiveRecord[] = [];
-    for (let record: LiveRecord | undefined = this; record; record = record.parent) chain.unshift(record);
-    return chain;
-  }
-}
+import type { LockedError } from './ref.ts';
 
 export interface CacheParts {
   readonly table: RecordTable;
@@ -87,31 +45,49 @@ export class CacheCore {
 
   /** The record with its parents, taken into memory; `hold` it before anything is awaited. */
   load(id: string): LiveRecord | undefined {
-    const known = this.#live.get(id);
-    if (known) return known;
-    const row = this.parts.table.get(id);
-    return row && this.adopt(row);
+    return this.#load(id, new Map());
   }
 
   /** Same for a row at hand. A record whose parent is gone is removed: it can never be used again. */
   adopt(row: RecordRow): LiveRecord | undefined {
+    return this.#adopt(row, new Map());
+  }
+
+  /** The record of a row just written. */
+  create(row: RecordRow, parents: readonly LiveRecord[]): LiveRecord {
+    return new LiveRecord(this.parts.table, row, parents, undefined);
+  }
+
+  /** `made` are the records of this call, which nobody holds yet: one may be reached on several ways. */
+  #load(id: string, made: Map<string, LiveRecord>): LiveRecord | undefined {
+    const known = this.#live.get(id) ?? made.get(id);
+    if (known) return known;
+    const row = this.parts.table.get(id);
+    return row && this.#adopt(row, made);
+  }
+
+  #adopt(row: RecordRow, made: Map<string, LiveRecord>): LiveRecord | undefined {
     const known = this.#live.get(row.id);
     if (known) return known;
-    const parent = row.parent === null ? undefined : this.load(row.parent);
-    const equal = row.equal_mutable === null ? undefined : this.load(row.equal_mutable);
-    if ((row.parent !== null && !parent) || (row.equal_mutable !== null && !equal)) {
-      this.parts.log.warn('dropping a record without its parent', { id: row.id });
+    const { table, log } = this.parts;
+    const ids = table.parents(row);
+    const parents = ids.map((id) => this.#load(id, made)).filter((parent) => parent !== undefined);
+    const equal = row.equal_mutable === null ? undefined : this.#load(row.equal_mutable, made);
+    if (parents.length < ids.length || (row.equal_mutable !== null && !equal)) {
+      log.warn('dropping a record without its parent', { id: row.id });
       this.removeRow(row.id);
       return undefined;
     }
-    return new LiveRecord(this.parts.table, row, parent, equal);
+    const record = new LiveRecord(table, row, parents, equal);
+    made.set(row.id, record);
+    return record;
   }
 
   /** Keeps the record, and with it its parents, in memory and from pruning. */
   hold(record: LiveRecord): void {
     if (record.users++ > 0) return;
     this.#live.set(record.id, record);
-    if (record.parent) this.hold(record.parent);
+    for (const parent of record.parents) this.hold(parent);
     if (record.equalMutable) this.hold(record.equalMutable);
   }
 
@@ -120,7 +96,7 @@ export class CacheCore {
     if (this.#live.get(record.id) === record) this.#live.delete(record.id);
     if (this.#live.size === 0) this.#onEmpty?.();
     if (record.equalMutable) this.letGo(record.equalMutable);
-    if (record.parent) this.letGo(record.parent);
+    for (const parent of record.parents) this.letGo(parent);
   }
 
   /**
@@ -187,9 +163,9 @@ export class CacheCore {
     return blob !== null && !this.parts.content.has(blob) && !this.isExtracted(record);
   }
 
-  /** @throws MissingProvidersError when a layer of the chain can not be brought. */
+  /** @throws MissingProvidersError when a layer that the record needs can not be brought. */
   checkProviders(record: LiveRecord): void {
-    const missing = record.chain().filter((one) => !one.provider && this.isLazy(one));
+    const missing = [...record.ancestors()].filter((one) => !one.provider && this.isLazy(one));
     if (missing.length > 0) throw new MissingProvidersError(missing.map((one) => one.row.blob!));
   }
 

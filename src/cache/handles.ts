@@ -4,7 +4,8 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Mount } from '../oci/mount.ts';
 import { readonlyMounts } from '../store/local-mounter.ts';
 import type { BlobMaker } from './blobs.ts';
-import type { CacheCore, LiveRecord } from './core.ts';
+import type { CacheCore } from './core.ts';
+import type { LiveRecord } from './live-record.ts';
 import type { RecordMetadata } from './metadata.ts';
 import type {
   BlobProvider,

@@ -1,6 +1,6 @@
 import type { Digest } from '../base/digest.ts';
 import type { Mount } from '../oci/mount.ts';
-import type { OverlayLayout } from '../store/snapshot.ts';
+import type { OverlayLayout, SnapshotUsage } from '../store/snapshot.ts';
 
 /** How a layer blob is to be written. */
 export interface BlobForm {
@@ -28,7 +28,7 @@ export interface ApplyInput {
 export interface DiffInput {
   /** The tree below; undefined for an empty one. */
   readonly lower: readonly Mount[] | undefined;
-  readonly upper: readonly Mount[];
+  readonly upper: readonly Mount[] | undefined;
   /** Set when upper stands directly on lower: its own directory is the difference. */
   readonly overlay: OverlayLayout | undefined;
   /** The file to write, on the store's file system. */
@@ -43,6 +43,19 @@ export interface ConvertInput {
   readonly form: BlobForm;
 }
 
+/** A committed snapshot. */
+export interface TreeView {
+  readonly mounts: readonly Mount[];
+  readonly overlay: OverlayLayout | undefined;
+}
+
+export interface MergeInput {
+  /** The new snapshot, writable; its parents as overlay directories, where the snapshotter has them. */
+  readonly target: TreeView;
+  /** Applied in this order. An undefined side is the empty tree. */
+  readonly diffs: readonly { readonly lower: TreeView | undefined; readonly upper: TreeView | undefined }[];
+}
+
 export interface LayerJobOptions {
   readonly signal: AbortSignal;
 }
@@ -55,4 +68,6 @@ export interface LayerJobs {
   diff(input: DiffInput, options: LayerJobOptions): Promise<BlobFile>;
   /** Writes a layer in another form. */
   convert(input: ConvertInput, options: LayerJobOptions): Promise<BlobFile>;
+  /** Applies differences of trees to one; gives the space that it takes for itself. */
+  merge(input: MergeInput, options: LayerJobOptions): Promise<SnapshotUsage>;
 }

@@ -58,6 +58,7 @@ function providerOf(layer: Layer, failAfter?: number) {
     progress: {
       download: (_digest, current, total, done) => void seen.events.push(`${current}/${total} ${done}`),
       extract: (_digest, done) => void seen.events.push(`extract ${done}`),
+      combine: () => {},
     },
   };
   return { provider, seen };

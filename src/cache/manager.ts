@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { type Digest, isDigest } from '../base/digest.ts';
 import { BuildError, Code, invalidArgument } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -10,11 +9,14 @@ import type { LeaseStore } from '../store/lease.ts';
 import { LocalMounter } from '../store/local-mounter.ts';
 import type { Snapshotter } from '../store/snapshot.ts';
 import { BlobMaker } from './blobs.ts';
+import { diffRecords, mergeRecords } from './combine.ts';
 import { chainId } from './compression.ts';
-import { CacheCore, lockedError, type LiveRecord, MissingProvidersError, recordNotFound } from './core.ts';
+import { CacheCore, lockedError, MissingProvidersError, recordNotFound } from './core.ts';
 import { ImmutableHandle, MutableHandle, type HandleHost } from './handles.ts';
 import type { LayerJobs } from './layer-jobs.ts';
+import type { LiveRecord } from './live-record.ts';
 import type { RecordMetadata } from './metadata.ts';
+import { insertRecord, newRow } from './new-record.ts';
 import { pruneRule } from './prune.ts';
 import { type RecordRow, RecordTable, RowMetadata } from './records.ts';
 import type {
@@ -87,7 +89,7 @@ export class LocalRefManager implements RefManager, HandleHost {
         await this.unlazier.extract(below, context);
       }
       const row = newRow(options, { mutable: 1, parent: below?.id ?? null });
-      this.#insert(row, options);
+      insertRecord(this.core.parts, row, options);
       try {
         await this.#options.snapshots.prepare(row.snapshot, below?.row.snapshot, {
           lease: row.id,
@@ -102,17 +104,15 @@ export class LocalRefManager implements RefManager, HandleHost {
     return below ? await this.core.holding(below, create) : await create();
   }
 
-  /** Row, values and lease at once: the lease is there before the first byte. */
-  #insert(row: RecordRow, options: NewRecordOptions): void {
-    const { leases } = this.#options;
-    this.#table.db.transaction(() => {
-      this.#table.insert(row);
-      for (const [key, value] of Object.entries(options.metadata ?? {}))
-        this.#table.setValue(row.id, key, value);
-      leases.create({ id: row.id, flat: true });
-      if (row.equal_mutable === null) leases.add(row.id, { kind: 'snapshot', id: row.snapshot });
-      if (row.blob !== null) leases.add(row.id, { kind: 'content', id: row.blob });
-    });
+  merge(parts: readonly ImmutableRef[], options: NewRecordOptions = {}): ImmutableRef {
+    const records = parts.map((part) => this.#recordOf(part));
+    return new ImmutableHandle(this, mergeRecords(this.core, records, options), true);
+  }
+
+  diff(lower: ImmutableRef, upper: ImmutableRef | undefined, options: NewRecordOptions = {}): ImmutableRef {
+    const above = upper && this.#recordOf(upper);
+    const record = diffRecords(this.core, this.#recordOf(lower), above, options);
+    return new ImmutableHandle(this, record, true);
   }
 
   async getMutable(id: string): Promise<MutableRef> {
@@ -140,7 +140,7 @@ export class LocalRefManager implements RefManager, HandleHost {
       await using mutable = await this.getMutable(id);
       return await mutable.commit();
     }
-    for (const one of record.chain()) {
+    for (const one of record.ancestors()) {
       const provider = one.row.blob === null ? undefined : options.providers?.get(one.row.blob);
       if (provider) one.provider = provider;
     }
@@ -184,7 +184,7 @@ export class LocalRefManager implements RefManager, HandleHost {
       annotations: JSON.stringify(keptAnnotations(descriptor)),
       urls: JSON.stringify(descriptor.urls ?? []),
     });
-    this.#insert(row, options);
+    insertRecord(this.core.parts, row, options);
     const record = this.core.adopt(row)!;
     record.provider = options.provider;
     return new ImmutableHandle(this, record, true);
@@ -196,7 +196,7 @@ export class LocalRefManager implements RefManager, HandleHost {
       const record = this.core.adopt(row);
       if (!record) continue;
       if (options.provider) record.provider = options.provider;
-      if (record.chain().every((one) => one.provider || !this.core.isLazy(one))) return record;
+      if ([...record.ancestors()].every((one) => one.provider || !this.core.isLazy(one))) return record;
     }
     return undefined;
   }
@@ -218,7 +218,7 @@ export class LocalRefManager implements RefManager, HandleHost {
     }
     const options = { description: row.description };
     const committed = newRow(options, { parent: row.parent, equal_mutable: row.id });
-    this.#insert(committed, options);
+    insertRecord(this.core.parts, committed, options);
     return this.core.adopt(committed)!;
   }
 
@@ -274,35 +274,6 @@ export class LocalRefManager implements RefManager, HandleHost {
     if (!record) throw new BuildError(`ref ${ref.id} belongs to another manager`, { code: Code.internal });
     return record;
   }
-}
-
-function newRow(options: NewRecordOptions, own: Partial<RecordRow>): RecordRow {
-  const id = randomBytes(16).toString('hex');
-  return {
-    id,
-    mutable: 0,
-    parent: null,
-    snapshot: id,
-    blob_only: 0,
-    equal_mutable: null,
-    type: options.type ?? 'regular',
-    description: options.description ?? '',
-    retain: options.retain ? 1 : 0,
-    created_at: (options.createdAt ?? new Date()).getTime(),
-    size: null,
-    last_used_at: null,
-    usage_count: 0,
-    diff_id: null,
-    chain_id: null,
-    blob_chain_id: null,
-    blob: null,
-    media_type: null,
-    blob_size: null,
-    annotations: '{}',
-    urls: '[]',
-    image_refs: JSON.stringify(options.imageRef === undefined ? [] : [options.imageRef]),
-    ...own,
-  };
 }
 
 function diffIdOf(descriptor: Descriptor): Digest {

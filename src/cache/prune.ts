@@ -43,10 +43,11 @@ export async function* pruneRule(
       const size = await meter.size(row, signal);
       signal?.throwIfAborted();
       candidates.delete(row.id);
+      const record = meter.describe(row);
       if (!remove(parts, row, allowed)) continue;
       total -= size;
-      if (row.parent !== null) parents.add(row.parent);
-      yield { ...meter.describe(row), size, inUse: false };
+      for (const parent of record.parents) parents.add(parent);
+      yield { ...record, size, inUse: false };
     }
     // Without a cap everything allowed is gone: only what lost its last child is new.
     if (keep === 0) candidates = new Map();

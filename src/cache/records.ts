@@ -25,15 +25,30 @@ CREATE TABLE record_values (
 ) WITHOUT ROWID;
 CREATE INDEX record_values_search ON record_values (key, value);
 `,
+  // What a record of kind merge or diff is made from; several may be the same.
+  `
+ALTER TABLE records ADD COLUMN kind TEXT NOT NULL DEFAULT 'layer';
+CREATE TABLE record_sources (
+  record TEXT NOT NULL, position INTEGER NOT NULL, source TEXT NOT NULL, PRIMARY KEY (record, position)
+) WITHOUT ROWID;
+CREATE INDEX record_sources_source ON record_sources (source);
+`,
 ];
+
+/**
+ * `layer`: an own difference to its parent, if it has one. `merge`: all its sources on top of one another. `diff`:
+ * what leads from the first source to the second, or to nothing.
+ */
+export type RecordKind = 'layer' | 'merge' | 'diff';
 
 export interface RecordRow {
   id: string;
+  kind: RecordKind;
   mutable: number;
   parent: string | null;
   /** Name of the snapshot; it need not exist yet (a lazy layer), and several records may share one. */
   snapshot: string;
-  /** The record itself has brought a blob only: its size is the blob's. */
+  /** The record itself has no tree yet: its size is that of its blob, if it has one. */
   blob_only: number;
   /** Of an immutable record: the mutable one whose snapshot it shares until it is finalized. */
   equal_mutable: string | null;
@@ -57,6 +72,7 @@ export interface RecordRow {
 
 const COLUMNS: readonly (keyof RecordRow)[] = [
   'id',
+  'kind',
   'mutable',
   'parent',
   'snapshot',
@@ -91,8 +107,18 @@ export class RecordTable {
     db.migrate('records', SCHEMA);
   }
 
-  insert(row: RecordRow): void {
+  insert(row: RecordRow, sources: readonly string[] = []): void {
     this.db.run(INSERT, ...COLUMNS.map((column): SqlValue => row[column]));
+    for (const [position, source] of sources.entries())
+      this.db.run('INSERT INTO record_sources VALUES (?, ?, ?)', row.id, position, source);
+  }
+
+  /** Ids of the records that this one is made from: its parent, or its sources in order. */
+  parents({ id, kind, parent }: RecordRow): string[] {
+    if (kind === 'layer') return parent === null ? [] : [parent];
+    return this.db
+      .all<{ source: string }>('SELECT source FROM record_sources WHERE record = ? ORDER BY position', id)
+      .map(({ source }) => source);
   }
 
   get(id: string): RecordRow | undefined {
@@ -114,11 +140,16 @@ export class RecordTable {
 
   delete(id: string): void {
     this.db.run('DELETE FROM record_values WHERE record = ?', id);
+    this.db.run('DELETE FROM record_sources WHERE record = ?', id);
     this.db.run('DELETE FROM records WHERE id = ?', id);
   }
 
   hasChildren(id: string): boolean {
-    return this.db.get('SELECT 1 FROM records WHERE parent = ?', id) !== undefined;
+    const child = this.db.get(
+      'SELECT 1 FROM records WHERE parent = ?1 UNION ALL SELECT 1 FROM record_sources WHERE source = ?1',
+      id,
+    );
+    return child !== undefined;
   }
 
   /** The immutable record that shares the snapshot of mutable `id`. */

@@ -18,6 +18,8 @@ export interface LayerProgress {
   /** `digest` is the blob; `current === total` with `done` at the end. */
   download(digest: Digest, current: number, total: number, done: boolean): void;
   extract(digest: Digest, done: boolean): void;
+  /** The tree of a merge or diff is made; `id` names which, among several. */
+  combine(action: 'merging' | 'diffing', id: string, done: boolean): void;
 }
 
 /** Where the bytes of a lazy blob come from. `open` starts at `offset`, so that a broken download resumes. */
@@ -196,6 +198,13 @@ export interface RefManager {
     parent: ImmutableRef | undefined,
     options?: GetByBlobOptions,
   ): Promise<ImmutableRef>;
+  /**
+   * Layers of all `parts` on top of one another (FEATURES F6). The tree is made when it is first used. One part
+   * alone is given back itself; there must be one.
+   */
+  merge(parts: readonly ImmutableRef[], options?: NewRecordOptions): ImmutableRef;
+  /** What leads from `lower` to `upper`, or to the empty tree (FEATURES F7); made when it is first used. */
+  diff(lower: ImmutableRef, upper: ImmutableRef | undefined, options?: NewRecordOptions): ImmutableRef;
   /** Records with metadata `key` = `value`, oldest first. */
   search(key: string, value: string): readonly RecordMetadata[];
   /** Records whose metadata `key` starts with `prefix`. */

@@ -3,7 +3,9 @@ import type { Digest } from '../base/digest.ts';
 import { BuildError, Code, hasCode } from '../base/errors.ts';
 import { SharedTask } from '../base/shared-task.ts';
 import { annotationUncompressed, type Descriptor } from '../oci/descriptor.ts';
-import type { CacheCore, LiveRecord } from './core.ts';
+import { combineTrees, stepsOf } from './combine-trees.ts';
+import type { CacheCore } from './core.ts';
+import type { LiveRecord } from './live-record.ts';
 import { MissingProvidersError } from './core.ts';
 import type { LayerProgress, RefContext } from './ref.ts';
 import { together } from './together.ts';
@@ -41,13 +43,20 @@ export class Unlazier {
    * from the bottom up, each on its finished parent.
    */
   async extract(record: LiveRecord, context: RefContext = {}): Promise<void> {
+    await this.#bring(record, context, record);
+  }
+
+  /** `top` is the record that is wanted in the first place. */
+  async #bring(record: LiveRecord, context: RefContext, top: LiveRecord): Promise<void> {
     if (this.#core.isExtracted(record)) return;
-    if (record.row.blob === null)
+    if (record.kind === 'layer' && record.row.blob === null)
       throw new BuildError(`failed to restore missing snapshot ${record.row.snapshot}: no blob available`, {
         code: Code.dataLoss,
       });
     await this.#share(this.#extractions, record.row.snapshot, record, context, (signal, progress, inner) =>
-      this.#extract(record, signal, progress, inner),
+      record.kind === 'layer'
+        ? this.#extract(record, signal, progress, inner)
+        : this.#combine(record, signal, progress, inner, top),
     );
     if (record.row.blob_only === 1) this.#core.parts.table.update(record.row, { blob_only: 0, size: null });
   }
@@ -126,7 +135,7 @@ export class Unlazier {
     const { parent, row } = record;
     await together(
       [
-        async (own) => parent && (await this.extract(parent, { ...inner, signal: own })),
+        async (own) => parent && (await this.#bring(parent, { ...inner, signal: own }, record)),
         (own) => this.download(record, { ...inner, signal: own }),
       ],
       signal,
@@ -158,6 +167,29 @@ export class Unlazier {
     }
     progress.extract(blob, true);
   }
+
+  /** Brings the trees that a merge or diff is made from, then makes its own. */
+  async #combine(
+    record: LiveRecord,
+    signal: AbortSignal,
+    progress: LayerProgress,
+    inner: RefContext,
+    top: LiveRecord,
+  ): Promise<void> {
+    const steps = stepsOf(record);
+    const needed = new Set(steps.flatMap(({ lower, upper }) => [lower, upper]));
+    await together(
+      [...needed].map((one) => async (own) => {
+        if (one) await this.#bring(one, { ...inner, signal: own }, top);
+      }),
+      signal,
+    );
+    const action = record.kind === 'merge' ? 'merging' : 'diffing';
+    const id = record === top ? action : record.row.description || `${action} ${record.id}`;
+    progress.combine(action, id, false);
+    await combineTrees(this.#core.parts, record.row.snapshot, steps, signal);
+    progress.combine(action, id, true);
+  }
 }
 
 function broadcast(listeners: ReadonlySet<LayerProgress>): LayerProgress {
@@ -167,6 +199,9 @@ function broadcast(listeners: ReadonlySet<LayerProgress>): LayerProgress {
     },
     extract: (digest, done) => {
       for (const one of listeners) one.extract(digest, done);
+    },
+    combine: (action, id, done) => {
+      for (const one of listeners) one.combine(action, id, done);
     },
   };
 }

@@ -59,7 +59,7 @@ export class UsageMeter {
       mutable: row.mutable === 1,
       inUse: this.#core.isLive(row.id),
       size: row.size ?? 0,
-      parents: row.parent === null ? [] : [row.parent],
+      parents: this.#core.parts.table.parents(row),
       createdAt: new Date(row.created_at),
       lastUsedAt: row.last_used_at === null ? undefined : new Date(row.last_used_at),
       usageCount: row.usage_count,

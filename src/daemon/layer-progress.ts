@@ -14,5 +14,6 @@ export function layerProgress(progress: VertexProgress): LayerProgress {
       progress.status(digest, { name: done ? 'done' : 'downloading', current, total, done });
     },
     extract: (digest, done) => progress.status(`extracting ${digest}`, { name: 'extract', done }),
+    combine: (action, id, done) => progress.status(id, { name: action, done }),
   };
 }

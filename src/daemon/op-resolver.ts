@@ -9,6 +9,7 @@ import type { FileOp, SourceOp } from '../llb/ops.ts';
 import type { VertexSpec } from '../llb/parse.ts';
 import { CacheMounts } from '../ops/cache-mounts.ts';
 import { cacheMapOf, type ContentKeyServices } from '../ops/content-key.ts';
+import { type CombineServices, DiffOpRunner, MergeOpRunner, PassthroughOpRunner } from '../ops/combine.ts';
 import { ExecOpRunner, type ExecOpServices } from '../ops/exec.ts';
 import { execDeps, execDigest } from '../ops/exec-key.ts';
 import { FileOpRunner, type FileOpServices } from '../ops/file.ts';
@@ -77,10 +78,13 @@ export class OpResolver {
         );
       case 'file':
         return new FileOpRunner(kind.value, this.#fileServices(vertex.name, op.inputs.length));
-      case 'build':
       case 'merge':
+        return new MergeOpRunner(kind.value, this.#combineServices(vertex));
       case 'diff':
+        return new DiffOpRunner(kind.value, this.#combineServices(vertex));
       case 'passthrough':
+        return new PassthroughOpRunner(kind.value, this.#combineServices(vertex));
+      case 'build':
         throw new BuildError(`${kind.$case} ops are not supported yet`, { code: Code.unimplemented });
       case undefined:
         throw invalidArgument('invalid nil op');
@@ -95,6 +99,10 @@ export class OpResolver {
   }
 
   readonly #acquire = (signal: AbortSignal): Promise<Disposable> => this.#permits.acquire(signal);
+
+  #combineServices({ name, inputs }: Vertex<VertexSpec>): CombineServices {
+    return { refs: this.#services.refs, inputs: inputs.length, description: name };
+  }
 
   #fileServices(description: string, inputs: number): FileOpServices {
     const { refs, jobs, mountLocally } = this.#services;

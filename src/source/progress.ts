@@ -22,5 +22,6 @@ export function layerProgress(progress: VertexProgress): LayerProgress {
         ...(done ? { done } : {}),
       }),
     extract: (digest, done) => progress.status(`extracting ${digest}`, done ? { done } : {}),
+    combine: (action, id, done) => progress.status(id, { name: action, done }),
   };
 }

@@ -1,30 +1,9 @@
-import {
-  chmodSync,
-  closeSync,
-  constants,
-  linkSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readlinkSync,
-  rmSync,
-  symlinkSync,
-} from 'node:fs';
+import { linkSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { JobContext, Jobs } from '../pool/types.ts';
-import { copyFileData, lchown, lutimes, mknod } from '../sys/file.ts';
-import {
-  type FileStat,
-  inodeKey,
-  isDirMode,
-  isRegularMode,
-  isSymlinkMode,
-  lstat,
-  lstatOrNone,
-  S_IFMT,
-} from '../sys/stat.ts';
-import { lsetxattr, readXattrs } from '../sys/xattr.ts';
+import { copyFile, copyMetadata } from '../sys/copy.ts';
+import { inodeKey, isDirMode, lstat, lstatOrNone } from '../sys/stat.ts';
 import type { SnapshotUsage } from './snapshot.ts';
 
 /** Bytes on disk and inodes of a tree; hard links count once. A file that vanishes meanwhile is left out. */
@@ -70,34 +49,10 @@ function copyTree(input: { from: string; to: string }, context: JobContext): voi
     if (directory) {
       if (!top) mkdirSync(to, 0o700);
       for (const name of readdirSync(from)) copy(join(from, name), join(to, name), false);
-    } else createFile(from, to, stat, context);
+    } else copyFile(from, to, stat, () => context.throwIfAborted());
     copyMetadata(from, to, stat);
   };
   copy(input.from, input.to, true);
-}
-
-function createFile(from: string, to: string, stat: FileStat, context: JobContext): void {
-  if (isSymlinkMode(stat.mode)) symlinkSync(readlinkSync(from), to);
-  else if (isRegularMode(stat.mode)) {
-    const source = openSync(from, constants.O_RDONLY | constants.O_NOFOLLOW);
-    try {
-      const target = openSync(to, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
-      try {
-        copyFileData(source, target, () => context.throwIfAborted());
-      } finally {
-        closeSync(target);
-      }
-    } finally {
-      closeSync(source);
-    }
-  } else mknod(to, (stat.mode & S_IFMT) | 0o600, stat.rdevMajor, stat.rdevMinor);
-}
-
-function copyMetadata(from: string, to: string, stat: FileStat): void {
-  lchown(to, stat.uid, stat.gid);
-  if (!isSymlinkMode(stat.mode)) chmodSync(to, stat.mode & 0o7777);
-  for (const [name, value] of Object.entries(readXattrs(from) ?? {})) lsetxattr(to, name, value);
-  lutimes(to, { sec: stat.atimeSec, nsec: stat.atimeNsec }, { sec: stat.mtimeSec, nsec: stat.mtimeNsec });
 }
 
 /** Deletes trees; what resists is left, and the first such failure thrown at the end. */

@@ -34,8 +34,11 @@ export interface Snapshotter {
   prepare(name: string, parent: string | undefined, options?: PrepareOptions): Promise<void>;
   /** A read-only snapshot of committed `parent` (or of nothing). */
   view(name: string, parent: string | undefined, options?: PrepareOptions): Promise<void>;
-  /** Makes active `active` the committed snapshot `name`; its mounts must be gone or read-only by then. */
-  commit(name: string, active: string): void;
+  /**
+   * Makes active `active` the committed snapshot `name`; its mounts must be gone or read-only by then. `usage` is
+   * kept where a walk would count too much: files that other snapshots have as well.
+   */
+  commit(name: string, active: string, usage?: SnapshotUsage): void;
   /** Writable for an active snapshot, read-only for the others. A single bind mount where no layers are stacked. */
   mounts(name: string): readonly Mount[];
   /** The layers behind a snapshot; undefined where the snapshotter keeps whole trees. */

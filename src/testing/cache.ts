@@ -29,10 +29,10 @@ export function tarOf(dir: string): Buffer {
 
 /** The real layer jobs on the calling thread, a little slow and counted. */
 export function countedLayerJobs(store: Store): LayerJobs & {
-  readonly calls: Record<'apply' | 'diff' | 'convert', number>;
+  readonly calls: Record<'apply' | 'diff' | 'convert' | 'merge', number>;
 } {
   const jobs = archiveLayerJobs(inlineJobs(archiveJobs), new LocalMounter(`${store.layout.tmp}/mounts`));
-  const calls = { apply: 0, diff: 0, convert: 0 };
+  const calls = { apply: 0, diff: 0, convert: 0, merge: 0 };
   const counted = async <T>(name: keyof typeof calls, work: () => Promise<T>): Promise<T> => {
     calls[name]++;
     await new Promise((resolve) => setTimeout(resolve, 5));
@@ -43,6 +43,7 @@ export function countedLayerJobs(store: Store): LayerJobs & {
     apply: (input, options) => counted('apply', () => jobs.apply(input, options)),
     diff: (input, options) => counted('diff', () => jobs.diff(input, options)),
     convert: (input, options) => counted('convert', () => jobs.convert(input, options)),
+    merge: (input, options) => counted('merge', () => jobs.merge(input, options)),
   };
 }
 

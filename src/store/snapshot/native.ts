@@ -42,8 +42,8 @@ export class NativeSnapshotter implements Snapshotter {
     });
   }
 
-  commit(name: string, active: string): void {
-    this.rows.commit(name, active);
+  commit(name: string, active: string, usage?: SnapshotUsage): void {
+    this.rows.commit(name, active, usage);
   }
 
   mounts(name: string): readonly Mount[] {

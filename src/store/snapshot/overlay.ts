@@ -54,8 +54,8 @@ export class OverlaySnapshotter implements Snapshotter {
     });
   }
 
-  commit(name: string, active: string): void {
-    this.rows.commit(name, active);
+  commit(name: string, active: string, usage?: SnapshotUsage): void {
+    this.rows.commit(name, active, usage);
   }
 
   mounts(name: string): readonly Mount[] {

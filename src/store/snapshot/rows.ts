@@ -137,7 +137,7 @@ export class SnapshotRows {
     }
   }
 
-  commit(name: string, active: string): void {
+  commit(name: string, active: string, usage?: SnapshotUsage): void {
     this.#db.transaction(() => {
       const row = this.need(active);
       if (row.kind !== 'active')
@@ -145,8 +145,10 @@ export class SnapshotRows {
       if (name !== active && this.get(name))
         throw new BuildError(`snapshot ${name}: already exists`, { code: Code.alreadyExists });
       this.#db.run(
-        "UPDATE snapshots SET name = ?, kind = 'committed', size = NULL, inodes = NULL WHERE id = ?",
+        "UPDATE snapshots SET name = ?, kind = 'committed', size = ?, inodes = ? WHERE id = ?",
         name,
+        usage?.size ?? null,
+        usage?.inodes ?? null,
         row.id,
       );
       if (name !== active) this.options.collector.suspect({ kind: 'snapshot', id: name });
