@@ -49,12 +49,12 @@ export interface Store extends AsyncDisposable {
  */
 export function openStore(options: OpenStoreOptions): Store {
   const { log, jobs } = options;
-  const { kind, warning } = chooseSnapshotter(options);
   const base = resolve(options.root, STATE_DIR);
+  detachUnder(base);
+  const { kind, warning, cleared } = chooseSnapshotter(options);
   // Trees of one snapshotter mean nothing to another, and neither do the records about them.
   const layout = storeLayout(kind === 'overlayfs' ? base : join(base, kind));
   mkdirSync(layout.dir, { recursive: true, mode: 0o711 });
-  detachUnder(base);
   const trash = new Trash({
     dir: layout.trash,
     log,
@@ -78,7 +78,7 @@ export function openStore(options: OpenStoreOptions): Store {
     leases.deleteStale({ temporary: true });
     collector.schedule();
     trash.start();
-    return assemble({ layout, db, content, snapshots, leases, warning }, collector, trash);
+    return assemble({ layout, db, content, snapshots, leases, warning }, collector, trash, cleared);
   } catch (error) {
     db[Symbol.dispose]();
     throw error;
@@ -87,13 +87,14 @@ export function openStore(options: OpenStoreOptions): Store {
 
 type Parts = Pick<Store, 'layout' | 'db' | 'content' | 'snapshots' | 'leases' | 'warning'>;
 
-function assemble(parts: Parts, collector: Collector, trash: Trash): Store {
+function assemble(parts: Parts, collector: Collector, trash: Trash, cleared: Promise<void>): Store {
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     await collector.close();
     await parts.content.close();
     await parts.db.close();
     await trash.close();
+    await cleared;
   };
   const store: Store = {
     ...parts,
@@ -109,23 +110,28 @@ function assemble(parts: Parts, collector: Collector, trash: Trash): Store {
 function chooseSnapshotter(options: OpenStoreOptions): {
   kind: 'overlayfs' | 'native';
   warning: string | undefined;
+  /** Resolves when nothing is left of what was tried. */
+  cleared: Promise<void>;
 } {
   const { snapshotter } = options;
-  if (snapshotter === 'native') return { kind: 'native', warning: undefined };
+  if (snapshotter === 'native') return { kind: 'native', warning: undefined, cleared: Promise.resolve() };
   if (snapshotter !== 'auto' && snapshotter !== 'overlayfs')
     throw new BuildError(`snapshotter "${snapshotter}" is not supported yet: use auto, overlayfs or native`, {
       code: Code.unimplemented,
     });
   const dir = resolve(options.root, STATE_DIR);
   mkdirSync(dir, { recursive: true, mode: 0o711 });
-  const { supported, reason } = overlaySupport(dir);
-  if (supported) return { kind: 'overlayfs', warning: undefined };
+  const { supported, reason, cleared } = overlaySupport(dir);
+  if (supported) {
+    cleared.catch((error) => options.log.warn('the trial of overlayfs is still mounted', { error }));
+    return { kind: 'overlayfs', warning: undefined, cleared: cleared.catch(() => {}) };
+  }
   if (snapshotter === 'overlayfs')
     throw new BuildError(`overlayfs does not work on ${options.root}: ${reason}`, {
       code: Code.failedPrecondition,
     });
   const warning = `overlayfs does not work on ${options.root} (${reason}): using the native snapshotter, which copies whole trees`;
-  return { kind: 'native', warning };
+  return { kind: 'native', warning, cleared };
 }
 
 /** A damaged database is put aside: the store is a cache, and an empty one is better than none. */

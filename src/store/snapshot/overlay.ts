@@ -2,7 +2,7 @@ import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, rmSync, statS
 import { join } from 'node:path';
 import { BuildError, Code } from '../../base/errors.ts';
 import type { Mount } from '../../oci/mount.ts';
-import { mountAll, umount } from '../../sys/mount.ts';
+import { mountAll, umountAsync } from '../../sys/mount.ts';
 import type { OverlayLayout, PrepareOptions, SnapshotInfo, Snapshotter, SnapshotUsage } from '../snapshot.ts';
 import { type SnapshotRow, SnapshotRows, type SnapshotterOptions } from './rows.ts';
 
@@ -115,9 +115,18 @@ function overlay(own: readonly string[], lower: readonly string[]): Mount {
   };
 }
 
-/** Whether overlayfs works on the file system of `dir`: tried, not guessed. The reason when it does not. */
-export function overlaySupport(dir: string): { supported: boolean; reason: string } {
+export interface OverlaySupport {
+  readonly supported: boolean;
+  /** Why not. */
+  readonly reason: string;
+  /** Resolves when what was tried is gone again: the kernel takes its time to unmount. */
+  readonly cleared: Promise<void>;
+}
+
+/** Whether overlayfs works on the file system of `dir`: tried, not guessed. */
+export function overlaySupport(dir: string): OverlaySupport {
   const probe = mkdtempSync(join(dir, 'probe-'));
+  const clear = (): void => rmSync(probe, { recursive: true, force: true });
   try {
     const make = (name: string): string => {
       const path = join(probe, name);
@@ -126,11 +135,10 @@ export function overlaySupport(dir: string): { supported: boolean; reason: strin
     };
     const [first, second, upper, work, target] = ['l1', 'l2', 'u', 'w', 'm'].map(make);
     mountAll([overlay([`workdir=${work}`, `upperdir=${upper}`], [first!, second!])], target!);
-    umount(target!);
-    return { supported: true, reason: '' };
+    return { supported: true, reason: '', cleared: umountAsync(target!).then(clear) };
   } catch (error) {
-    return { supported: false, reason: error instanceof Error ? error.message : String(error) };
-  } finally {
-    rmSync(probe, { recursive: true, force: true });
+    clear();
+    const reason = error instanceof Error ? error.message : String(error);
+    return { supported: false, reason, cleared: Promise.resolve() };
   }
 }
