@@ -35,8 +35,12 @@ export interface FrontendBridge<R> {
   readonly inputs: Readonly<Record<string, Definition>>;
   /** Aborts when nobody wants the build any more. */
   readonly signal: AbortSignal;
-  /** null is the empty tree. Solving starts when the tree is first used. */
-  solve(definition: Definition, cacheImports: readonly CacheImport[]): Promise<BuildRef<R> | null>;
+  /** null is the empty tree. Solving starts when the tree is first used, or with `evaluate` at once. */
+  solve(
+    definition: Definition,
+    cacheImports: readonly CacheImport[],
+    options?: { readonly evaluate?: boolean },
+  ): Promise<BuildRef<R> | null>;
   /** @throws {NoImage} when a policy has put something else in the image's place */
   resolveImage(ref: string, options: ResolveImageOptions): Promise<ResolvedImage>;
   /** An image in a layout of the client; `ref` has a digest. */
@@ -82,7 +86,8 @@ export function daemonBridge(
     caps: new Set(ENABLED_CAPS),
     inputs: { ...bridge.inputs, ...request.frontendInputs },
     signal,
-    solve: (definition, cacheImports) => solve(bridge, definition, cacheImports, signal),
+    solve: (definition, cacheImports, { evaluate = false } = {}) =>
+      solve(bridge, { definition, cacheImports, evaluate }, signal),
     resolveImage: (ref, options) =>
       resolveImage(bridge, ref, { identifier: IMAGE_SCHEME + ref, attrs: {} }, options, signal),
     resolveLayout: (ref, { sessionId, storeId }, options) => {
@@ -100,13 +105,13 @@ export function daemonBridge(
 
 async function solve(
   bridge: Bridge,
-  definition: Definition,
-  cacheImports: readonly CacheImport[],
+  request: { definition: Definition; cacheImports: readonly CacheImport[]; evaluate: boolean },
   signal: AbortSignal,
 ): Promise<BuildRef<LazyRef> | null> {
+  const { definition, cacheImports, evaluate } = request;
   if (cacheImports.length > 0)
     throw new BuildError('importing a remote cache is not supported yet', { code: Code.unimplemented });
-  const plain = { frontend: '', frontendOpt: {}, frontendInputs: {}, evaluate: false };
+  const plain = { frontend: '', frontendOpt: {}, frontendInputs: {}, evaluate };
   const { ref } = await bridge.solve({ ...plain, definition }, signal);
   if (!ref) return null;
   const inTree = async <T>(work: (root: Rootfs) => T | Promise<T>): Promise<T> =>

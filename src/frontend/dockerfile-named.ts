@@ -30,6 +30,7 @@ interface Name {
   readonly key: string;
 }
 
+type LoadOptions = NamedContextOptions & Parameters<NamedContext['load']>[0];
 type Loaded = Awaited<ReturnType<NamedContext['load']>>;
 
 /** Names that the client gave a meaning of their own (FEATURES H15). */
@@ -47,12 +48,13 @@ export class NamedContexts<R> {
     const platform = normalizePlatform(options.platform ?? hostPlatform());
     for (const key of [`${short}::${formatPlatformFull(platform)}`, short]) {
       const value = this.#bridge.options.get(`context:${key}`);
-      if (value !== undefined) return { load: () => this.#load({ short, key }, value, options, 0) };
+      if (value !== undefined)
+        return { load: (run) => this.#load({ short, key }, value, { ...options, ...run }, 0) };
     }
     return undefined;
   }
 
-  async #load(name: Name, value: string, options: NamedContextOptions, depth: number): Promise<Loaded> {
+  async #load(name: Name, value: string, options: LoadOptions, depth: number): Promise<Loaded> {
     const { key } = name;
     if (depth > MAX_CONVERSIONS)
       throw new BuildError(
@@ -84,7 +86,7 @@ export class NamedContexts<R> {
   }
 
   /** The image goes by the context's name; what the client calls the layout only finds it. */
-  async #layout({ short, key }: Name, text: string, { platform }: NamedContextOptions): Promise<Loaded> {
+  async #layout({ short, key }: Name, text: string, { platform, signal }: LoadOptions): Promise<Loaded> {
     const { store, digest } = parseLayoutAddress(text);
     const ref = formatReference({ ...parseReference(short), digest });
     const { sessionId } = this.#bridge;
@@ -93,7 +95,7 @@ export class NamedContexts<R> {
       { sessionId, storeId: store },
       {
         logName: `[context ${key}] load metadata for ${ref}`,
-        signal: this.#bridge.signal,
+        signal: signal ?? this.#bridge.signal,
         ...(platform ? { platform } : {}),
       },
     );
@@ -107,7 +109,7 @@ export class NamedContexts<R> {
     return { state: withConfig(state, config), image: config };
   }
 
-  async #image(key: string, name: string, options: NamedContextOptions): Promise<Loaded> {
+  async #image(key: string, name: string, options: LoadOptions): Promise<Loaded> {
     if (name === 'scratch') return { state: scratch() };
     const reference = formatReference(withDefaultTag(parseReference(name)));
     const platform = options.platform ?? hostPlatform();
@@ -115,7 +117,7 @@ export class NamedContexts<R> {
       platform,
       resolveMode: options.resolveMode,
       logName: `[context ${key}] load metadata for ${name}`,
-      signal: this.#bridge.signal,
+      signal: options.signal ?? this.#bridge.signal,
     });
     const config = parseImage(resolved.config);
     const state = image(resolved.ref, {
@@ -129,7 +131,7 @@ export class NamedContexts<R> {
   async #local(key: string, name: string, options: NamedContextOptions): Promise<State> {
     const sessionId = this.#localSessions.get(name) ?? this.#bridge.sessionId;
     const probe = local(name, { sessionId, ...ignoreFileOptions(`context:${key}`, `[context ${key}]`) });
-    const ref = await this.#bridge.solve(marshal(probe), []);
+    const ref = await this.#bridge.solve(marshal(probe), [], { evaluate: true });
     const excludePatterns = parsePatterns('.dockerignore', await readOrNothing(ref));
     const sharedKey = this.#bridge.options.get(`sharedkey:localdir:${key}`) ?? '';
     const make = (): State => {

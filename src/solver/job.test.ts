@@ -66,6 +66,20 @@ test('an error names its vertex, once, through all that needed it', async () => 
   assert.equal(states.find(({ name }) => name === 'bad')?.error, 'boom');
 });
 
+test('a source that cannot be found says so, as a key that could not be loaded', async () => {
+  const { solver } = world();
+  const job = solver.createJob('j', none);
+  const beforeMap = () => Promise.reject(new BuildError('gone', { code: Code.notFound }));
+  const message = 'failed to load cache key: gone';
+  await assert.rejects(job.solve(edge(step({ name: 'source', beforeMap }))), {
+    message,
+    code: Code.notFound,
+  });
+  await job.close();
+  const states = await statesOf(job.status(forever));
+  assert.equal(states.find(({ name }) => name === 'source')?.error, 'gone');
+});
+
 test('a content key that cannot be made fails the step that asked for it', async () => {
   const { solver } = world();
   const job = solver.createJob('j', none);
@@ -75,7 +89,7 @@ test('a content key that cannot be made fails the step that asked for it', async
   await assert.rejects(job.solve(edge(top)), { message, code: Code.notFound });
   await job.close();
   const [shown] = (await statesOf(job.status(forever))).filter(({ name }) => name === 'copy');
-  assert.equal(shown?.error, message);
+  assert.equal(shown?.error, '/x: not found');
   assert.ok(shown?.started !== undefined && shown.completed !== undefined);
   assert.equal(top.counts.exec, 0);
 });

@@ -187,7 +187,8 @@ export class SharedVertex<Spec, R extends Result> {
       } catch (error) {
         if (!show) this.started(false);
         this.reporter.complete(errorText(error, context.signal));
-        throw error;
+        if (context.signal.aborted || error instanceof Unwanted) throw error;
+        throw BuildError.wrap(error, 'failed to load cache key');
       }
     });
   }
@@ -223,10 +224,9 @@ export class SharedVertex<Spec, R extends Result> {
         return await work(context);
       } catch (error) {
         if (context.signal.aborted) throw error;
-        const failure = BuildError.wrap(error, 'failed to compute cache key');
         this.started(false);
-        this.reporter.complete(failure.message);
-        throw failure;
+        this.reporter.complete(errorText(error, context.signal));
+        throw BuildError.wrap(error, 'failed to compute cache key');
       }
     }, progress);
   }

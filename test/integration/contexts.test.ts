@@ -96,6 +96,18 @@ test('a named folder has an ignore file of its own, and only what is needed is f
   assert.deepEqual(readdirSync(`${out}/deep`), ['kept']);
 });
 
+test('a named context that is not there is told with the line that needs it', async () => {
+  const { code, stderr } = await daemon.tryBuild(dir.join('ctx'), ['--opt', 'context:named=local:nowhere']);
+  assert.equal(code, 1);
+  assert.match(stderr, /2 \| >>> COPY --from=named context \/download/);
+  assert.match(stderr, /no access allowed to dir "nowhere"/);
+  const web = ['--opt', `context:named=${address}/nothing`];
+  assert.match(
+    (await daemon.tryBuild(dir.join('ctx'), web)).stderr,
+    /failed to load cache key: invalid response status 404/,
+  );
+});
+
 test('SOURCE_DATE_EPOCH is the time of the context, of a named one or of a stage', async () => {
   const created = async (...options: string[]): Promise<number> => {
     const layout = dir.join(`layout${builds++}`);

@@ -37,6 +37,8 @@ export class BaseResolver {
   readonly #stages: StageList;
   readonly #expansion: ExpandOptions;
   readonly #lint: Linter;
+  /** Ends the look-ups that run when one of them has failed. */
+  #abort = new AbortController();
 
   constructor(
     options: ConvertOptions,
@@ -67,6 +69,7 @@ export class BaseResolver {
 
   async #resolveBases(reachable: ReadonlySet<StageState>): Promise<void> {
     const pending: Promise<void>[] = [];
+    this.#abort = new AbortController();
     for (const stage of this.#stages.all) {
       if (stage.base || stage.dispatched || stage.resolved) continue;
       const needed = this.#options.allStages === true || reachable.has(stage);
@@ -74,7 +77,7 @@ export class BaseResolver {
       if (stage.baseName === scratchName && !stage.namedContext) this.#startEmpty(stage);
       else pending.push(this.#resolveBase(stage, needed));
     }
-    await firstFailure(pending);
+    await firstFailure(pending, this.#abort);
   }
 
   #startEmpty(stage: StageState): void {
@@ -225,14 +228,17 @@ export class BaseResolver {
     return commands.some((command) => command.sources.length > 0);
   }
 
-  #signal(): { signal?: AbortSignal } {
-    return this.#options.signal ? { signal: this.#options.signal } : {};
+  #signal(): { signal: AbortSignal } {
+    const { signal } = this.#options;
+    const own = this.#abort.signal;
+    return { signal: signal ? AbortSignal.any([signal, own]) : own };
   }
 }
 
-/** Waits for all, then throws the first failure in order of time. */
-async function firstFailure(pending: readonly Promise<void>[]): Promise<void> {
+/** Waits for all, then throws the first failure in order of time, which ends the others. */
+async function firstFailure(pending: readonly Promise<void>[], abort: AbortController): Promise<void> {
   await Promise.all(pending).catch(async (error: unknown) => {
+    abort.abort();
     await Promise.allSettled(pending);
     throw error;
   });
