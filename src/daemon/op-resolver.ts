@@ -41,6 +41,8 @@ export interface OpServices {
   readonly ssh: (sessions: () => readonly string[]) => ForwardSsh;
   readonly resolveSource: (op: SourceOp, platform: Platform) => SourceInstance;
   readonly devices: Pick<DeviceRegistry, 'prepare'>;
+  /** Path of the program that runs steps of a platform, if they need one. */
+  readonly emulator: (platform: Platform) => Promise<string | undefined>;
 }
 
 /** Makes the op of each kind of vertex. One per worker: its ops share cache mounts and the parallelism limit. */
@@ -117,7 +119,7 @@ export class OpResolver {
   }
 
   #execServices(platform: Platform, inputs: number): ExecOpServices {
-    const { refs, executor, tmpDir, secrets, ssh, devices, logLimits, tee } = this.#services;
+    const { refs, executor, tmpDir, secrets, ssh, devices, emulator, logLimits, tee } = this.#services;
     return {
       refs,
       executor,
@@ -125,6 +127,7 @@ export class OpResolver {
       secrets,
       ssh,
       devices,
+      emulator: () => emulator(platform),
       cacheMounts: this.cacheMounts,
       acquire: this.#acquire,
       cacheMap: (exec) => cacheMapOf(execDigest(exec, platform), execDeps(exec, inputs), this.#content),

@@ -8,43 +8,58 @@ import {
   type Platform,
 } from '../oci/platform.ts';
 
+export interface WorkerPlatformsOptions {
+  /** Named in the configuration: they come first, and what is found is told as well. */
+  readonly configured: readonly Platform[];
+  readonly tmpDir: string;
+  /** Colon-separated, where tools are found. */
+  readonly searchPath: string;
+  /** How long what was found is believed; negative = for ever. */
+  readonly maxAgeMs: number;
+}
+
 /** Platforms of the worker: its own first, then what emulators run; asked again from time to time (FEATURES A34). */
 export class WorkerPlatforms {
-  readonly #fixed: boolean;
-  readonly #tmpDir: string;
+  readonly #options: WorkerPlatformsOptions;
   readonly #maxAgeMs: number;
   #list: readonly Platform[];
+  #machine: readonly Platform[] = native();
   #probedAt = Number.NEGATIVE_INFINITY;
   #probing: Promise<void> | undefined;
 
-  /** @param configured replaces what is found; empty = find out. @param maxAgeMs negative = once is enough. */
-  constructor(configured: readonly Platform[], tmpDir: string, maxAgeMs: number) {
-    this.#fixed = configured.length > 0;
-    this.#list = this.#fixed ? configured.map(normalizePlatform) : native();
-    this.#tmpDir = tmpDir;
-    this.#maxAgeMs = maxAgeMs < 0 ? Number.POSITIVE_INFINITY : maxAgeMs;
+  constructor(options: WorkerPlatformsOptions) {
+    this.#options = options;
+    this.#maxAgeMs = options.maxAgeMs < 0 ? Number.POSITIVE_INFINITY : options.maxAgeMs;
+    this.#list = options.configured.length > 0 ? options.configured.map(normalizePlatform) : this.#machine;
   }
 
-  /** As last found; the machine's own at least. */
+  /** As last told; the configured ones, or the machine's own, at least. */
   get current(): readonly Platform[] {
     return this.#list;
   }
 
   /** Looks again when the last look is too old. */
   async refresh(): Promise<readonly Platform[]> {
-    if (!this.#fixed && performance.now() - this.#probedAt > this.#maxAgeMs) {
+    const machine = await this.machine();
+    const all = new Map([...this.#list, ...machine].map((p) => [formatPlatform(p), p]));
+    this.#list = this.#options.configured.length > 0 ? [...all.values()] : machine;
+    return this.#list;
+  }
+
+  /** What the machine runs without an emulator of ours, whatever the configuration says. */
+  async machine(): Promise<readonly Platform[]> {
+    if (performance.now() - this.#probedAt > this.#maxAgeMs || this.#probedAt < 0) {
       this.#probing ??= this.#probe().finally(() => {
         this.#probing = undefined;
       });
       await this.#probing;
     }
-    return this.#list;
+    return this.#machine;
   }
 
   async #probe(): Promise<void> {
-    const found = await probePlatforms(this.#tmpDir);
-    const all = new Map([...native(), ...found].map((p) => [formatPlatform(p), p]));
-    this.#list = [...all.values()];
+    const found = await probePlatforms(this.#options.tmpDir, this.#options.searchPath);
+    this.#machine = [...new Map([...native(), ...found].map((p) => [formatPlatform(p), p])).values()];
     this.#probedAt = performance.now();
   }
 }

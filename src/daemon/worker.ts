@@ -10,6 +10,7 @@ import { LocalRefManager } from '../cache/manager.ts';
 import type { RefManager } from '../cache/ref.ts';
 import { DeviceRegistry } from '../executor/cdi/registry.ts';
 import { deviceSetups } from '../executor/cdi/setup.ts';
+import { findEmulator } from '../executor/emulator.ts';
 import { createRuntimeExecutor, type RuntimeExecutor } from '../executor/executor.ts';
 import { openNetworks, type OpenedNetworks } from '../executor/network-mode.ts';
 import type { MountLocally } from '../frontend/tree.ts';
@@ -69,16 +70,7 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
   const tmpDir = join(store.layout.dir, 'run');
   mkdirSync(tmpDir, { recursive: true, mode: 0o711 });
   const mountDir = join(tmpDir, 'mounts');
-  const refs = new LocalRefManager({
-    db: store.db,
-    content: store.content,
-    snapshots: store.snapshots,
-    leases: store.leases,
-    jobs: archiveLayerJobs(jobs, new LocalMounter(join(tmpDir, 'layers'))),
-    log,
-    mountDir,
-    gc: () => store.gc(),
-  });
+  const refs = openRefs(parts, tmpDir, mountDir);
   const contentIndexes = new ContentIndexes(join(store.layout.dir, 'contenthash'), jobs);
   void contentIndexes
     .sweep((id) => refs.metadata(id) !== undefined)
@@ -97,6 +89,7 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     mountLocally,
     contentIndexes,
   });
+  const platforms = openPlatforms(parts, tmpDir);
   const ops = new OpResolver({
     refs,
     executor,
@@ -110,13 +103,14 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     ssh: clients.ssh,
     resolveSource: sources.resolve,
     devices,
+    emulator: emulatorFinder(parts, platforms),
   });
   stack.defer(() => refs.close());
   const opened = stack.move();
   return {
     id: workerId(store.layout.dir),
     labels: workerLabels(config, store, networks.label),
-    platforms: openPlatforms(config, tmpDir),
+    platforms,
     refs,
     store,
     registry,
@@ -127,6 +121,19 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     jobs,
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
+}
+
+function openRefs({ store, jobs, log }: WorkerParts, tmpDir: string, mountDir: string): LocalRefManager {
+  return new LocalRefManager({
+    db: store.db,
+    content: store.content,
+    snapshots: store.snapshots,
+    leases: store.leases,
+    jobs: archiveLayerJobs(jobs, new LocalMounter(join(tmpDir, 'layers'))),
+    log,
+    mountDir,
+    gc: () => store.gc(),
+  });
 }
 
 function openWorkerNetworks({ config, store, log, searchPath }: WorkerParts): Promise<OpenedNetworks> {
@@ -166,8 +173,21 @@ async function openExecutor(
   return executor;
 }
 
-function openPlatforms({ oci, platformsCacheMaxAgeMs }: DaemonConfig, tmpDir: string): WorkerPlatforms {
-  return new WorkerPlatforms(oci.platforms.map(parsePlatform), tmpDir, platformsCacheMaxAgeMs);
+function openPlatforms({ config, searchPath }: WorkerParts, tmpDir: string): WorkerPlatforms {
+  return new WorkerPlatforms({
+    configured: config.oci.platforms.map(parsePlatform),
+    tmpDir,
+    searchPath,
+    maxAgeMs: config.platformsCacheMaxAgeMs,
+  });
+}
+
+function emulatorFinder(
+  { searchPath, log }: WorkerParts,
+  platforms: WorkerPlatforms,
+): OpServices['emulator'] {
+  return async (platform) =>
+    findEmulator(platform, { supported: await platforms.machine(), searchPath, log });
 }
 
 /** Says at the start which specifications cannot be used. */

@@ -8,7 +8,7 @@ import { hostPlatform } from '../oci/platform.ts';
 import { PROBES, probePlatforms, probeProgram } from './probe.ts';
 
 test('the machine runs its own programs', async () => {
-  const found = await probePlatforms(tmpdir());
+  const found = await probePlatforms(tmpdir(), process.env.PATH ?? '');
   assert.ok(found.some((p) => p.architecture === hostPlatform().architecture));
 });
 
@@ -19,7 +19,8 @@ test('a program that does not exit in order is no support', () => {
   const path = join(dir, 'native');
   writeFileSync(path, probeProgram(native));
   chmodSync(path, 0o755);
-  assert.equal(spawnSync(path).status, 0);
+  const answers = hostPlatform().architecture === 'amd64' ? [65, 66] : [0];
+  assert.ok(answers.includes(spawnSync(path).status ?? -1));
   const foreign = PROBES.find((p) => p.platforms[0]?.architecture === 'loong64');
   assert.ok(foreign);
   const head = probeProgram(foreign);

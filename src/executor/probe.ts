@@ -1,12 +1,12 @@
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Platform } from '../oci/platform.ts';
-import { spawn } from '../sys/spawn.ts';
+import { hostPlatform, type Platform } from '../oci/platform.ts';
+import { findExecutable, spawn } from '../sys/spawn.ts';
 
 const PROBE_LIMIT_MS = 5000;
 const LOAD_ADDRESS = 0x40_0000;
 
-/** One architecture: its ELF facts, and machine code that calls exit(0). */
+/** One architecture: its ELF facts, and machine code that calls exit(0), or says by the code how much it can do. */
 export interface Probe {
   readonly platforms: readonly Platform[];
   /** e_machine. */
@@ -15,6 +15,8 @@ export interface Probe {
   readonly bigEndian?: boolean;
   readonly flags?: number;
   readonly code: string;
+  /** By exit code, where that tells more than 0 does. */
+  readonly answers?: Readonly<Record<number, readonly Platform[]>>;
 }
 
 const linux = (architecture: string, variant?: string): Platform => ({
@@ -25,7 +27,16 @@ const linux = (architecture: string, variant?: string): Platform => ({
 
 /** In the order in which they are listed to clients (FEATURES A34). */
 export const PROBES: readonly Probe[] = [
-  { platforms: [linux('amd64')], machine: 62, bits: 64, code: 'b83c00000031ff0f05' },
+  {
+    platforms: [linux('amd64')],
+    machine: 62,
+    bits: 64,
+    // cpuid has all that level 2 needs: exit(66), else exit(65)
+    code:
+      'b8010000000fa281e10122980081f901229800bf410000007511' +
+      'b8010000800fa2f6c1017405bf42000000b83c0000000f05',
+    answers: { 65: [linux('amd64')], 66: [linux('amd64'), linux('amd64', 'v2')] },
+  },
   { platforms: [linux('arm64')], machine: 183, bits: 64, code: 'a80b80d2000080d2010000d4' },
   { platforms: [linux('riscv64')], machine: 243, bits: 64, flags: 4, code: '9308d0051305000073000000' },
   {
@@ -64,33 +75,62 @@ export const PROBES: readonly Probe[] = [
   },
 ];
 
-/** Platforms whose programs this machine runs, natively or by registered emulators: each is tried. */
-export async function probePlatforms(tmpDir: string): Promise<Platform[]> {
+/**
+ * Platforms whose programs this machine runs in containers, natively or by registered emulators: each is tried.
+ * @param searchPath colon-separated, where `chroot` is found
+ */
+export async function probePlatforms(tmpDir: string, searchPath: string): Promise<Platform[]> {
   const dir = mkdtempSync(join(tmpDir, 'probe-'));
   try {
-    const works = await Promise.all(PROBES.map((probe, i) => runs(probe, join(dir, String(i)))));
-    return PROBES.flatMap((probe, i) => (works[i] ? probe.platforms : []));
+    const chroot = findExecutable('chroot', searchPath);
+    const found = await Promise.all(PROBES.map((probe, i) => runs(probe, dir, `/${i}`, chroot)));
+    return found.flat();
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
 }
 
-async function runs(probe: Probe, path: string): Promise<boolean> {
+async function runs(
+  probe: Probe,
+  dir: string,
+  name: string,
+  chroot: string | undefined,
+): Promise<readonly Platform[]> {
+  const path = join(dir, name);
   writeFileSync(path, probeProgram(probe));
   chmodSync(path, 0o755);
+  const platforms = answerOf(probe, await exitCode([path]));
+  if (!chroot || platforms.length === 0 || probe.platforms[0]?.architecture === hostPlatform().architecture)
+    return platforms;
+  // An emulator that the kernel looks up when it is needed is out of a container's sight.
+  return answerOf(probe, await exitCode([chroot, dir, name]));
+}
+
+function answerOf({ platforms, answers = { 0: platforms } }: Probe, code: number): readonly Platform[] {
+  return answers[code] ?? [];
+}
+
+/** -1 when the kernel does not know the format. */
+async function exitCode(args: readonly [string, ...string[]]): Promise<number> {
   try {
-    const child = spawn({ file: path, args: [path], env: {}, stdin: 'null', stdout: 'null', stderr: 'null' });
+    const child = spawn({ file: args[0], args, env: {}, stdin: 'null', stdout: 'null', stderr: 'null' });
     const timer = setTimeout(() => child.kill('SIGKILL'), PROBE_LIMIT_MS);
     const { code } = await child.exited;
     clearTimeout(timer);
-    return code === 0;
+    return code;
   } catch {
-    return false; // the kernel does not know the format
+    return -1;
   }
 }
 
 /** The smallest static ELF program of one loadable segment around `code`. */
-export function probeProgram({ machine, bits, bigEndian, flags, code }: Omit<Probe, 'platforms'>): Buffer {
+export function probeProgram({
+  machine,
+  bits,
+  bigEndian,
+  flags,
+  code,
+}: Omit<Probe, 'platforms' | 'answers'>): Buffer {
   const body = Buffer.from(code, 'hex');
   const wide = bits === 64;
   const headerSize = wide ? 64 : 52;

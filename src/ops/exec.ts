@@ -2,6 +2,7 @@ import { goQuote } from '../base/go-quote.ts';
 import { BuildError, invalidArgument } from '../base/errors.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import type { DeviceRegistry } from '../executor/cdi/registry.ts';
+import { EMULATOR_PATH, emulatorMount } from '../executor/emulator.ts';
 import { relaxResources } from '../executor/relax.ts';
 import {
   type Executor,
@@ -9,6 +10,7 @@ import {
   exitCodeOf,
   type LinuxResources,
   type ProcessMeta,
+  type RunRequest,
 } from '../executor/types.ts';
 import type { ExecOp, Meta, ProxyEnv } from '../llb/ops.ts';
 import type { CacheMap, Op, OpContext } from '../solver/types.ts';
@@ -26,6 +28,8 @@ export interface ExecOpServices extends Omit<ExecMountServices, 'getSecret' | 'f
   readonly executor: Executor;
   /** Sets up devices that a step asks for. */
   readonly devices: Pick<DeviceRegistry, 'prepare'>;
+  /** Path of the program that must run the step, when the machine cannot. */
+  readonly emulator: () => Promise<string | undefined>;
   /** Secrets of the clients of some sessions. */
   readonly secrets: (sessions: Sessions) => ExecMountServices['getSecret'];
   readonly ssh: (sessions: Sessions) => ExecMountServices['forwardSsh'];
@@ -75,11 +79,12 @@ export class ExecOpRunner implements Op<ImmutableRef> {
     const secrets = await secretEnvironment(op.secretenv, services.getSecret, context.signal);
     const prepared = await prepareMounts(op, inputs, services, context);
     try {
-      await this.#run(
-        processMeta(op, op.meta, secrets, prepared.readonlyRoot, this.#resources),
-        prepared,
-        context,
-      );
+      const emulator = await this.#services.emulator();
+      const meta = processMeta(op, op.meta, secrets, prepared.readonlyRoot, this.#resources);
+      await this.#run(emulator ? { ...meta, args: [EMULATOR_PATH, ...meta.args] } : meta, context, {
+        root: { source: prepared.root, readonly: prepared.readonlyRoot },
+        mounts: emulator ? [...prepared.mounts, emulatorMount(emulator)] : prepared.mounts,
+      });
     } catch (error) {
       await releaseAll([
         ...prepared.cleanup,
@@ -100,16 +105,19 @@ export class ExecOpRunner implements Op<ImmutableRef> {
     for (const { name } of this.#op.cdiDevices) await this.#services.devices.prepare(name, report, signal);
   }
 
-  async #run(meta: ProcessMeta, prepared: PreparedMounts, context: OpContext): Promise<void> {
+  async #run(
+    meta: ProcessMeta,
+    context: OpContext,
+    { root, mounts }: Pick<RunRequest, 'root' | 'mounts'>,
+  ): Promise<void> {
     const { executor, logLimits, tee } = this.#services;
     const log = new StepLog(context.progress, {
       ...(logLimits ? { limits: logLimits } : {}),
       ...(tee ? { tee } : {}),
     });
-    const root = { source: prepared.root, readonly: prepared.readonlyRoot };
     try {
       await executor.run(
-        { root, mounts: prepared.mounts, meta },
+        { root, mounts, meta },
         { signal: context.signal, onStdout: log.stdout, onStderr: log.stderr },
       );
     } catch (error) {

@@ -237,10 +237,15 @@ export class Registry implements AsyncDisposable {
     return await this.pushImage(name, tag, [busyboxLayer()]);
   }
 
-  async pushImage(name: string, tag: string, layers: readonly Buffer[]): Promise<string> {
+  async pushImage(
+    name: string,
+    tag: string,
+    layers: readonly Buffer[],
+    architecture = process.arch === 'arm64' ? 'arm64' : 'amd64',
+  ): Promise<string> {
     const descriptors = await Promise.all(layers.map((layer) => this.#blob(name, LAYER_TYPE, layer)));
     const config = {
-      architecture: process.arch === 'arm64' ? 'arm64' : 'amd64',
+      architecture,
       os: 'linux',
       config: { Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'], Cmd: ['sh'] },
       rootfs: { type: 'layers', diff_ids: layers.map(digest) },
