@@ -1,8 +1,9 @@
-import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, statfsSync } from 'node:fs';
+import { chmodSync, chownSync, readFileSync, rmSync, statfsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
 import { BuildError, Code } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { makeDirs } from '../base/make-dirs.ts';
 import { Running } from '../base/running.ts';
 import { PACKAGE, REVISION, VERSION } from '../base/version.ts';
 import { SqlKeyStore } from '../cache/keystore.ts';
@@ -242,7 +243,7 @@ async function listen(
 ): Promise<Listener> {
   if (address.kind === 'unix') {
     if (config.tls) log.warn('TLS is ignored for the unix socket', { address: address.text });
-    mkdirSync(dirname(address.path), { recursive: true });
+    makeDirs(dirname(address.path));
     rmSync(address.path, { force: true });
     const listener = await listenGrpc(server, { kind: 'unix', path: address.path });
     chownSync(address.path, config.socketOwner.uid, config.socketOwner.gid);

@@ -1,6 +1,7 @@
-import { closeSync, ftruncateSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, ftruncateSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { BuildError, Code } from '../base/errors.ts';
+import { makeDirs } from '../base/make-dirs.ts';
 import { tryFlock } from '../sys/file.ts';
 
 /** Exclusive hold on a state root (FEATURES A9); disposing gives it back and removes the file. */
@@ -11,7 +12,11 @@ export interface RootLock extends Disposable {
 /** @throws BuildError when another daemon holds the root. */
 export function lockRoot(root: string, owner: string): RootLock {
   const dir = resolve(root);
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  try {
+    makeDirs(dir, 0o700);
+  } catch (error) {
+    throw BuildError.wrap(error, `could not make the state directory ${dir}`);
+  }
   const path = join(dir, 'buildkitd.lock');
   const fd = openSync(path, 'a+', 0o600);
   if (!tryFlock(fd, 'exclusive')) {

@@ -32,9 +32,17 @@ function directories(path: string): string[] {
 }
 
 function processes(dir: string): number[] {
-  const own = readProcs(dir);
-  const children = readdirSync(dir, { withFileTypes: true }).filter((entry) => entry.isDirectory());
-  return [...own, ...children.flatMap((child) => processes(join(dir, child.name)))];
+  return [...readProcs(dir), ...childrenOf(dir).flatMap((child) => processes(join(dir, child)))];
+}
+
+function childrenOf(dir: string): string[] {
+  try {
+    return readdirSync(dir, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => name);
+  } catch {
+    return []; // removed meanwhile
+  }
 }
 
 function readProcs(dir: string): number[] {
@@ -46,25 +54,27 @@ function readProcs(dir: string): number[] {
   }
 }
 
-/** Kills every process in the cgroup `path` and below, waits until they are gone, and removes it. */
+/**
+ * Kills every process in the cgroup `path` and below, and removes it. Tried for a while: the kernel refuses as
+ * long as a process is on its way out. Nothing there is no error.
+ */
 export async function killCgroup(path: string): Promise<void> {
   const deadline = Date.now() + EMPTY_TIMEOUT_MS;
   for (;;) {
-    const pids = new Set(directories(path).flatMap(processes));
-    if (pids.size === 0 || Date.now() > deadline) break;
-    for (const pid of pids) killProcess(pid, 'SIGKILL');
+    const left = directories(path);
+    for (const pid of new Set(left.flatMap(processes))) killProcess(pid, 'SIGKILL');
+    for (const dir of left) removeTree(dir);
+    if (directories(path).length === 0 || Date.now() > deadline) return;
     await sleep(POLL_MS);
   }
-  for (const dir of directories(path)) removeTree(dir);
 }
 
 function removeTree(dir: string): void {
   try {
-    for (const entry of readdirSync(dir, { withFileTypes: true }))
-      if (entry.isDirectory()) removeTree(join(dir, entry.name));
+    for (const child of childrenOf(dir)) removeTree(join(dir, child));
     rmdirSync(dir);
   } catch {
-    // Somebody's process is still in it: the next start tries again.
+    // Somebody's process is still in it, or was until just now.
   }
 }
 

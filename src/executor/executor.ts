@@ -189,10 +189,10 @@ export class RuntimeExecutor implements Executor {
       failure = error;
     }
     const oom = code !== 0 && hadOomKill(cgroup);
-    if (existsSync(join(this.runtime.stateDir, id)) || code === undefined) {
+    if (existsSync(join(this.runtime.stateDir, id)) || code === undefined)
       await deleteContainer(this.runtime, id);
-      await killCgroup(cgroup);
-    }
+    // Most often gone with the container; now and then a runtime finds one of its cgroups busy and leaves it.
+    await killCgroup(cgroup);
     const exit = code ?? UNKNOWN_EXIT_CODE;
     const valid = request.meta.validExitCodes;
     if (code !== undefined && (valid ? valid.includes(code) : code === 0)) return;

@@ -1,15 +1,7 @@
-import {
-  closeSync,
-  constants,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BuildError, errno } from '../base/errors.ts';
+import { makeDirs } from '../base/make-dirs.ts';
 import { mediaTypeOciIndex } from '../oci/media-types.ts';
 import { tryFlock } from '../sys/file.ts';
 
@@ -31,7 +23,7 @@ export type IndexName = { readonly name: string } | { readonly tag: string };
  * @throws BuildError when somebody else writes it now or it is no index
  */
 export function putIntoIndex(dir: string, descriptor: IndexedDescriptor, names: readonly IndexName[]): void {
-  mkdirSync(dir, { recursive: true });
+  makeDirs(dir);
   const path = join(dir, 'index.json');
   const lock = `${path}.lock`;
   const fd = openSync(lock, constants.O_RDONLY | constants.O_CREAT, 0o600);

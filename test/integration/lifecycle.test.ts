@@ -196,3 +196,17 @@ test('a second daemon on the same root is refused', async () => {
   assert.match(stderr, /could not lock .*buildkitd\.lock, another instance running\?/);
   assert.equal((await daemon.buildctl(['debug', 'workers'])).code, 0);
 });
+
+test('a state directory that cannot be made is a clear error, at once', async () => {
+  const { code, stderr } = await run(BUILDKITD, [
+    '--root',
+    '/proc/buildkit-test/x',
+    '--addr',
+    'unix:///proc/x.sock',
+  ]);
+  assert.equal(code, 1);
+  assert.match(
+    stderr,
+    /^buildkitd: could not make the state directory \/proc\/buildkit-test\/x: .*no such file/m,
+  );
+});

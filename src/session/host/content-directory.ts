@@ -1,19 +1,10 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import {
-  type FileHandle,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  writeFile,
-} from 'node:fs/promises';
+import { type FileHandle, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Digest, digestAlgorithm, digestHex, digestOf, isDigest } from '../../base/digest.ts';
 import { BuildError, Code, errno, notFound } from '../../base/errors.ts';
+import { makeDirs } from '../../base/make-dirs.ts';
 import type { RemoteBlobInfo, RemoteBlobWriter, RemoteContent, RemoteIngest } from '../content.ts';
 
 const READ_BYTES = 256 << 10;
@@ -115,7 +106,7 @@ class ContentDirectory implements RemoteContent {
     this.#writing.add(ref);
     try {
       const path = this.#ingest(ref);
-      await mkdir(path, { recursive: true });
+      makeDirs(path);
       await writeFile(join(path, 'ref'), ref);
       const file = await open(join(path, 'data'), 'a+');
       return await Ingest.open(file, {
@@ -130,7 +121,7 @@ class ContentDirectory implements RemoteContent {
 
   async #publish(ingest: string, digest: Digest, labels: Readonly<Record<string, string>>): Promise<void> {
     const path = this.#path(digest);
-    await mkdir(join(path, '..'), { recursive: true });
+    makeDirs(join(path, '..'));
     await rename(join(ingest, 'data'), path);
     await rm(ingest, { recursive: true, force: true });
     if (Object.keys(labels).length > 0) this.#labels.set(digest, { ...labels });

@@ -1,5 +1,5 @@
-import { mkdirSync } from 'node:fs';
 import { BuildError, Code } from '../../base/errors.ts';
+import { makeDirs } from '../../base/make-dirs.ts';
 import { BytesMessage } from '../../pb/filesync.ts';
 import { type RegisteredService, service } from '../../rpc/server.ts';
 import type { MessageStream, ServerCall } from '../../rpc/types.ts';
@@ -62,7 +62,7 @@ async function receiveDirectory(
     throw new BuildError(
       'local exporter mode=delete requires a BuildKit daemon with multi-platform local export support',
     );
-  mkdirSync(target.dir, { recursive: true, mode: 0o700 });
+  makeDirs(target.dir, 0o700);
   await receiveTree(packetsOver(stream), target.dir, {
     merge: !target.mirror,
     differ: target.mirror ? 'none' : 'metadata',
