@@ -10,7 +10,6 @@ import { httpSourceSpec } from '../source/http-spec.ts';
 import type { ImageOrigin } from '../source/image-origin.ts';
 import { imageSourceSpec } from '../source/image-spec.ts';
 import { ociLayoutSpec } from '../source/oci-layout.ts';
-import { oneOff } from '../source/progress.ts';
 import type { Worker } from './worker.ts';
 
 const IMAGE = 'docker-image://';
@@ -46,9 +45,7 @@ async function resolveImage(
   const scheme = identifier.slice(0, identifier.indexOf('://') + 3);
   const title = request.logName || `resolve image config for ${scheme}${name}`;
   const id = digestOf(`${title}\0${name}\0${formatPlatform(platform)}`);
-  const image = await job.step(id, title, (progress) =>
-    oneOff(progress, `resolve ${name}`, () => worker.sources.images.resolve(origin, platform, signal)),
-  );
+  const image = await job.step(id, title, () => worker.sources.images.resolve(origin, platform, signal));
   return {
     source: request.source,
     image: { digest: image.root.digest, config: request.noConfig ? new Uint8Array() : image.configBytes },

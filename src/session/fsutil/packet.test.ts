@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Packet, Stat } from '../../pb/fsutil.ts';
-import { decodeStat, encodeStat, type FsPacket, packetCodec } from './packet.ts';
+import { decodeStat, encodeStat, type FsPacket, packetCodec, packetSize } from './packet.ts';
 import { comparePaths, type FsStat, fileTimeOf, GO_DIR, goMode, hasData, unixPermissions } from './stat.ts';
 
 /** Same numbers in every run. */
@@ -60,6 +60,7 @@ test('the packet codec agrees with the generated one, both ways', () => {
       data: packet.data ?? Buffer.alloc(0),
     }).finish();
     const ours = packetCodec.encode(packet).finish();
+    assert.equal(packetSize(packet), ours.length);
     assert.deepEqual(Packet.decode(new Uint8Array(ours)), Packet.decode(new Uint8Array(theirs)));
     const back = packetCodec.decode(theirs);
     assert.deepEqual(Buffer.from(packetCodec.encode(back).finish()), Buffer.from(ours));

@@ -23,6 +23,17 @@ export const packetCodec: MessageType<FsPacket> = {
   encodeWithHeadroom: encodePacket,
 };
 
+/** Bytes that the packet takes on the wire; progress is counted in them. */
+export function packetSize({ type, stat, id = 0, data = EMPTY }: FsPacket): number {
+  const inner = stat ? measureStat(stat).size : undefined;
+  return (
+    (type === 0 ? 0 : 1 + varintSize(type)) +
+    (inner === undefined ? 0 : 1 + varintSize(inner) + inner) +
+    (id === 0 ? 0 : 1 + varintSize(id)) +
+    (data.length === 0 ? 0 : 1 + varintSize(data.length) + data.length)
+  );
+}
+
 function encodePacket(packet: FsPacket, headroom: number): Uint8Array {
   const stat = packet.stat ? measureStat(packet.stat) : undefined;
   const id = packet.id ?? 0;

@@ -4,7 +4,7 @@ import { BuildError } from '../../base/errors.ts';
 import type { Digest } from '../../base/digest.ts';
 import type { MessageStream } from '../../rpc/types.ts';
 import { ExistingTree } from './existing.ts';
-import { encodeStat, type FsPacket, PacketType } from './packet.ts';
+import { encodeStat, type FsPacket, packetSize, PacketType } from './packet.ts';
 import { comparePaths, type FsStat, hasData, isDir } from './stat.ts';
 import { TreeValidator } from './validate.ts';
 import { TreeWriter } from './writer.ts';
@@ -35,7 +35,7 @@ export interface ReceiveOptions {
   readonly newHash?: (stat: FsStat) => Hash;
   /** Called for every entry written or removed; of a file, when it is complete. */
   readonly onChange?: (change: TreeChange) => void;
-  /** Total of bytes received. */
+  /** Total of bytes received, as they are on the wire. */
   readonly onProgress?: (bytes: number) => void;
   /** Waits for the end of the call after the last packet; false on a server, which ends the call itself. */
   readonly drain?: boolean;
@@ -89,6 +89,7 @@ class Receiver {
       if (performance.now() > this.#turnEnds) await this.#yield();
       const packet = await this.#stream.receive();
       if (!packet) throw new BuildError('unexpected EOF');
+      this.#count(packet);
       switch (packet.type) {
         case PacketType.PACKET_ERR:
           throw new BuildError(`error from sender: ${Buffer.from(packet.data ?? []).toString()}`);
@@ -121,7 +122,6 @@ class Receiver {
       await this.#finishIfComplete();
       return;
     }
-    this.#count(stat.path.length + 32);
     const { only } = this.#options;
     if (only && stat.path === METADATA_FILE) return;
     const id = this.#nextId++;
@@ -185,7 +185,6 @@ class Receiver {
 
   async #onData(id: number, data: Uint8Array): Promise<void> {
     if (data.byteLength > 0) {
-      this.#count(data.byteLength);
       this.#writer.write(id, data);
       return;
     }
@@ -202,9 +201,9 @@ class Receiver {
     await this.#stream.send({ type: PacketType.PACKET_FIN });
   }
 
-  #count(bytes: number): void {
-    this.#bytes += bytes;
-    this.#options.onProgress?.(this.#bytes);
+  #count(packet: FsPacket): void {
+    const { onProgress } = this.#options;
+    if (onProgress) onProgress((this.#bytes += packetSize(packet)));
   }
 }
 

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { BuildError } from '../../base/errors.ts';
 import type { MessageStream } from '../../rpc/types.ts';
-import { type FsPacket, PacketType } from './packet.ts';
+import { type FsPacket, packetSize, PacketType } from './packet.ts';
 import type { TreeSource } from './source.ts';
 import { hasData } from './stat.ts';
 
@@ -75,8 +75,9 @@ class Sender {
         if (this.#failed) throw new Stopped();
         if (hasData(stat.mode)) this.#files.set(id, stat.path);
         id++;
-        this.#count(stat.path.length + 32);
-        await this.#stream.send({ type: PacketType.PACKET_STAT, stat });
+        const packet = { type: PacketType.PACKET_STAT, stat };
+        this.#count(packet);
+        await this.#stream.send(packet);
         if (id % YIELD_EVERY === 0) await nextTurn();
       }
       await this.#stream.send({ type: PacketType.PACKET_STAT });
@@ -139,16 +140,18 @@ class Sender {
       for (let at = 0; at < chunk.byteLength; at += CHUNK_BYTES) {
         if (this.#failed) throw new Stopped();
         const data = chunk.subarray(at, at + CHUNK_BYTES);
-        this.#count(data.byteLength);
-        await this.#stream.send({ type: PacketType.PACKET_DATA, id, data });
+        const packet = { type: PacketType.PACKET_DATA, id, data };
+        this.#count(packet);
+        await this.#stream.send(packet);
       }
     }
     await this.#stream.send({ type: PacketType.PACKET_DATA, id });
   }
 
-  #count(bytes: number): void {
-    this.bytes += bytes;
-    this.#options.onProgress?.(this.bytes, false);
+  /** Entries and data, not what only steers the transfer. */
+  #count(packet: FsPacket): void {
+    const { onProgress } = this.#options;
+    if (onProgress) onProgress((this.bytes += packetSize(packet)), false);
   }
 
   #finish(): void {
