@@ -70,17 +70,29 @@ function notYet(option: string): BuildError {
   });
 }
 
-/** @throws for a value that Go would not read as a boolean. '' is one of them. */
-export function boolAttr(attrs: Attrs, key: string): boolean {
+/**
+ * @param problem what the error begins with
+ * @throws for a value that Go would not read as a boolean. '' is one of them.
+ */
+export function boolAttr(
+  attrs: Attrs,
+  key: string,
+  problem = `non-bool value specified for ${key}`,
+): boolean {
   const value = parseBool(attrs[key] ?? '');
-  if (value === undefined) throw new BuildError(`non-bool value specified for ${key}: ${attrs[key]}`);
+  if (value === undefined) throw new BuildError(`${problem}: ${goProblem('ParseBool', attrs[key] ?? '')}`);
   return value;
 }
 
+/** How upstream's parser of numbers and booleans words a bad text. */
+function goProblem(parser: 'ParseBool' | 'ParseInt', text: string): string {
+  return `strconv.${parser}: parsing ${JSON.stringify(text)}: invalid syntax`;
+}
+
 /** As `boolAttr`, but '' is true and absence is `absent`. */
-export function flagAttr(attrs: Attrs, key: string, absent: boolean): boolean {
+export function flagAttr(attrs: Attrs, key: string, absent: boolean, problem?: string): boolean {
   if (!Object.hasOwn(attrs, key)) return absent;
-  return attrs[key] === '' ? true : boolAttr(attrs, key);
+  return attrs[key] === '' ? true : boolAttr(attrs, key, problem);
 }
 
 const TYPES: readonly CompressionType[] = ['uncompressed', 'gzip', 'zstd', 'estargz'];
@@ -93,10 +105,18 @@ export function parseCompression(attrs: Attrs): Compression {
     throw new BuildError('compression type estargz is not supported yet', { code: Code.unimplemented });
   const level = attrs['compression-level'];
   if (level !== undefined && !/^[+-]?\d+$/.test(level))
-    throw new BuildError(`non-integer value ${level} specified for compression-level`);
+    throw new BuildError(
+      `non-integer value ${level} specified for compression-level: ${goProblem('ParseInt', level)}`,
+    );
+  const force = attrs['force-compression'];
   return {
     type,
-    force: flagAttr(attrs, 'force-compression', false),
+    force: flagAttr(
+      attrs,
+      'force-compression',
+      false,
+      `non-bool value ${force} specified for force-compression`,
+    ),
     ...(level === undefined ? {} : { level: Number(level) }),
   };
 }
@@ -110,7 +130,10 @@ function epochTime(text: string, what: string): ImageTime | undefined {
   if (text === '') return undefined;
   const seconds = /^[+-]?\d+$/.test(text) ? Number(text) : Number.NaN;
   const date = new Date(seconds * 1000);
-  if (Number.isNaN(date.getTime())) throw new BuildError(`invalid ${what}: ${text}`);
+  if (Number.isNaN(date.getTime())) {
+    const problem = goProblem('ParseInt', text);
+    throw new BuildError(`invalid ${what}: ${problem}: ${problem}`);
+  }
   return parseTime(date.toISOString());
 }
 

@@ -377,8 +377,23 @@ test('bad attributes are refused by name', () => {
     createExporter(type, attrs, {} as never, target());
   assert.throws(make('nope', {}), /exporter "nope" could not be found/);
   assert.throws(make('oci', { compression: 'lzma' }), /unsupported compression type lzma/);
-  assert.throws(make('oci', { tar: 'maybe' }), /non-bool value specified for tar/);
-  assert.throws(make('image', { push: 'x' }), /non-bool value specified for push/);
+  assert.throws(make('oci', { tar: 'maybe' }), {
+    message: 'non-bool value specified for tar: strconv.ParseBool: parsing "maybe": invalid syntax',
+  });
+  assert.throws(make('image', { push: 'x' }), /^BuildError: non-bool value specified for push: strconv/);
+  assert.throws(make('oci', { 'compression-level': 'x' }), {
+    message:
+      'non-integer value x specified for compression-level: strconv.ParseInt: parsing "x": invalid syntax',
+  });
+  assert.throws(
+    make('oci', { 'force-compression': 'x' }),
+    /non-bool value x specified for force-compression: /,
+  );
+  assert.throws(make('local', { 'platform-split': 'x' }), /non-bool value for platform-split: x: strconv/);
+  assert.throws(
+    make('tar', { 'source-date-epoch': 'x' }),
+    /invalid source-date-epoch: strconv.ParseInt: .* invalid syntax: strconv.ParseInt: /,
+  );
   assert.throws(
     make('image', { 'oci-artifact': 'true', 'oci-mediatypes': 'false' }),
     /"oci-artifact=true" conflicts with "oci-mediatypes=false"/,

@@ -22,7 +22,9 @@ export interface TreeAttrs {
 }
 
 export function parseTreeAttrs(attrs: Attrs): TreeAttrs {
-  const split = Object.hasOwn(attrs, 'platform-split') ? boolAttr(attrs, 'platform-split') : undefined;
+  const text = attrs['platform-split'];
+  const problem = `non-bool value for platform-split: ${text}`;
+  const split = text === undefined ? undefined : boolAttr(attrs, 'platform-split', problem);
   return { platformSplit: split, epoch: epochAttr(attrs) };
 }
 
