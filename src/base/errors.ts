@@ -35,6 +35,8 @@ export interface BuildErrorOptions {
   readonly details?: readonly ErrorDetail[];
   /** What the user can do, one sentence, shown on its own line. */
   readonly hint?: string;
+  /** The code means something to the other side of the wire too: it came from there, or is part of the protocol. */
+  readonly told?: boolean;
 }
 
 /** The one error class that crosses rooms and the wire. Anything else that is thrown is our own bug. */
@@ -42,6 +44,7 @@ export class BuildError extends Error {
   readonly code: Code;
   readonly details: readonly ErrorDetail[];
   readonly hint: string | undefined;
+  readonly told: boolean;
 
   constructor(message: string, options: BuildErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -49,6 +52,7 @@ export class BuildError extends Error {
     this.code = options.code ?? Code.unknown;
     this.details = options.details ?? [];
     this.hint = options.hint;
+    this.told = options.told ?? false;
   }
 
   /** The only conversion from a caught value. Aborts become `canceled` with the text clients look for. */
@@ -71,6 +75,7 @@ export class BuildError extends Error {
       code: inner.code,
       cause: inner,
       details: inner.details,
+      told: inner.told,
       ...(inner.hint === undefined ? {} : { hint: inner.hint }),
     });
   }
@@ -81,6 +86,7 @@ export class BuildError extends Error {
       code: this.code,
       cause: this,
       details: [...this.details, ...details],
+      told: this.told,
       ...(this.hint === undefined ? {} : { hint: this.hint }),
     });
   }

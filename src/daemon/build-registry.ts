@@ -1,4 +1,4 @@
-import { notFound } from '../base/errors.ts';
+import { BuildError, Code } from '../base/errors.ts';
 
 /** How long a gateway call waits for its build to register, milliseconds (FEATURES B25). */
 const REGISTER_WAIT_MS = 3000;
@@ -40,7 +40,10 @@ export class BuildRegistry<B> {
         reject(error);
       };
       const onAbort = (): void => fail(signal.reason);
-      const timer = setTimeout(() => fail(notFound(`no such job ${id}`)), REGISTER_WAIT_MS);
+      const timer = setTimeout(
+        () => fail(new BuildError(`no such job ${id}`, { code: Code.notFound, told: true })),
+        REGISTER_WAIT_MS,
+      );
       signal.addEventListener('abort', onAbort, { once: true });
       waiters.add(wake);
     });

@@ -11,7 +11,7 @@ import type { Definition } from '../llb/ops.ts';
 import type * as pb from '../pb/control.ts';
 import type { SessionExporters } from '../session/caller/exporters.ts';
 import type { Job } from '../solver/job.ts';
-import type { VertexProgress } from '../solver/types.ts';
+import type { EdgeRef, VertexProgress } from '../solver/types.ts';
 import type { Solver } from '../solver/solver.ts';
 import type { BuildRegistry } from './build-registry.ts';
 import type { MakeExporter } from './exporters.ts';
@@ -96,17 +96,7 @@ function exportersOf(request: pb.SolveRequest): readonly pb.Exporter[] {
 function bridgeOf(job: BuildJob, request: pb.SolveRequest, services: BuildServices, granted: Grants): Bridge {
   const { worker } = services;
   const prepare = (definition: Definition) => {
-    const edge = parseDefinition(definition, {
-      check: ({ spec }) => {
-        const exec = spec.op.op?.$case === 'exec' ? spec.op.op.value : undefined;
-        if (!exec) return;
-        const networkHost = exec.network === HOST_NETWORK;
-        const insecure = exec.security === INSECURE;
-        checkStep({ networkHost, insecure }, granted.names);
-        if (exec.cdiDevices.length > 0)
-          exec.cdiDevices = allowDevices(exec.cdiDevices, granted.devices, worker.devices);
-      },
-    });
+    const edge = loadDefinition(definition, granted, worker);
     const pruned = [...prunedCacheMounts(edge)].map(([id, withBase]) => ({ id, withBase }));
     if (pruned.length > 0) worker.ops.cacheMounts.forget(pruned);
     return async (signal: AbortSignal) => (await job.solve(edge, signal)).value;
@@ -123,6 +113,24 @@ function bridgeOf(job: BuildJob, request: pb.SolveRequest, services: BuildServic
     },
     { sessionId: request.Session, inputs: request.FrontendInputs },
   );
+}
+
+function loadDefinition(definition: Definition, granted: Grants, worker: Worker): EdgeRef<VertexSpec> {
+  try {
+    return parseDefinition(definition, {
+      check: ({ spec }) => {
+        const exec = spec.op.op?.$case === 'exec' ? spec.op.op.value : undefined;
+        if (!exec) return;
+        const networkHost = exec.network === HOST_NETWORK;
+        const insecure = exec.security === INSECURE;
+        checkStep({ networkHost, insecure }, granted.names);
+        if (exec.cdiDevices.length > 0)
+          exec.cdiDevices = allowDevices(exec.cdiDevices, granted.devices, worker.devices);
+      },
+    });
+  } catch (error) {
+    throw BuildError.wrap(error, 'failed to load LLB');
+  }
 }
 
 function isDrivenByClient({ Definition: definition, Frontend: frontend }: pb.SolveRequest): boolean {

@@ -9,6 +9,7 @@ import { duplexOf } from '../rpc/tunnel.ts';
 import type { ServerCall } from '../rpc/types.ts';
 import type { SolveStatus } from '../solver/types.ts';
 import { statusToWire } from './status-wire.ts';
+import { toldCode } from './told-code.ts';
 import { pruneFromWire, usageToWire } from './usage-wire.ts';
 import { matchWorkers } from './worker-filter.ts';
 
@@ -34,29 +35,33 @@ export interface ControlServices {
 
 /** The Control service (FEATURES B1). */
 export function controlService(services: ControlServices): RegisteredService {
-  return service(ControlDefinition, {
-    info: async () => ({ buildkitVersion: services.version }),
-    listWorkers: async (request) => ({ record: matchWorkers(await services.workers(), request.filter) }),
-    diskUsage: async (request, call) => {
-      const ageLimitMs = Number(request.ageLimit / 1_000_000n);
-      const records = await services.refs.diskUsage({
-        filters: request.filter,
-        signal: call.signal,
-        ...(ageLimitMs > 0 ? { ageLimitMs } : {}),
-      });
-      return { record: records.map(usageToWire) };
+  return service(
+    ControlDefinition,
+    {
+      info: async () => ({ buildkitVersion: services.version }),
+      listWorkers: async (request) => ({ record: matchWorkers(await services.workers(), request.filter) }),
+      diskUsage: async (request, call) => {
+        const ageLimitMs = Number(request.ageLimit / 1_000_000n);
+        const records = await services.refs.diskUsage({
+          filters: request.filter,
+          signal: call.signal,
+          ...(ageLimitMs > 0 ? { ageLimitMs } : {}),
+        });
+        return { record: records.map(usageToWire) };
+      },
+      prune: (request, call) => prune(services, request, call),
+      solve: async (request, call) => ({ ExporterResponse: await services.solve(request, call.signal) }),
+      status: (request, call) => status(services, request, call),
+      session: (stream, call) => services.session(duplexOf(stream), call.metadata, call.signal),
+      listenBuildHistory: () => {
+        throw new BuildError('build history is not supported yet', { code: Code.unimplemented });
+      },
+      updateBuildHistory: () => {
+        throw new BuildError('build history is not supported yet', { code: Code.unimplemented });
+      },
     },
-    prune: (request, call) => prune(services, request, call),
-    solve: async (request, call) => ({ ExporterResponse: await services.solve(request, call.signal) }),
-    status: (request, call) => status(services, request, call),
-    session: (stream, call) => services.session(duplexOf(stream), call.metadata, call.signal),
-    listenBuildHistory: () => {
-      throw new BuildError('build history is not supported yet', { code: Code.unimplemented });
-    },
-    updateBuildHistory: () => {
-      throw new BuildError('build history is not supported yet', { code: Code.unimplemented });
-    },
-  });
+    toldCode,
+  );
 }
 
 async function* prune(

@@ -16,6 +16,7 @@ import type { BuildRegistry } from './build-registry.ts';
 import { toApiCaps } from './caps.ts';
 import { platformFromWire } from './platform-wire.ts';
 import { timestampOfDate } from './time-wire.ts';
+import { toldCode } from './told-code.ts';
 
 const BUILD_ID_KEY = 'buildkit-controlapi-buildid';
 /** `ResolverType` of images in layouts of the client (FEATURES I11). */
@@ -65,52 +66,57 @@ export function gatewayService(
     const ref = id === '' ? null : await bridge.ref(id).result(call.signal);
     return withTree(ref, bridge.mountLocally, call.signal, work);
   };
-  return service(LLBBridgeDefinition, {
-    ping: async (_request, call) => {
-      await buildOf(call);
-      return {
-        FrontendAPICaps: toApiCaps(ENABLED_GATEWAY_CAPS),
-        LLBCaps: toApiCaps(ENABLED_CAPS),
-        Workers: [...(await workers())],
-      };
-    },
-    inputs: async (_request, call) => ({ Definitions: { ...(await buildOf(call)).bridge.inputs } }),
-    solve: async (request, call) => solve((await buildOf(call)).bridge, request, call.signal),
-    evaluate: async (request, call) => {
-      await (await buildOf(call)).bridge.ref(request.Ref).result(call.signal);
-      return {};
-    },
-    return: async (request, call) => {
-      const build = await buildOf(call);
-      build.return(
-        request.error
-          ? { error: errorOf(request.error) }
-          : { result: resultFromWire(build.bridge, request.result) },
-      );
-      return {};
-    },
-    readFile: (request, call) =>
-      inTree(call, request.Ref, (root) => {
-        const range = request.Range && {
-          offset: Number(request.Range.Offset),
-          length: Number(request.Range.Length),
+  return service(
+    LLBBridgeDefinition,
+    {
+      ping: async (_request, call) => {
+        await buildOf(call);
+        return {
+          FrontendAPICaps: toApiCaps(ENABLED_GATEWAY_CAPS),
+          LLBCaps: toApiCaps(ENABLED_CAPS),
+          Workers: [...(await workers())],
         };
-        return { Data: readFileIn(root, request.FilePath, range) };
-      }),
-    readDir: (request, call) =>
-      inTree(call, request.Ref, (root) => ({
-        entries: readDirIn(root, request.DirPath, request.IncludePattern),
-      })),
-    statFile: (request, call) =>
-      inTree(call, request.Ref, (root) => ({ stat: statFileIn(root, request.Path) })),
-    resolveImageConfig: async (request, call) =>
-      resolveImageConfig(await buildOf(call), request, call.signal),
-    resolveSourceMeta: async (request, call) => resolveSourceMeta(await buildOf(call), request, call.signal),
-    warn: async (request, call) => {
-      warn((await buildOf(call)).bridge, request);
-      return {};
+      },
+      inputs: async (_request, call) => ({ Definitions: { ...(await buildOf(call)).bridge.inputs } }),
+      solve: async (request, call) => solve((await buildOf(call)).bridge, request, call.signal),
+      evaluate: async (request, call) => {
+        await (await buildOf(call)).bridge.ref(request.Ref).result(call.signal);
+        return {};
+      },
+      return: async (request, call) => {
+        const build = await buildOf(call);
+        build.return(
+          request.error
+            ? { error: errorOf(request.error) }
+            : { result: resultFromWire(build.bridge, request.result) },
+        );
+        return {};
+      },
+      readFile: (request, call) =>
+        inTree(call, request.Ref, (root) => {
+          const range = request.Range && {
+            offset: Number(request.Range.Offset),
+            length: Number(request.Range.Length),
+          };
+          return { Data: readFileIn(root, request.FilePath, range) };
+        }),
+      readDir: (request, call) =>
+        inTree(call, request.Ref, (root) => ({
+          entries: readDirIn(root, request.DirPath, request.IncludePattern),
+        })),
+      statFile: (request, call) =>
+        inTree(call, request.Ref, (root) => ({ stat: statFileIn(root, request.Path) })),
+      resolveImageConfig: async (request, call) =>
+        resolveImageConfig(await buildOf(call), request, call.signal),
+      resolveSourceMeta: async (request, call) =>
+        resolveSourceMeta(await buildOf(call), request, call.signal),
+      warn: async (request, call) => {
+        warn((await buildOf(call)).bridge, request);
+        return {};
+      },
     },
-  });
+    toldCode,
+  );
 }
 
 async function solve(
@@ -231,7 +237,7 @@ async function resolveSourceMeta(
   request: pb.ResolveSourceMetaRequest,
   signal: AbortSignal,
 ): Promise<pb.ResolveSourceMetaResponse> {
-  if (!request.Source) throw invalidArgument('missing source');
+  if (!request.Source) throw new BuildError('source is required', { code: Code.invalidArgument, told: true });
   if (request.Image?.AttestationChain || (request.Image?.ResolveAttestations.length ?? 0) > 0) {
     throw new BuildError('resolving attestations is not supported yet', { code: Code.unimplemented });
   }

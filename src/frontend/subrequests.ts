@@ -1,4 +1,4 @@
-import { BuildError, Code } from '../base/errors.ts';
+import { BuildError } from '../base/errors.ts';
 import { goJsonIndent, omitEmpty } from '../base/gojson.ts';
 import type { ConvertResult } from '../dockerfile/convert/options.ts';
 import type { Outline, OutlineSecret } from '../dockerfile/convert/outline.ts';
@@ -52,7 +52,6 @@ export async function answerSubrequest(
   const handler = HANDLERS.get(name);
   if (!handler)
     throw new BuildError(`unsupported request ${name}`, {
-      code: Code.unimplemented,
       details: [{ type: 'errdefs.Subrequest', value: { name } }],
     });
   const { json, text, statusCode } = await handler(context);

@@ -11,14 +11,17 @@ import type { MethodDefinition, Peer, ServerCall, ServiceDefinition, ServiceHand
 export interface RegisteredService {
   readonly definition: ServiceDefinition;
   readonly handlers: Readonly<Record<string, unknown>>;
+  /** What callers are told of an error that ended their call. */
+  readonly tell?: ((error: BuildError) => BuildError) | undefined;
 }
 
 /** Pairs a generated definition with its handlers, type-checked. */
 export function service<S extends ServiceDefinition>(
   definition: S,
   handlers: ServiceHandlers<S>,
+  tell?: RegisteredService['tell'],
 ): RegisteredService {
-  return { definition, handlers: handlers as Readonly<Record<string, unknown>> };
+  return { definition, handlers: handlers as Readonly<Record<string, unknown>>, tell };
 }
 
 export interface GrpcServerOptions {
@@ -45,6 +48,7 @@ interface Route {
   readonly path: string;
   readonly method: MethodDefinition;
   readonly handler: AnyHandler | undefined;
+  readonly tell: RegisteredService['tell'];
 }
 type AnyHandler = (input: unknown, call: ServerCall) => unknown;
 
@@ -64,11 +68,11 @@ class Server implements GrpcServer {
 
   constructor(options: GrpcServerOptions) {
     this.#onCallError = options.onCallError;
-    for (const { definition, handlers } of options.services) {
+    for (const { definition, handlers, tell } of options.services) {
       this.#services.set(definition.fullName, definition);
       for (const [key, method] of Object.entries(definition.methods)) {
         const path = `/${definition.fullName}/${method.name}`;
-        this.#routes.set(path, { path, method, handler: handlers[key] as AnyHandler | undefined });
+        this.#routes.set(path, { path, method, handler: handlers[key] as AnyHandler | undefined, tell });
       }
     }
   }
@@ -134,7 +138,8 @@ class Server implements GrpcServer {
       (error: unknown) => {
         const own = BuildError.from(error);
         this.#onCallError?.(path, own, peer);
-        call.finish(own);
+        const tell = this.#routes.get(path)?.tell;
+        call.finish(tell ? tell(own) : own);
       },
     );
   }

@@ -60,6 +60,7 @@ export function statusOf(error: unknown): Status {
 export function errorOf(status: Status): BuildError {
   return new BuildError(status.message, {
     code: knownCode(status.code),
+    told: true,
     details: status.details.map(decodeDetail),
   });
 }

@@ -1,5 +1,5 @@
 import type { Digest } from '../base/digest.ts';
-import { BuildError, Code, notFound } from '../base/errors.ts';
+import { BuildError, Code } from '../base/errors.ts';
 import { Running } from '../base/running.ts';
 import { Edge, type EdgeEnvironment } from './edge.ts';
 import { claim, sharedGraph, vertexGraph } from './graph.ts';
@@ -105,7 +105,10 @@ export class Solver<Spec, R extends Result> {
         reject(error);
       };
       const onAbort = (): void => fail(signal?.reason);
-      const timer = setTimeout(() => fail(notFound(`no such job ${id}`)), JOB_WAIT_MS);
+      const timer = setTimeout(
+        () => fail(new BuildError(`no such job ${id}`, { code: Code.notFound, told: true })),
+        JOB_WAIT_MS,
+      );
       signal?.addEventListener('abort', onAbort, { once: true });
       waiters.add(wake);
     });
