@@ -74,4 +74,8 @@ test('mistakes are refused with their place', () => {
       (e) => hasCode(e, Code.invalidArgument) && message.test((e as Error).message),
       filter,
     );
+  assert.throws(() => parseFilters(['id', 'id=='], 'prune'), {
+    message:
+      'failed to parse prune filters [id id==]: filters: parse error: [id==]: expected value or quoted: invalid argument',
+  });
 });

@@ -1,4 +1,4 @@
-import { type BuildError, invalidArgument } from '../base/errors.ts';
+import { BuildError, invalidArgument } from '../base/errors.ts';
 import type { UsageRecord } from './ref.ts';
 
 /** Value of a field; undefined when the object does not have it. A flag that is set has the value ''. */
@@ -10,12 +10,19 @@ export type Filter = (field: FieldLookup) => boolean;
  * joined by `,` for "and"; several strings are "or"; none match everything. Names are letters, digits and `_`,
  * nested ones joined by `.`; values may be in double quotes, regular expressions also in `/` or `|`. An empty
  * string matches everything: `docker buildx du` sends one.
+ * @param what the error says that these are filters of
  * @throws invalidArgument with the place marked.
  */
-export function parseFilters(texts: readonly string[]): Filter {
+export function parseFilters(texts: readonly string[], what?: string): Filter {
   if (texts.length === 0) return () => true;
-  const filters = texts.map((text) => (text === '' ? () => true : new Parser(text).parse()));
-  return (field) => filters.some((filter) => filter(field));
+  try {
+    const filters = texts.map((text) => (text === '' ? () => true : new Parser(text).parse()));
+    return (field) => filters.some((filter) => filter(field));
+  } catch (error) {
+    throw what === undefined
+      ? error
+      : BuildError.wrap(error, `failed to parse ${what} filters [${texts.join(' ')}]`);
+  }
 }
 
 /** The fields of a usage record that filters see. */
@@ -149,7 +156,7 @@ class Parser {
   #error(at: number, message: string): BuildError {
     const text = this.#text;
     const place = at < text.length ? `${text.slice(0, at)} >|${text[at]}|< ${text.slice(at + 1)}` : text;
-    return invalidArgument(`filters: parse error: [${place}]: ${message}`);
+    return invalidArgument(`filters: parse error: [${place}]: ${message}: invalid argument`);
   }
 }
 

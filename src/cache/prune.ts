@@ -68,7 +68,7 @@ function remove({ core }: PruneParts, row: RecordRow, allowed: (row: RecordRow) 
 }
 
 function ruleFilter({ core, meter }: PruneParts, rule: PruneOptions): (row: RecordRow) => boolean {
-  const filter: Filter = parseFilters(rule.filters ?? []);
+  const filter: Filter = parseFilters(rule.filters ?? [], 'prune');
   const cutOff = rule.keepDurationMs ? Date.now() - rule.keepDurationMs : Number.POSITIVE_INFINITY;
   return (row) => {
     if (core.isLive(row.id) || meter.isDuplicate(row)) return false;

@@ -90,7 +90,7 @@ export class UsageMeter {
   }
 
   async list(options: DiskUsageOptions = {}): Promise<readonly UsageRecord[]> {
-    const filter = parseFilters(options.filters ?? []);
+    const filter = parseFilters(options.filters ?? [], 'diskusage');
     const newest = options.ageLimitMs ? Date.now() - options.ageLimitMs : Number.POSITIVE_INFINITY;
     const chosen: RecordRow[] = [];
     for await (const row of this.rows(options.signal))

@@ -187,9 +187,10 @@ export class LocalSource implements SourceInstance {
         },
       });
     } finally {
+      // Also of a failed transfer: clients show a step's error once nothing of it goes on.
+      context.progress.status(id, { name: 'transferring', current: bytes, done: true });
       await tree.release();
     }
     await this.#services.contentIndexes.update(mutable.id, changes, context.signal);
-    context.progress.status(id, { name: 'transferring', current: bytes, done: true });
   }
 }
