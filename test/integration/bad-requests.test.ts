@@ -200,7 +200,6 @@ test('indexes that point nowhere', async () => {
     ['a source of an unknown scheme', source('gopher://example.com')],
     ['a bad image reference', source('docker-image://UPPER CASE')],
     ['an image by a bad digest', source('docker-image://docker.io/library/x@sha256:123')],
-    ['a merge of nothing', { op: { $case: 'merge', value: { inputs: [] } } }],
     ['a build op', { op: { $case: 'build', value: { builder: -1n } } }],
   ];
   for (const [name, op] of cases) {
