@@ -46,6 +46,7 @@ function settingsOf(args: string[]): Settings {
 
 /** The main thread only looks whether the worker is still alive. */
 async function watch(settings: Settings): Promise<void> {
+  console.log(`seed ${settings.seed}, ${settings.seconds} s`);
   const progress = new SharedArrayBuffer(8);
   const current = new Int32Array(progress);
   const worker = new Worker(new URL(import.meta.url), { workerData: { settings, progress } });

@@ -11,7 +11,8 @@ export interface Directive {
 }
 
 const KNOWN: ReadonlySet<string> = new Set<DirectiveName>(['syntax', 'escape', 'check']);
-const FORM = /^([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*([^\n]+?)[\t\n\f\r ]*$/;
+const START = /^([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*/;
+const BLANKS = '\t\n\f\r ';
 const BOM = '\ufeff';
 
 /** Takes lines from the top of a file; the first one that is no directive ends it (FEATURES H21). */
@@ -34,18 +35,30 @@ export class DirectiveReader {
   read(line: string): Directive | undefined {
     this.#line++;
     if (this.#done) return undefined;
-    const match = line.startsWith(this.#comment)
-      ? FORM.exec(trimStart(line.slice(this.#comment.length)))
-      : null;
-    const name = match?.[1]?.toLowerCase() ?? '';
-    if (!match || !KNOWN.has(name)) {
+    const found = line.startsWith(this.#comment)
+      ? nameAndValue(trimStart(line.slice(this.#comment.length)))
+      : undefined;
+    const name = found?.name ?? '';
+    if (!found || !KNOWN.has(name)) {
       this.#done = true;
       return undefined;
     }
     if (this.#seen.has(name)) throw new BuildError(`only one ${name} parser directive can be used`);
     this.#seen.add(name);
-    return { name: name as DirectiveName, value: match[2] ?? '', line: this.#line };
+    return { name: name as DirectiveName, value: found.value, line: this.#line };
   }
+}
+
+function nameAndValue(text: string): { name: string; value: string } | undefined {
+  const match = START.exec(text);
+  if (!match || (match[0] === text && text.endsWith('='))) return undefined;
+  // A value of blanks only is the last one of them.
+  const from = Math.min(match[0].length, text.length - 1);
+  // Not a regular expression: one that ends in blanks is quadratic on long inner ones.
+  let end = text.length;
+  while (end > from + 1 && BLANKS.includes(text[end - 1]!)) end--;
+  const value = text.slice(from, end);
+  return value.includes('\n') ? undefined : { name: match[1]!.toLowerCase(), value };
 }
 
 export interface FoundDirective {

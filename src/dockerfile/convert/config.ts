@@ -197,7 +197,7 @@ export function dispatchArg(
       stage.state = addEnv(stage.state, arg.key, value);
     noteArg(stage, arg, value, instruction.location, context);
     const { value: _, ...declared } = arg;
-    stage.args = [...stage.args, value === undefined ? declared : { ...declared, value }];
+    stage.args.push(value === undefined ? declared : { ...declared, value });
     return value === undefined ? arg.key : `${arg.key}=${value}`;
   });
   addHistory(stage.image, `ARG ${shown.join(' ')}`, { layer: false }, context.epoch);
@@ -234,6 +234,6 @@ function argValue(
 }
 
 /** Variables that may be used in the stage though they have no value. */
-export function declaredIn(stage: StageState): readonly string[] {
-  return [...NOT_IN_ENV, ...stage.args.map(({ key }) => key)];
+export function declaredIn(stage: StageState): (name: string) => boolean {
+  return (name) => NOT_IN_ENV.includes(name) || stage.args.some(({ key }) => key === name);
 }

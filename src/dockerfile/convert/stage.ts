@@ -43,7 +43,7 @@ export class StageState {
   readonly unregistered: boolean;
   readonly deps = new Map<StageState, Location>();
   commands: readonly Command[] = [];
-  args: readonly ArgPair[] = [];
+  args: ArgPair[] = [];
   /** Paths taken from the build context. */
   readonly contextPaths = new Set<string>();
   /** Paths of this stage that are used; shared with its base. */

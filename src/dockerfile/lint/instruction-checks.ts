@@ -15,12 +15,12 @@ const EVERYTHING: readonly string[] = ['*', '**', '**/*'];
 export function checkVariables(
   missing: ReadonlySet<string>,
   variables: Variables,
-  declared: readonly string[],
+  declared: (name: string) => boolean,
   location: Location,
   lint: Linter,
 ): void {
   for (const name of missing) {
-    if (declared.includes(name)) continue;
+    if (declared(name)) continue;
     lint.report(rules.undefinedVar(name, lint.suggest(name, variables.keys())), location);
   }
 }
