@@ -57,7 +57,7 @@ class TreeMerger {
   /** Inodes that belong to the trees merged from. */
   readonly #foreign = new Set<string>();
   /** Of the difference at hand: directories that are up to date, and where files with several names went. */
-  #dirs = new Set<string>();
+  #dirs = new Map<string, ViewEntry>();
   #names = new Map<string, string>();
 
   constructor(input: MergeTreesInput, context: JobContext) {
@@ -67,13 +67,12 @@ class TreeMerger {
   }
 
   apply(diff: TreeDiff): void {
-    this.#dirs = new Set();
+    this.#dirs = new Map();
     this.#names = new Map();
-    const parents = new Map<string, ViewEntry>();
     for (const change of changesOf(diff)) {
       this.#context.throwIfAborted();
       if (change.kind === 'unmodified') continue;
-      this.#makeParents(change.path, diff, parents);
+      this.#makeParents(change.path, diff);
       if (change.kind === 'delete') this.#delete(change.path);
       else this.#put(change.path, change.entry);
     }
@@ -110,16 +109,14 @@ class TreeMerger {
   }
 
   /** A layer brings the directories above what it changes, also above what it only deletes. */
-  #makeParents(path: string, diff: TreeDiff, known: Map<string, ViewEntry>): void {
+  #makeParents(path: string, diff: TreeDiff): void {
     const parent = dirPath(path);
     if (parent === '.' || this.#dirs.has(parent)) return;
-    this.#makeParents(parent, diff, known);
+    this.#makeParents(parent, diff);
     const above = dirPath(parent);
-    const dirs = above === '.' ? diff.upper : (known.get(above)?.dirs ?? []);
+    const dirs = above === '.' ? diff.upper : (this.#dirs.get(above)?.dirs ?? []);
     const entry = lookUp(dirs, basePath(parent), diff.overlay ? OVERLAY : PLAIN);
-    if (!entry) return;
-    known.set(parent, entry);
-    this.#put(parent, entry);
+    if (entry) this.#put(parent, entry);
   }
 
   #delete(path: string): void {
@@ -139,7 +136,7 @@ class TreeMerger {
       copyFile(entry.path, full, entry.stat, () => this.#context.throwIfAborted());
     } else {
       if (!merges) mkdirSync(full, 0o700);
-      this.#dirs.add(path);
+      this.#dirs.set(path, entry);
       this.#dirTimes.set(path, entry.stat);
     }
     copyMetadata(entry.path, full, entry.stat, isOverlayMark);

@@ -233,9 +233,13 @@ function seeded(seed: number): () => number {
 function randomScript(random: () => number): string {
   const lines = Array.from({ length: 6 }, () => {
     const part = (): string => 'abc'[Math.floor(random() * 3)]!;
-    const path = random() < 0.6 ? part() : `${part()}/${part()}`;
-    const dir = path.includes('/') ? path.split('/')[0] : '';
-    const clear = dir ? `[ -d ${dir} ] && [ ! -L ${dir} ] || { rm -rf ${dir}; mkdir ${dir}; }; ` : '';
+    const parts = [part(), part(), part()].slice(Math.floor(random() * 3));
+    const path = parts.join('/');
+    const clear = parts
+      .slice(0, -1)
+      .map((_, i) => parts.slice(0, i + 1).join('/'))
+      .map((dir) => `[ -d ${dir} ] && [ ! -L ${dir} ] || { rm -rf ${dir}; mkdir ${dir}; }; `)
+      .join('');
     const act = [
       `rm -rf ${path}`,
       `rm -rf ${path}; mkdir ${path}; echo ${part()} > ${path}/${part()}`,
@@ -247,6 +251,16 @@ function randomScript(random: () => number): string {
   });
   return lines.join('\n');
 }
+
+test('overlayfs: a directory that changed itself, above one that is replaced by one of the same kind', async () => {
+  await using fixture = await cache('overlayfs');
+  const { refs } = fixture;
+  const base = await stack(refs, 'mkdir -p d/sub/old; touch d/sub/old/f d/sub/g');
+  const changed = await shellLayer(refs, base, 'rm -r d/sub; mkdir d/sub; touch d/sub/new; chmod 700 d');
+  const diff = refs.diff(base, changed);
+  assert.deepEqual(await names(diff), ['d', 'd/sub', 'd/sub/new']);
+  await assertConsistent(fixture, refs.merge([base, diff]), 'overlayfs');
+});
 
 test('a merge of images is exported without a download or an unpacking', async () => {
   await using source = await cache();
