@@ -7,6 +7,9 @@ const ENV = variablesOf(['A=alpha', 'EMPTY=', 'P=/usr/local/bin', 'F=a.tar.gz', 
 const text = (source: string, options: Partial<ExpandOptions> = {}): string =>
   expand(source, ENV, { escape: '\\', ...options }).text;
 
+/** Not the time of day: the machine may be busy. */
+const cpuMs = (): number => process.cpuUsage().user / 1000;
+
 test('references and quotes', () => {
   const cases: [string, string][] = [
     ['$A', 'alpha'],
@@ -108,12 +111,12 @@ test('used and missing names are told', () => {
 
 test('hostile patterns and nesting end quickly', () => {
   const long = variablesOf([`L=${'a'.repeat(5000)}`]);
-  const started = performance.now();
+  const started = cpuMs();
   assert.equal(expand(`\${L##${'*a'.repeat(50)}b}`, long, { escape: '\\' }).text.length, 5000);
   assert.throws(() => text('${A+'.repeat(20_000)), BuildError);
   const huge = variablesOf([`H=${'x'.repeat(3 << 20)}`]);
   assert.throws(() => expand('$H"$H$H"', huge, { escape: '\\' }), /longer than/);
-  assert.ok(performance.now() - started < 2000);
+  assert.ok(cpuMs() - started < 2000);
 });
 
 test('random text never crashes and is deterministic', () => {

@@ -2,6 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { closest, suggestion } from './suggest.ts';
 
+/** Not the time of day: the machine may be busy. */
+const cpuMs = (): number => process.cpuUsage().user / 1000;
+
 test('the nearest name is suggested, when it is near', () => {
   const options = ['PATH', 'HOME', 'HOMES'];
   assert.equal(closest('PAHT', options, true), 'PATH');
@@ -15,9 +18,9 @@ test('the nearest name is suggested, when it is near', () => {
 });
 
 test('long names take no time', () => {
-  const start = performance.now();
+  const start = cpuMs();
   const name = 'x'.repeat(50_000);
   assert.equal(closest(`${name}abcdef`, [`${name}ghijkl`], true), undefined);
   assert.equal(closest(`${name}abc`, [`${name}abd`], true), `${name}abd`);
-  assert.ok(performance.now() - start < 2000);
+  assert.ok(cpuMs() - start < 2000);
 });

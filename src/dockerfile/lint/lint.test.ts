@@ -132,6 +132,9 @@ const GOLDEN: readonly (readonly [file: string, findings: readonly string[]])[] 
   ['FROM busybox\n# check=skip=JSONArgsRecommended\nCMD a\n', []],
 ];
 
+/** Not the time of day: the machine may be busy. */
+const cpuMs = (): number => process.cpuUsage().user / 1000;
+
 test('files break the rules that BuildKit says they break', async () => {
   for (const [file, findings] of GOLDEN) {
     assert.deepEqual((await lint(file)).map(short), findings, file);
@@ -184,11 +187,11 @@ test('error=true fails the build when a rule was broken', async () => {
 test('very many findings do not hold up the build', async () => {
   const count = 4000;
   const file = Array.from({ length: count }, (_, at) => `ARG A${at}=$B${at}\n`).join('');
-  const start = performance.now();
+  const start = cpuMs();
   const warnings = await lint(`FROM busybox\n${file}`);
   assert.equal(warnings.length, count);
   assert.match(warnings[1]?.message ?? '', /did you mean \$A0\?/);
-  assert.ok(performance.now() - start < 4000);
+  assert.ok(cpuMs() - start < 4000);
 });
 
 test('options that make no sense', async () => {
