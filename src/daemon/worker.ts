@@ -8,6 +8,7 @@ import { archiveLayerJobs } from '../cache/archive-jobs.ts';
 import { ContentIndexes } from '../cache/content-indexes.ts';
 import { LocalRefManager } from '../cache/manager.ts';
 import type { RefManager } from '../cache/ref.ts';
+import { handOutControllers } from '../executor/cgroup-root.ts';
 import { DeviceRegistry } from '../executor/cdi/registry.ts';
 import { deviceSetups } from '../executor/cdi/setup.ts';
 import { findEmulator } from '../executor/emulator.ts';
@@ -159,6 +160,7 @@ async function openExecutor(
   devices: DeviceRegistry,
 ): Promise<RuntimeExecutor> {
   const { oci, dns } = config;
+  if (config.env.setupCgroupV2Root) handOutControllers(log);
   const executor = createRuntimeExecutor({
     dir: join(store.layout.dir, 'executor'),
     searchPath,

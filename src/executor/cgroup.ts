@@ -82,10 +82,14 @@ function removeTree(dir: string): void {
 export function hadOomKill(path: string): boolean {
   if (!isCgroupV2()) return false;
   try {
-    const events = readFileSync(join(below('', path), 'memory.events'), 'utf8');
-    return Number(/^oom_kill (\d+)/m.exec(events)?.[1] ?? 0) > 0;
+    return countsOomKill(readFileSync(join(below('', path), 'memory.events'), 'utf8'));
   } catch {
     // The runtime has removed it already.
     return false;
   }
+}
+
+/** Reads a `memory.events`. */
+export function countsOomKill(events: string): boolean {
+  return Number(/^oom_kill (\d+)/m.exec(events)?.[1] ?? 0) > 0;
 }

@@ -95,6 +95,8 @@ export interface DaemonOptions {
   readonly config?: string;
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** A program and arguments that become the daemon: they get its command line after theirs. */
+  readonly through?: readonly string[];
 }
 
 /** A daemon of its own, on a socket of its own. */
@@ -125,7 +127,13 @@ export class Daemon implements AsyncDisposable {
     const args = ['--config', this.dir.join('buildkitd.toml'), '--root', this.root, '--addr', this.address];
     const log = openSync(this.dir.join('log'), 'a');
     const env = { ...process.env, ...options.env };
-    this.#child = spawn(BUILDKITD, [...args, ...(options.args ?? [])], { stdio: ['ignore', log, log], env });
+    const [file = BUILDKITD, ...all] = [
+      ...(options.through ?? []),
+      BUILDKITD,
+      ...args,
+      ...(options.args ?? []),
+    ];
+    this.#child = spawn(file, all, { stdio: ['ignore', log, log], env });
     closeSync(log);
     this.#ended = new Promise((done) => {
       this.#child.once('error', () => done());

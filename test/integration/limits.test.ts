@@ -121,3 +121,34 @@ test('cgroup parents: the default, the one of a build, and none outside', async 
     );
   }
 });
+
+test('a host with the unified hierarchy alone', async (t) => {
+  if (V2 || !existsSync('/sys/fs/cgroup/unified')) return t.skip('not a host of both hierarchies');
+  // A namespace where the first hierarchy is out of sight. runc, since crun needs the right to lock memory.
+  const enter = 'umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"';
+  await using unified = await Daemon.start({
+    config: `defaultCgroupParent = "bkt-unified"\nbinary = "runc"\n${registry.config}`,
+    args: ['--allow-insecure-entitlement', 'security.insecure'],
+    through: ['unshare', '--mount', '--propagation', 'private', 'sh', '-c', enter, 'sh'],
+  });
+  const path = context(
+    'unified',
+    'RUN sleep 1; echo "own $(grep ^0: /proc/self/cgroup)"; mkdir /sys/fs/cgroup/x || echo "own closed"',
+    'RUN mknod /n b 7 0; cat /n || echo "own no devices"',
+    'RUN --security=insecure mkdir /sys/fs/cgroup/x && rmdir /sys/fs/cgroup/x && echo "own open"',
+  );
+  const cgroups = (): string[] =>
+    readdirSync('/sys/fs/cgroup/unified/bkt-unified/buildkit', { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => name);
+  let during: string[] = [];
+  const timer = setInterval(() => {
+    if (existsSync('/sys/fs/cgroup/unified/bkt-unified/buildkit')) during = [...during, ...cgroups()];
+  }, 50);
+  const result = await unified
+    .build(path, ['--allow', 'security.insecure'])
+    .finally(() => clearInterval(timer));
+  assert.deepEqual(printed(result.stderr, 'own'), ['own 0::/', 'own closed', 'own no devices', 'own open']);
+  assert.ok(during.length > 0, 'steps run in cgroups below the default parent');
+  assert.deepEqual(cgroups(), [], 'and leave none');
+});
