@@ -7,12 +7,17 @@ import type { Definition, OpMetadata, Source, SourceInfo } from '../llb/ops.ts';
 export function definitionJson(definition: Definition): object {
   return {
     ...listed('def', definition.def.map(base64)),
-    ...mapped('metadata', definition.metadata, metadataJson),
+    ...metadataJson(definition),
     ...(definition.Source ? { Source: sourceJson(definition.Source) } : {}),
   };
 }
 
-function metadataJson(op: OpMetadata): object {
+/** `metadata`: that of all steps by digest. */
+export function metadataJson({ metadata }: Definition): { metadata?: object } {
+  return mapped('metadata', metadata, opMetadataJson);
+}
+
+function opMetadataJson(op: OpMetadata): object {
   const { ignoreCache, description, exportCache, caps, progressGroup, linuxResources } = op;
   return {
     ...(ignoreCache ? { ignore_cache: true } : {}),

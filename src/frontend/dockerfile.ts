@@ -11,7 +11,7 @@ import type {
 } from '../dockerfile/convert/options.ts';
 import type { LintWarning } from '../dockerfile/lint/linter.ts';
 import { withSources } from '../dockerfile/errors.ts';
-import { type MarshalOptions, marshal } from '../llb/marshal.ts';
+import { marshal } from '../llb/marshal.ts';
 import type { SourceMap } from '../llb/node.ts';
 import { type Definition, Op } from '../llb/ops.ts';
 import {
@@ -49,13 +49,20 @@ export async function buildDockerfile<R>(bridge: FrontendBridge<R>): Promise<Fro
   refuseUnknownCaps(bridge.options.get('frontend.caps') ?? '');
   const context = await BuildContext.open(bridge, options.localSessions);
   const source = await context.readDockerfile();
+  const located = <T>(run: () => Promise<T>): Promise<T> => withLines(source, run);
+  const note = await located(async () => checkSyntax(source.text, bridge.options));
+  const request = bridge.options.get('requestid');
+  const build = new DockerfileBuild(bridge, options, context, source);
+  // Errors of an answer come without lines of the file: who asks prints them in one line.
+  if (request !== undefined) return build.answer(request);
+  if (note) bridge.warn(warningOf(note, source));
+  return located(() => build.run());
+}
+
+/** Errors of `run` that know their lines bring those of `source`. */
+async function withLines<T>(source: DockerfileSource, run: () => Promise<T>): Promise<T> {
   try {
-    const note = checkSyntax(source.text, bridge.options);
-    const request = bridge.options.get('requestid');
-    const build = new DockerfileBuild(bridge, options, context, source);
-    if (request !== undefined) return await build.answer(request);
-    if (note) bridge.warn(warningOf(note, source));
-    return await build.run();
+    return await run();
   } catch (error) {
     throw withSources(error, {
       filename: source.filename,
@@ -142,6 +149,7 @@ class DockerfileBuild<R> {
       target: this.#options.target,
       signal: this.#bridge.signal,
       convert: (options) => this.#convert({ warn: (warning) => this.#warn(warning), ...options }),
+      marshal: (converted) => this.#marshal(converted),
     });
   }
 
@@ -164,9 +172,10 @@ class DockerfileBuild<R> {
       // The file is the same for all platforms.
       ...(first ? { warn: (warning: LintWarning) => this.#warn(warning) } : {}),
     });
-    const { caps } = this.#bridge;
-    const definition = encoded(converted, { platform: converted.platform, caps });
-    const ref = await this.#bridge.solve(definition, this.#options.cacheImports);
+    const ref = await this.#bridge.solve(
+      wrapped(() => this.#marshal(converted)),
+      this.#options.cacheImports,
+    );
     const chosen = normalizePlatform(platform ?? hostPlatform());
     return {
       id: formatPlatformFull(chosen),
@@ -174,6 +183,10 @@ class DockerfileBuild<R> {
       value: ref?.value ?? null,
       converted,
     };
+  }
+
+  #marshal(converted: ConvertResult): Definition {
+    return marshal(converted.state, { platform: converted.platform, caps: this.#bridge.caps });
   }
 
   #convert(change: Partial<ConvertOptions>): Promise<ConvertResult> {
@@ -221,9 +234,9 @@ class DockerfileBuild<R> {
   }
 }
 
-function encoded({ state }: ConvertResult, options: MarshalOptions): Definition {
+function wrapped(encode: () => Definition): Definition {
   try {
-    return marshal(state, options);
+    return encode();
   } catch (error) {
     throw BuildError.wrap(error, 'failed to marshal LLB definition');
   }

@@ -257,3 +257,57 @@ test('lint of a good file, and of one that does not build', async () => {
   });
   assert.deepEqual([bad.json.warnings, bad.statusCode], [null, '1']);
 });
+
+test('lint describes where the file came from, with tables in order', async () => {
+  const { json } = await ask('frontend.lint', 'FROM scratch\n');
+  const [{ definition }] = json.sources as [{ definition: Record<string, object> }];
+  assert.deepEqual(Object.keys(definition), ['def', 'metadata', 'Source']);
+  const digests = Object.keys(definition.metadata!);
+  assert.deepEqual(digests, digests.toSorted());
+  const [local] = Object.keys((definition.Source as { locations: object }).locations);
+  assert.ok(digests.includes(local!));
+});
+
+test('an error of an answer has no lines of the file', async () => {
+  for (const request of ['frontend.outline', 'frontend.targets', 'frontend.convertllb']) {
+    await assert.rejects(ask(request, 'FROM scratch\nBAD x\n'), (error: BuildError) => {
+      assert.match(error.message, /unknown instruction: BAD/);
+      assert.deepEqual(error.details, []);
+      return true;
+    });
+  }
+});
+
+test('convertllb answers with the graph in JSON', async () => {
+  const file =
+    'FROM busybox\nRUN --network=none --mount=type=cache,target=/c,sharing=locked a && b\nCOPY --chown=7 x /\n';
+  const { json, text, version } = await ask('frontend.convertllb', file);
+  assert.deepEqual([text, version], ['', '0.1.0']);
+  const ops = Object.values(json.def as Record<string, Record<string, Record<string, unknown>>>);
+  const exec = ops.find((op) => op.exec)?.exec;
+  assert.deepEqual(Object.keys(exec!), ['meta', 'mounts', 'network']);
+  assert.equal(exec?.network, 'NONE');
+  assert.deepEqual(exec?.mounts, [
+    { dest: '/' },
+    {
+      input: '-1',
+      dest: '/c',
+      output: '-1',
+      mountType: 'CACHE',
+      cacheOpt: { ID: '//c', sharing: 'LOCKED' },
+    },
+  ]);
+  const copying = ops.find((op) => op.file)?.file ?? {};
+  const [copy] = copying.actions as [Record<string, Record<string, unknown>>];
+  // A choice is there though its value is zero, and 64-bit numbers are text.
+  assert.deepEqual(copy?.copy?.owner, { user: { byID: 7 } });
+  assert.equal(copy?.secondaryInput, '1');
+  assert.equal(copy?.copy?.timestamp, '-1');
+  assert.deepEqual(
+    Object.keys(json.metadata as object).toSorted(),
+    Object.keys(json.def as object).toSorted(),
+  );
+  const { locations, infos } = json.source as { locations: object; infos: { data: string }[] };
+  assert.equal(infos[0]?.data, base64(file));
+  assert.ok(Object.values(locations).some((value) => JSON.stringify(value).includes('"line":2')));
+});

@@ -1,3 +1,4 @@
+import { digestOf } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
 import { goJsonIndent, omitEmpty } from '../base/gojson.ts';
 import type { ConvertResult } from '../dockerfile/convert/options.ts';
@@ -6,8 +7,10 @@ import { type Location, locationsOf } from '../dockerfile/errors.ts';
 import { parseStages } from '../dockerfile/instructions/parse.ts';
 import type { LintWarning } from '../dockerfile/lint/linter.ts';
 import { parseDockerfile } from '../dockerfile/parser.ts';
-import { definitionJson } from './definition-json.ts';
+import { type Definition, Op, Source } from '../llb/ops.ts';
+import { definitionJson, metadataJson } from './definition-json.ts';
 import type { DockerfileSource } from './dockerfile-context.ts';
+import { protoJson } from './proto-json.ts';
 import type { FrontendResult } from './result.ts';
 import { describeText, lintText, outlineText, targetsText } from './subrequest-text.ts';
 
@@ -24,12 +27,15 @@ export interface SubrequestContext {
     readonly allStages?: boolean;
     readonly warn?: (warning: LintWarning) => void;
   }): Promise<ConvertResult>;
+  marshal(converted: ConvertResult): Definition;
 }
 
 interface Answer {
   readonly json: unknown;
-  readonly text: string;
+  /** Absent for an answer that is for programs alone. */
+  readonly text?: string;
   readonly statusCode?: number;
+  readonly version?: string;
 }
 
 type Handler = (context: SubrequestContext) => Answer | Promise<Answer>;
@@ -39,6 +45,7 @@ const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ['frontend.outline', outline],
   ['frontend.targets', targets],
   ['frontend.lint', lint],
+  ['frontend.convertllb', convertLlb],
 ]);
 
 /**
@@ -54,12 +61,12 @@ export async function answerSubrequest(
     throw new BuildError(`unsupported request ${name}`, {
       details: [{ type: 'errdefs.Subrequest', value: { name } }],
     });
-  const { json, text, statusCode } = await handler(context);
+  const { json, text, statusCode, version = VERSION } = await handler(context);
   const entries = [
     ['result.json', goJsonIndent(json, '  ')],
-    ['result.txt', text],
+    ...(text === undefined ? [] : [['result.txt', text] as const]),
     ...(statusCode === undefined ? [] : [['result.statuscode', String(statusCode)] as const]),
-    ['version', VERSION],
+    ['version', version],
   ] as const;
   return { ref: null, metadata: new Map(entries.map(([key, value]) => [key, Buffer.from(value)])) };
 }
@@ -160,6 +167,19 @@ async function lint(context: SubrequestContext): Promise<Answer> {
     },
   };
   return { json, text: lintText(warnings, source), statusCode: warnings.length > 0 || failure ? 1 : 0 };
+}
+
+/** The graph of the build without building it. */
+async function convertLlb(context: SubrequestContext): Promise<Answer> {
+  const definition = context.marshal(await context.convert({}));
+  const ops = definition.def.map((bytes) => [digestOf(bytes), protoJson(Op.decode(bytes))] as const);
+  const json = {
+    def: new Map<string, unknown>(ops),
+    metadata: metadataJson(definition).metadata ?? {},
+    // Decoded, its fields stand in the order of the message.
+    source: protoJson(definition.Source ? Source.decode(Source.encode(definition.Source).finish()) : {}),
+  };
+  return { json, version: '0.1.0' };
 }
 
 function warningJson({ rule, description, url, message, location }: LintWarning): object {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { BuildError } from '../../base/errors.ts';
+import { BuildError, Code } from '../../base/errors.ts';
 import { marshal } from '../../llb/marshal.ts';
 import type { Definition } from '../../llb/ops.ts';
 import { local } from '../../llb/source.ts';
@@ -249,4 +249,13 @@ test('a very long chain of stages converts', async () => {
   const file = `FROM scratch AS s0\nCOPY x /\n${chain.join('\n')}`;
   const definition = encode(await convert(file));
   assert.equal(definition.def.length, count + 3);
+});
+
+test('of several bases that fail at once the last one is told', async () => {
+  await assert.rejects(convert('FROM Bad AS a\nFROM Worse\nCOPY --from=a x /'), (error: LocatedError) => {
+    assert.match(error.message, /^failed to parse stage name "Worse": /);
+    assert.equal(error.code, Code.unknown);
+    assert.equal(error.locations[0]?.[0]?.start.line, 2);
+    return true;
+  });
 });

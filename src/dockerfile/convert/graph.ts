@@ -58,11 +58,12 @@ function stagePlatform(
 ): Platform {
   let value: Expansion;
   try {
-    value = expand(stage.platform, args, expansion);
+    value = expandChecked(stage.platform, args, expansion, (missing) =>
+      checkFromArgs(missing, args, [...declared.keys()], stage.location, lint),
+    );
   } catch (error) {
     throw atLocation(BuildError.wrap(error, 'failed to process arguments for platform '), stage.location);
   }
-  checkFromArgs(value.missing, args, [...declared.keys()], stage.location, lint);
   checkPlatform(stage, value, args, lint);
   used.push(...value.used);
   const hint = () => missingHint(value, args);

@@ -68,16 +68,21 @@ export class BaseResolver {
   }
 
   async #resolveBases(reachable: ReadonlySet<StageState>): Promise<void> {
-    const pending: Promise<void>[] = [];
+    const pulled: (() => Promise<void>)[] = [];
     this.#abort = new AbortController();
     for (const stage of this.#stages.all) {
       if (stage.base || stage.dispatched || stage.resolved) continue;
       const needed = this.#options.allStages === true || reachable.has(stage);
       stage.resolved = needed;
       if (stage.baseName === scratchName && !stage.namedContext) this.#startEmpty(stage);
-      else pending.push(this.#resolveBase(stage, needed));
+      else pulled.push(() => this.#resolveBase(stage, needed));
     }
-    await firstFailure(pending, this.#abort);
+    // The last one starts first: of several that fail at once its error is the one BuildKit tells.
+    const order = [...pulled.slice(-1), ...pulled.slice(0, -1)];
+    await firstFailure(
+      order.map((start) => start()),
+      this.#abort,
+    );
   }
 
   #startEmpty(stage: StageState): void {

@@ -231,3 +231,22 @@ test('only stages that the target needs, or all', async () => {
   assert.deepEqual(await lint(file), []);
   assert.equal((await lint(file, { allStages: true })).length, 1);
 });
+
+test('variables are reported also when the word they stand in fails', async () => {
+  const files = [
+    ['FROM busybox\nWORKDIR $NO${NEITHER:x}\n', 'UndefinedVar'],
+    ['FROM busybox\nARG A=$NO${NEITHER:x}\n', 'UndefinedVar'],
+    ['FROM $NO${NEITHER:x}\n', 'UndefinedArgInFrom'],
+    ['FROM --platform=$NO${NEITHER:x} busybox\n', 'UndefinedArgInFrom'],
+  ] as const;
+  for (const [file, rule] of files) {
+    const warnings: LintWarning[] = [];
+    await assert.rejects(lint(file, { warn: (warning) => warnings.push(warning) }), /unsupported modifier/);
+    assert.deepEqual(
+      warnings.map((warning) => warning.rule),
+      [rule, rule],
+      file,
+    );
+    assert.match(warnings[0]?.message ?? '', /NO/);
+  }
+});
