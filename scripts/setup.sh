@@ -28,6 +28,7 @@ if [ "${1:-}" = --tests ]; then
   want iptables iptables
   want openssl openssl
   want ssh-agent openssh-client
+  [ -x /usr/sbin/sshd ] || need="$need openssh-server"
   [ -x /usr/lib/cni/bridge ] || need="$need containernetworking-plugins"
 fi
 if [ -n "$need" ]; then

@@ -253,6 +253,7 @@ async function resolveSourceMeta(
       resolveMode: request.ResolveMode,
       logName: request.LogName,
       noConfig: request.Image?.NoConfig ?? false,
+      gitObjects: request.Git?.ReturnObject ?? false,
     },
     signal,
   );
@@ -267,7 +268,13 @@ function sourceMetaToWire(meta: SourceMeta): pb.ResolveSourceMetaResponse {
       Config: meta.image.config,
       AttestationChain: undefined,
     },
-    Git: undefined,
+    Git: meta.git && {
+      Checksum: meta.git.checksum,
+      Ref: meta.git.ref,
+      CommitChecksum: meta.git.commitChecksum,
+      CommitObject: meta.git.commitObject ?? new Uint8Array(),
+      TagObject: meta.git.tagObject ?? new Uint8Array(),
+    },
     HTTP: meta.http && {
       Checksum: meta.http.checksum,
       Filename: meta.http.filename,

@@ -5,6 +5,9 @@ import type { SourceMeta, SourceMetaRequest } from '../frontend/bridge.ts';
 import type { VertexSpec } from '../llb/parse.ts';
 import { formatPlatform, hostPlatform, type Platform } from '../oci/platform.ts';
 import type { Job } from '../solver/job.ts';
+import { redactCredentials } from '../giturl/redact.ts';
+import { GitSource } from '../source/git.ts';
+import { gitSourceSpec } from '../source/git-spec.ts';
 import { HttpSource } from '../source/http.ts';
 import { httpSourceSpec } from '../source/http-spec.ts';
 import type { ImageOrigin } from '../source/image-origin.ts';
@@ -15,6 +18,7 @@ import type { Worker } from './worker.ts';
 const IMAGE = 'docker-image://';
 const LAYOUT = 'oci-layout://';
 const SELF_EVIDENT = /^(?:local|docker-image\+blob|oci-layout\+blob):\/\//;
+const GIT = 'git://';
 
 /** What a source is, without its content (FEATURES I11, I12), as a step of its own. */
 export async function resolveSourceMeta(
@@ -27,6 +31,7 @@ export async function resolveSourceMeta(
   if (/^https?:/.test(identifier)) return resolveHttp(request, job, worker, signal);
   if (identifier.startsWith(IMAGE) || identifier.startsWith(LAYOUT))
     return resolveImage(request, job, worker, signal);
+  if (identifier.startsWith(GIT)) return resolveGit(request, job, worker, signal);
   if (SELF_EVIDENT.test(identifier)) return resolveNothing(request, job, worker);
   throw new BuildError(`resolving metadata of ${identifier} is not supported yet`, {
     code: Code.unimplemented,
@@ -97,4 +102,21 @@ async function resolveHttp(
     source: request.source,
     http: { checksum: digest, filename, ...(lastModified ? { lastModified } : {}) },
   };
+}
+
+async function resolveGit(
+  request: SourceMetaRequest,
+  job: Job<VertexSpec, ImmutableRef>,
+  worker: Worker,
+  signal: AbortSignal,
+): Promise<SourceMeta> {
+  const { identifier, attrs } = request.source;
+  const source = new GitSource(gitSourceSpec(identifier.slice(GIT.length), attrs), worker.sources.git);
+  const title = request.logName || `resolve metadata for ${redactCredentials(identifier)}`;
+  const id = digestOf(`${title}\0${identifier}`);
+  const objects = request.gitObjects ?? false;
+  const git = await job.step(id, title, (progress) =>
+    source.metadata({ objects }, { signal, progress, sessions: () => job.sessions }),
+  );
+  return { source: request.source, git };
 }

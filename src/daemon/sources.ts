@@ -1,4 +1,5 @@
-import { BuildError, Code, invalidArgument } from '../base/errors.ts';
+import { invalidArgument } from '../base/errors.ts';
+import { KeyedLock } from '../base/keyed-lock.ts';
 import type { ContentIndexes } from '../cache/content-indexes.ts';
 import type { RefManager } from '../cache/ref.ts';
 import type { MountLocally } from '../frontend/tree.ts';
@@ -7,11 +8,16 @@ import { blobKey, httpKey, imageConfigKey, imageManifestKey } from '../source/ke
 import type { ObjectReference } from '../oci/object-reference.ts';
 import type { Platform } from '../oci/platform.ts';
 import { type ImageReference, parseReference } from '../oci/reference.ts';
+import type { ProxyConfig } from '../registry/config.ts';
 import type { HttpClient } from '../registry/http.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { SessionManager } from '../session/manager.ts';
 import type { OpContext } from '../solver/types.ts';
 import { BlobSource, blobSpec, type BlobSourceServices } from '../source/blob.ts';
+import { GitSource } from '../source/git.ts';
+import type { GitSourceServices } from '../source/git-access.ts';
+import { GitMemo } from '../source/git-memo.ts';
+import { gitSourceSpec } from '../source/git-spec.ts';
 import { HttpSource, type HttpSourceServices } from '../source/http.ts';
 import { HttpMemo } from '../source/http-memo.ts';
 import { httpSourceSpec } from '../source/http-spec.ts';
@@ -33,6 +39,7 @@ export interface Sources {
   readonly images: ImageResolver;
   readonly origins: ImageOrigins;
   readonly http: HttpSourceServices;
+  readonly git: GitSourceServices;
   readonly resolve: (op: SourceOp, platform: Platform) => SourceInstance;
   /** Starts remembering for a build what it resolves and downloads, until disposed. */
   remember(sessions: readonly string[]): AsyncDisposable;
@@ -57,6 +64,8 @@ export interface SourceParts {
   readonly clients: SessionServices;
   readonly mountLocally: MountLocally;
   readonly contentIndexes: ContentIndexes;
+  /** Where git runs. */
+  readonly git: { readonly proxy: ProxyConfig; readonly searchPath: string; readonly tmpDir: string };
 }
 
 export function openSources(parts: SourceParts): Sources {
@@ -83,8 +92,10 @@ export function openSources(parts: SourceParts): Sources {
     upload: (url, context) => clients.upload(url, context.sessions, context.signal),
     memo: (ids) => memos.find(ids)?.http,
   };
+  const git = gitServices(parts, (ids) => memos.find(ids)?.git);
   const resolve = sourceResolver({
     origins,
+    git,
     blob: { refs, mountLocally, key: blobKey, open: blobOpener(registry, credentials, clients) },
     image: { resolver: images, refs, leases: store.leases, content: store.content, keys: imageKeys },
     http: httpServices,
@@ -100,12 +111,42 @@ export function openSources(parts: SourceParts): Sources {
     images,
     origins,
     http: httpServices,
+    git,
     resolve,
     remember: (ids) => memos.start(ids),
   };
 }
 
+function gitServices(
+  { refs, mountLocally, clients, git }: SourceParts,
+  memo: NonNullable<GitSourceServices['memo']>,
+): GitSourceServices {
+  return {
+    refs,
+    mountLocally,
+    secret: (id, context) => clients.secrets(context.sessions)(id, context.signal),
+    ssh: clients.ssh,
+    locks: new KeyedLock(),
+    searchPath: git.searchPath,
+    tmpDir: git.tmpDir,
+    env: proxyEnvironment(git.proxy),
+    memo,
+  };
+}
+
+function proxyEnvironment(proxy: ProxyConfig): Record<string, string> {
+  const values = { http_proxy: proxy.httpProxy, https_proxy: proxy.httpsProxy, no_proxy: proxy.noProxy };
+  const set = Object.entries(values).flatMap(([name, value]) => (value ? [[name, value] as const] : []));
+  return Object.fromEntries(
+    set.flatMap(([name, value]) => [
+      [name, value],
+      [name.toUpperCase(), value],
+    ]),
+  );
+}
+
 interface BuildMemo {
+  readonly git: GitMemo;
   readonly images: ImageMemo;
   readonly http: HttpMemo;
 }
@@ -123,7 +164,7 @@ class BuildMemos {
   }
 
   start(sessions: readonly string[]): AsyncDisposable {
-    const memo: BuildMemo = { images: new ImageMemo(), http: new HttpMemo() };
+    const memo: BuildMemo = { images: new ImageMemo(), http: new HttpMemo(), git: new GitMemo() };
     for (const id of sessions) this.#bySession.set(id, memo);
     return {
       [Symbol.asyncDispose]: async () => {
@@ -164,6 +205,7 @@ function sourceResolver(services: {
   blob: BlobSourceServices;
   image: ImageSourceServices;
   http: HttpSourceServices;
+  git: GitSourceServices;
   local: LocalSourceServices;
 }) {
   return (op: { identifier: string; attrs: Record<string, string> }, platform: Platform): SourceInstance => {
@@ -193,7 +235,7 @@ function sourceResolver(services: {
       case 'oci-layout+blob':
         return new BlobSource(blobSpec(scheme, rest, op.attrs), services.blob);
       case 'git':
-        throw new BuildError(`${scheme} sources are not supported yet`, { code: Code.unimplemented });
+        return new GitSource(gitSourceSpec(rest, op.attrs), services.git);
       default:
         throw invalidArgument(`unknown source scheme: ${scheme}`);
     }

@@ -31,12 +31,21 @@ export interface SourceMetaRequest {
   readonly logName: string;
   /** Skip the image's config. */
   readonly noConfig: boolean;
+  /** Give the commit and tag themselves. */
+  readonly gitObjects?: boolean;
 }
 
 export interface SourceMeta {
   readonly source: SourceOp;
   readonly image?: { readonly digest: string; readonly config: Uint8Array };
   readonly http?: { readonly checksum: string; readonly filename: string; readonly lastModified?: Date };
+  readonly git?: {
+    readonly ref: string;
+    readonly checksum: string;
+    readonly commitChecksum: string;
+    readonly commitObject?: Uint8Array;
+    readonly tagObject?: Uint8Array;
+  };
 }
 
 /** The solver's side of a bridge. */

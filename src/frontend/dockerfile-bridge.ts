@@ -96,8 +96,8 @@ export function daemonBridge(
       return resolveImage(bridge, ref, source, { ...options, resolveMode: 'default' }, signal);
     },
     describeSource: (source, logName) => {
-      const request = { source, logName, platform: undefined, resolveMode: '', noConfig: false };
-      return bridge.resolveSourceMeta(request, signal);
+      const plain = { platform: undefined, resolveMode: '', noConfig: false };
+      return bridge.resolveSourceMeta({ ...plain, source, logName, gitObjects: true }, signal);
     },
     warn: (warning) => bridge.warn(warning),
   };

@@ -2,6 +2,7 @@ import { marshal } from '../llb/marshal.ts';
 import { type Definition, Op, type SourceOp } from '../llb/ops.ts';
 import type { State } from '../llb/state.ts';
 import { source as sourceState } from '../llb/source.ts';
+import { committerTime } from '../source/git-object.ts';
 import type { FrontendBridge } from './dockerfile-bridge.ts';
 
 const FILE_NAME = 'http.filename';
@@ -17,7 +18,8 @@ export async function sourceTime<R>(
 ): Promise<bigint | undefined> {
   const source = onlySource(marshal(state, { caps: bridge.caps }));
   if (!source) return undefined;
-  const { http } = await bridge.describeSource(source, logName);
+  const { http, git } = await bridge.describeSource(source, logName);
+  if (git?.commitObject) return committerTime(git.commitObject);
   if (http?.lastModified) return BigInt(Math.floor(http.lastModified.getTime() / 1000));
   const name = source.attrs[FILE_NAME];
   if (!name || !/^https?:/.test(source.identifier)) return undefined;

@@ -119,3 +119,24 @@ export function localKey(input: LocalKeyInput): { key: string; pin: Digest } {
   const pin = digestOf(goJson(localJson(input)));
   return { key: `session:${input.name}:${pin}`, pin };
 }
+
+export interface GitKeyInput {
+  readonly sha: string;
+  readonly ref: string;
+  readonly keepGitDir: boolean;
+  readonly subdir: string;
+  readonly skipSubmodules: boolean;
+  readonly mtime: string;
+}
+
+/** Key of a checkout (FEATURES E11); the ref counts only where it can be read from the Git folder. */
+export function gitKey({ sha, ref, keepGitDir, subdir, skipSubmodules, mtime }: GitKeyInput): string {
+  return [
+    sha,
+    keepGitDir ? '.git' : '',
+    keepGitDir && ref !== '' ? `#${ref}` : '',
+    subdir === '' ? '' : `:${subdir}`,
+    skipSubmodules ? '(skip-submodules)' : '',
+    mtime === 'checkout' ? '' : `(mtime=${mtime})`,
+  ].join('');
+}

@@ -185,6 +185,12 @@ export function killProcess(pid: number, signal: NodeJS.Signals): boolean {
   return killCall(pid, signalNumber(signal)) === 0;
 }
 
+/** Signals all processes of a group, at most one whose leader is known to be a child of ours. False when there is none. */
+export function killProcessGroup(leader: number, signal: NodeJS.Signals): boolean {
+  if (leader <= 1) return false;
+  return killCall(-leader, signalNumber(signal)) === 0;
+}
+
 /** Path of program `name` in a colon-separated search path; a name with a slash is taken as it is. */
 export function findExecutable(name: string, searchPath: string): string | undefined {
   const candidates = name.includes('/')

@@ -1,0 +1,124 @@
+import { BuildError, Code, invalidArgument } from '../base/errors.ts';
+import { isCommitSha, isGitTransport, parseGitUrl } from '../giturl/git-url.ts';
+import { gitKey } from './keys.ts';
+
+/** What `git://…` and its attributes ask for (FEATURES D32). */
+export interface GitSourceSpec {
+  /** What git is given. */
+  readonly remote: string;
+  /** Branch, tag or commit; '' = the default branch. */
+  readonly ref: string;
+  /** Without leading slash; '' = the whole tree. */
+  readonly subdir: string;
+  /** Name of the commit or annotated tag, or its beginning; '' = not checked. */
+  readonly checksum: string;
+  readonly keepGitDir: boolean;
+  /** Names of secrets; '' = none is asked for. */
+  readonly authTokenSecret: string;
+  readonly authHeaderSecret: string;
+  /** Contents of a known_hosts file. */
+  readonly knownSshHosts: string;
+  /** Id of the agent to forward. */
+  readonly mountSshSock: string;
+  readonly skipSubmodules: boolean;
+  readonly mtime: 'checkout' | 'commit';
+  readonly fetchByCommit: boolean;
+}
+
+/** The tip that a ref resolved to. */
+export interface GitTip {
+  /** Whole name of the ref, or the commit itself. */
+  readonly ref: string;
+  /** Commit or annotated tag. */
+  readonly sha: string;
+  /** Commit of an annotated tag. */
+  readonly commit?: string;
+}
+
+const LATER = ['git.bundle', 'git.checkoutbundle'];
+
+/** @throws BuildError for an address or attribute that makes no sense; `rest` is what follows `git://` */
+export function gitSourceSpec(rest: string, attrs: Readonly<Record<string, string>>): GitSourceSpec {
+  const url = parseGitUrl(isGitTransport(rest) ? rest : `https://${rest}`);
+  const full = attrs['git.fullurl'];
+  const remote = full === undefined ? url.remote : isGitTransport(full) ? full : `https://${full}`;
+  if (remote.startsWith('-')) throw invalidArgument(`invalid git remote ${JSON.stringify(remote)}`);
+  checkRef(url.ref);
+  refuseLater(attrs);
+  const isTrue = (key: string): boolean => attrs[key] === 'true';
+  return {
+    remote,
+    ref: url.ref,
+    subdir: url.subdir,
+    checksum: attrs['git.checksum'] ?? '',
+    keepGitDir: isTrue('git.keepgitdir'),
+    authTokenSecret: attrs['git.authtokensecret'] ?? '',
+    authHeaderSecret: attrs['git.authheadersecret'] ?? '',
+    knownSshHosts: attrs['git.knownsshhosts'] ?? '',
+    mountSshSock: attrs['git.mountsshsock'] ?? '',
+    skipSubmodules: isTrue('git.skipsubmodules'),
+    mtime: mtimeOf(attrs['git.mtime'] ?? ''),
+    fetchByCommit: isTrue('git.fetchbycommit'),
+  };
+}
+
+function mtimeOf(text: string): GitSourceSpec['mtime'] {
+  if (text === '' || text === 'checkout') return 'checkout';
+  if (text === 'commit') return text;
+  throw invalidArgument(`invalid git.mtime: ${JSON.stringify(text)}`);
+}
+
+/** A ref must not be taken for an option. */
+export function checkRef(ref: string): void {
+  if (ref.startsWith('-')) throw invalidArgument(`invalid git ref ${JSON.stringify(ref)}`);
+}
+
+function refuseLater(attrs: Readonly<Record<string, string>>): void {
+  const bundle = LATER.find((key) => attrs[key] !== undefined && attrs[key] !== '');
+  if (bundle !== undefined)
+    throw new BuildError(`git bundles (${bundle}) are not supported yet`, { code: Code.unimplemented });
+  const signature = Object.keys(attrs).find((key) => key.startsWith('git.sig.'));
+  if (signature !== undefined)
+    throw new BuildError(`verifying signatures of git sources (${signature}) is not supported yet`, {
+      code: Code.unimplemented,
+    });
+}
+
+/** What needs no server: a commit, or a ref that the client has resolved. Checks the checksum's form. */
+export function knownTip(spec: GitSourceSpec): GitTip | undefined {
+  const { checksum, ref, fetchByCommit } = spec;
+  if (checksum !== '' && !/^[a-fA-F0-9]+$/.test(checksum))
+    throw new BuildError(`invalid checksum ${checksum} for Git URL, expected hex commit hash`);
+  if (isCommitSha(ref)) {
+    if (!ref.startsWith(checksum)) throw wrongChecksum(checksum, [ref]);
+    return { ref, sha: ref };
+  }
+  if (!fetchByCommit) return undefined;
+  if (checksum === '') throw new BuildError('fetch-by-commit requires a checksum or a commit SHA ref');
+  if (!isCommitSha(checksum))
+    throw new BuildError(
+      `fetch-by-commit requires a full commit SHA checksum, got ${JSON.stringify(checksum)}`,
+    );
+  return { ref: ref === '' ? checksum : wholeBranch(ref), sha: checksum };
+}
+
+/** Keys are the same as if the server had been asked, and for it a short name is a branch first. */
+function wholeBranch(ref: string): string {
+  return ref.startsWith('refs/') ? ref : `refs/heads/${ref}`;
+}
+
+export function wrongChecksum(expected: string, found: readonly string[]): BuildError {
+  return new BuildError(`expected checksum to match ${expected}, got ${found.join(' or ')}`);
+}
+
+/** A tag counts with its own name and with that of its commit. */
+export function checkTip(spec: GitSourceSpec, { sha, commit }: GitTip): void {
+  const names = [sha, ...(commit === undefined ? [] : [commit])];
+  if (!names.some((name) => name.startsWith(spec.checksum))) throw wrongChecksum(spec.checksum, names);
+}
+
+/** Cache key of FEATURES E11. Without a Git folder an annotated tag is the same as its commit. */
+export function gitSpecKey(spec: GitSourceSpec, tip: GitTip): string {
+  const sha = spec.keepGitDir ? tip.sha : (tip.commit ?? tip.sha);
+  return gitKey({ ...spec, sha, ref: tip.ref });
+}

@@ -1,0 +1,174 @@
+import { BuildError, Code, hasCode } from '../base/errors.ts';
+import type { ImmutableRef } from '../cache/ref.ts';
+import { redactCredentials } from '../giturl/redact.ts';
+import { type GitContext, type GitSourceServices, withGit } from './git-access.ts';
+import { checkout } from './git-checkout.ts';
+import type { GitCli } from './git-cli.ts';
+import { fetchTarget, type GitTarget } from './git-fetch.ts';
+import type { GitFound } from './git-memo.ts';
+import { defaultBranchOf, tipOf } from './git-refs.ts';
+import { needsNewRepo, type SharedRepo, withSharedRepo } from './git-repo.ts';
+import { checkTip, type GitSourceSpec, gitSpecKey, knownTip } from './git-spec.ts';
+import type { SourceInstance, SourceKey } from './source.ts';
+
+/** Metadata key by which the tree of an earlier checkout is found. */
+const keySnapshot = 'git-snapshot';
+
+/** What a client learns of a repository without its tree (FEATURES I12). */
+export interface GitMetadata {
+  readonly ref: string;
+  readonly checksum: string;
+  /** Commit of an annotated tag. */
+  readonly commitChecksum: string;
+  readonly commitObject?: Uint8Array;
+  readonly tagObject?: Uint8Array;
+}
+
+/** A checkout of a git repository (FEATURES D37, D38). */
+export class GitSource implements SourceInstance {
+  readonly #spec: GitSourceSpec;
+  readonly #services: GitSourceServices;
+  #found: GitFound | undefined;
+
+  constructor(spec: GitSourceSpec, services: GitSourceServices) {
+    this.#spec = spec;
+    this.#services = services;
+  }
+
+  async cacheKey(_index: number, context: GitContext): Promise<SourceKey> {
+    const found = await this.#resolve(context);
+    return { key: gitSpecKey(this.#spec, found), pin: found.sha, done: true };
+  }
+
+  async snapshot(context: GitContext): Promise<ImmutableRef> {
+    const spec = this.#spec;
+    const { refs, locks } = this.#services;
+    const found = await this.#resolve(context);
+    const key = `${gitSpecKey(spec, found)}:${spec.subdir}`;
+    using _turn = await locks.acquire(`git-snapshot ${key}`, context.signal);
+    for (const record of refs.search(keySnapshot, key)) {
+      try {
+        return await refs.get(record.id);
+      } catch (error) {
+        if (!hasCode(error, Code.notFound)) throw error; // pruned just now
+      }
+    }
+    const target = { spec, ref: found.asked, tip: found };
+    const ref = await this.#withFetched(target, context, (repo) => this.#checkout(target, repo, context));
+    ref.record.set(keySnapshot, key);
+    return ref;
+  }
+
+  async metadata(options: { readonly objects: boolean }, context: GitContext): Promise<GitMetadata> {
+    const spec = this.#spec;
+    const found = await this.#resolve(context);
+    const commit = spec.keepGitDir ? '' : (found.commit ?? '');
+    const plain = { ref: found.ref, checksum: found.sha, commitChecksum: commit };
+    if (!options.objects) return plain;
+    const target = { spec, ref: found.asked, tip: found };
+    return this.#withFetched(target, context, async ({ git }) => {
+      const type = await git.text('cat-file', '-t', found.sha);
+      if (type === 'commit')
+        return { ...plain, commitChecksum: '', commitObject: await git.run('cat-file', 'commit', found.sha) };
+      if (type !== 'tag') throw new BuildError(`expected commit or tag object, got ${type}`);
+      const commitChecksum = await git.text('rev-parse', `${found.sha}^{commit}`);
+      const tagObject = await git.run('cat-file', 'tag', found.sha);
+      const commitObject = await git.run('cat-file', 'commit', commitChecksum);
+      return { ...plain, commitChecksum, tagObject, commitObject };
+    });
+  }
+
+  async #resolve(context: GitContext): Promise<GitFound> {
+    this.#found ??= await this.#find(context);
+    return this.#found;
+  }
+
+  async #find(context: GitContext): Promise<GitFound> {
+    const spec = this.#spec;
+    const known = knownTip(spec);
+    if (known) return { ...known, asked: known.ref };
+    const memo = this.#services.memo?.(context.sessions());
+    const ask = (signal: AbortSignal) => this.#ask({ ...context, signal });
+    const found = memo
+      ? await memo.resolve(`${spec.remote}#${spec.ref}`, ask, context.signal)
+      : await ask(context.signal);
+    checkTip(spec, found);
+    return found;
+  }
+
+  /** Asks the server what the ref is now. */
+  #ask(context: GitContext): Promise<GitFound> {
+    const { remote, ref } = this.#spec;
+    return withGit(this.#spec, this.#services, context, async (git) => {
+      const asked = ref === '' ? await defaultBranch(git, remote) : ref;
+      const listing = await git
+        .run('ls-remote', '--', remote, asked, `${asked}^{}`)
+        .catch((error: unknown) => {
+          throw BuildError.wrap(error, `failed to fetch remote ${redactCredentials(remote)}`);
+        });
+      return { ...tipOf(listing.toString(), asked), asked };
+    });
+  }
+
+  /** Fetches into the shared repository; a second time into a new one, where the old one is in the way. */
+  async #withFetched<T>(
+    target: GitTarget,
+    context: GitContext,
+    work: (repo: SharedRepo) => Promise<T>,
+  ): Promise<T> {
+    const { remote } = this.#spec;
+    const sha256 = target.tip.sha.length === 64;
+    using _turn = await this.#services.locks.acquire(`git-remote ${remote}`, context.signal);
+    return await withGit(this.#spec, this.#services, context, async (git) => {
+      const attempt = (reset: boolean) =>
+        withSharedRepo({ remote, sha256, reset }, git, this.#services, context, async (repo) => {
+          await fetchTarget(target, repo);
+          return await work(repo);
+        });
+      try {
+        return await attempt(false);
+      } catch (error) {
+        context.signal.throwIfAborted();
+        if (!needsNewRepo(error)) throw error;
+        return await attempt(true);
+      }
+    });
+  }
+
+  async #checkout(target: GitTarget, repo: SharedRepo, context: GitContext): Promise<ImmutableRef> {
+    const { refs, mountLocally } = this.#services;
+    const { remote, ref } = this.#spec;
+    const description = `git snapshot for ${redactCredentials(remote)}#${ref}`;
+    const { signal } = context;
+    const mutable = await refs.newMutable(
+      undefined,
+      { description, type: 'source.git.checkout' },
+      { signal },
+    );
+    try {
+      const tree = await mountLocally(await mutable.mount(false, { signal }));
+      try {
+        await checkout(target, repo, tree.path, signal);
+      } finally {
+        await tree.release();
+      }
+    } catch (error) {
+      await mutable.release();
+      throw error;
+    }
+    return await mutable.commit();
+  }
+}
+
+async function defaultBranch(git: GitCli, remote: string): Promise<string> {
+  const shown = redactCredentials(remote);
+  let listing: string;
+  try {
+    listing = await git.text('ls-remote', '--symref', '--', remote, 'HEAD');
+  } catch (error) {
+    throw BuildError.wrap(error, `error fetching default branch for repository ${shown}`);
+  }
+  const branch = defaultBranchOf(listing);
+  if (branch === undefined) throw new BuildError(`could not find default branch for repository: ${shown}`);
+  return branch;
+}

@@ -1,0 +1,195 @@
+// Repositories as contexts and as sources of ADD, over http and ssh.
+import assert from 'node:assert/strict';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { createConnection } from 'node:net';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  FIRST_COMMIT_TIME,
+  type GitServer,
+  runGit,
+  startGitServer,
+  TestRepo,
+} from '../../src/testing/git.ts';
+import { Daemon, freePort, TempDir } from './harness.ts';
+
+let daemon: Daemon;
+let server: GitServer;
+let guarded: GitServer;
+let repo: TestRepo;
+let first: string;
+const dir = new TempDir();
+const authorization = `basic ${Buffer.from('x-access-token:t0ken').toString('base64')}`;
+
+before(async () => {
+  daemon = await Daemon.start();
+  repo = new TestRepo(dir.join('repos/main'));
+  const copyAll = 'FROM scratch\nCOPY . /\n';
+  first = repo.commit({ Dockerfile: copyAll, a: '1', 'sub/Dockerfile': copyAll, 'sub/s': 's' });
+  repo.git('tag', '-a', '-m', 'words', 'v1');
+  repo.commit({ a: '2' });
+  server = await startGitServer(dir.join('repos'));
+  guarded = await startGitServer(dir.join('repos'), { authorization });
+});
+
+after(async () => {
+  await daemon?.[Symbol.asyncDispose]();
+  await server?.[Symbol.asyncDispose]();
+  await guarded?.[Symbol.asyncDispose]();
+  dir[Symbol.dispose]();
+});
+
+let builds = 0;
+
+/** Builds with options of the frontend. @returns where the result lies */
+async function build(options: readonly string[], args: readonly string[] = []): Promise<string> {
+  const out = dir.join(`out${builds++}`);
+  const { code, stderr } = await tryBuild(options, [...args, '--output', `type=local,dest=${out}`]);
+  assert.equal(code, 0, stderr);
+  return out;
+}
+
+function tryBuild(options: readonly string[], args: readonly string[] = []) {
+  const opts = options.flatMap((option) => ['--opt', option]);
+  return daemon.buildctl(['build', '--progress=plain', '--frontend', 'dockerfile.v0', ...opts, ...args]);
+}
+
+/** Builds a Dockerfile of ours. */
+function buildFile(text: string, args: readonly string[] = []): Promise<string> {
+  dir.write({ 'ctx/Dockerfile': text });
+  return build(
+    [],
+    ['--local', `context=${dir.join('ctx')}`, '--local', `dockerfile=${dir.join('ctx')}`, ...args],
+  );
+}
+
+const read = (...path: string[]): string => readFileSync(join(...path), 'utf8');
+
+test('a repository as context: default branch, tag, folder, and with its Git folder', async () => {
+  const context = `context=${server.url}/main.git`;
+  const whole = await build([context]);
+  assert.deepEqual(readdirSync(whole).sort(), ['Dockerfile', 'a', 'sub']);
+  assert.equal(read(whole, 'a'), '2');
+  assert.equal(read(await build([`${context}#v1`]), 'a'), '1');
+  assert.deepEqual(readdirSync(await build([`${context}?tag=v1&subdir=sub`])).sort(), ['Dockerfile', 's']);
+  const scoped = await build([context, 'contextsubdir=sub']);
+  assert.deepEqual(readdirSync(scoped).sort(), ['Dockerfile', 's']);
+  const kept = await build([context, 'build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR=1']);
+  assert.equal(runGit(kept, ['rev-parse', 'HEAD']), repo.git('rev-parse', 'HEAD'));
+});
+
+test('times: of the commit where results are to be repeatable', async () => {
+  const out = await build([`context=${server.url}/main.git#v1`, 'build-arg:SOURCE_DATE_EPOCH=context']);
+  assert.equal(lstatSync(join(out, 'a')).mtimeMs, FIRST_COMMIT_TIME * 1000);
+  const plain = await build([`context=${server.url}/main.git#v1`]);
+  assert.ok(lstatSync(join(plain, 'a')).mtimeMs > (FIRST_COMMIT_TIME + 1e6) * 1000);
+});
+
+test('ADD of repositories, as a step of that name; named contexts', async () => {
+  const url = `${server.url}/main.git`;
+  const out = await buildFile(
+    `FROM scratch\nADD ${url}?tag=v1 /tag/\nADD --keep-git-dir=true --checksum=${first.slice(0, 8)} ${url}#v1 /kept/\nADD --chown=7 ${url}#main:sub /part\n`,
+  );
+  assert.equal(read(out, 'tag/a'), '1');
+  assert.ok(!existsSync(join(out, 'tag/.git')));
+  assert.equal(runGit(join(out, 'kept'), ['describe', '--exact-match']), 'v1');
+  assert.equal(read(out, 'part/s'), 's');
+  const named = await buildFile('FROM scratch\nCOPY --from=other /sub/s /\n', [
+    '--opt',
+    `context:other=${url}#v1`,
+  ]);
+  assert.equal(read(named, 's'), 's');
+  dir.write({ 'ctx/Dockerfile': `FROM scratch\nADD --checksum=0123456789 ${url}#v1 /\n` });
+  const { code, stderr } = await daemon.tryBuild(dir.join('ctx'));
+  assert.equal(code, 1);
+  assert.match(stderr, /expected checksum to match 0123456789, got/);
+});
+
+test('a second build of the same commit uses the checkout of the first', async () => {
+  const url = `${server.url}/main.git`;
+  await buildFile(`FROM scratch\nADD ${url}#v1 /again\n`);
+  const before = server.seen.length;
+  dir.write({ 'ctx/Dockerfile': `FROM scratch\nADD ${url}#v1 /again\n` });
+  const { stderr } = await daemon.tryBuild(dir.join('ctx'));
+  assert.match(stderr, /ADD http.*\n(?:#.*\n)*#\d+ CACHED/);
+  assert.ok(server.seen.slice(before).length <= 3, JSON.stringify(server.seen.slice(before)));
+  const { stdout } = await daemon.buildctl(['du', '-v']);
+  assert.match(stdout.toString(), /shared git repo for http/);
+  assert.match(stdout.toString(), /source\.git\.checkout/);
+});
+
+test('a guarded repository, with a token of the client', async () => {
+  const options = [`context=${guarded.url}/main.git`];
+  const refused = await tryBuild(options);
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /could not read Username/);
+  dir.write({ token: 't0ken' });
+  const out = await build(options, ['--secret', `id=GIT_AUTH_TOKEN,src=${dir.join('token')}`]);
+  assert.equal(read(out, 'a'), '2');
+  const log = daemon.log();
+  assert.doesNotMatch(log + JSON.stringify(refused), /t0ken|eC1hY2Nlc3M/);
+});
+
+/** An ssh server that serves the repositories to one key, which an agent holds. */
+async function startSsh(
+  stack: AsyncDisposableStack,
+): Promise<{ port: number; agent: string; hostKey: string }> {
+  const keys = dir.join('ssh');
+  mkdirSync(keys, { mode: 0o700, recursive: true });
+  for (const name of ['host', 'user'])
+    execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(keys, name)]);
+  const port = await freePort();
+  mkdirSync('/run/sshd', { recursive: true, mode: 0o755 });
+  const settings = {
+    ListenAddress: `127.0.0.1:${port}`,
+    HostKey: join(keys, 'host'),
+    AuthorizedKeysFile: join(keys, 'user.pub'),
+    PidFile: 'none',
+    StrictModes: 'no',
+    UsePAM: 'no',
+    PermitRootLogin: 'yes',
+  };
+  dir.write({
+    'ssh/config': Object.entries(settings)
+      .map(([key, value]) => `${key} ${value}\n`)
+      .join(''),
+  });
+  const stop = (child: ChildProcess) => stack.defer(() => void child.kill('SIGKILL'));
+  stop(spawn('/usr/sbin/sshd', ['-D', '-e', '-f', join(keys, 'config')], { stdio: 'ignore' }));
+  const agent = join(keys, 'agent');
+  stop(spawn('ssh-agent', ['-D', '-a', agent], { stdio: 'ignore' }));
+  await waitFor(async () => existsSync(agent) && (await answers(port)));
+  execFileSync('ssh-add', ['-q', join(keys, 'user')], { env: { ...process.env, SSH_AUTH_SOCK: agent } });
+  return { port, agent, hostKey: read(keys, 'host.pub').split(' ').slice(0, 2).join(' ') };
+}
+
+function answers(port: number): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = createConnection(port, '127.0.0.1');
+    socket.once('error', () => done(false));
+    socket.once('connect', () => done(true));
+    socket.once('close', () => done(false));
+    socket.unref();
+  });
+}
+
+async function waitFor(ready: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; !(await ready()); tries++) {
+    assert.ok(tries < 200, 'a server did not start');
+    await sleep(50);
+  }
+}
+
+test('over ssh, with the agent of the client', { skip: !existsSync('/usr/sbin/sshd') }, async () => {
+  await using stack = new AsyncDisposableStack();
+  const { port, agent } = await startSsh(stack);
+  const user = execFileSync('id', ['-un'], { encoding: 'utf8' }).trim();
+  const options = [`context=ssh://${user}@127.0.0.1:${port}${repo.dir}#v1`];
+  const without = await tryBuild(options);
+  assert.equal(without.code, 1);
+  assert.match(without.stderr, /no SSH key "default" forwarded from the client/);
+  const out = await build(options, ['--ssh', `default=${agent}`]);
+  assert.equal(read(out, 'a'), '1');
+});
