@@ -316,6 +316,11 @@ test('mount stubs go, with their parents times kept, unless the step wrote to th
   assert.equal(existsSync(join(one.upper, 'etc/hosts')), false);
   const two = await run(':', { removeMountStubsRecursive: true }, { mounts, root: overlay(lower) });
   assert.deepEqual(readdirSync(join(two.upper, 'data')), []);
+  // Folders that the runtime needs itself go too when a mount below them was all that was in them.
+  const below = [{ dest: '/dev/deep', selector: '', readonly: false, source }];
+  const three = await run(':', { removeMountStubsRecursive: true }, { mounts: below, root: overlay(lower) });
+  assert.equal(existsSync(join(three.upper, 'dev')), false);
+  assert.ok(existsSync(join(three.upper, 'proc')));
 });
 
 test('read-only root', async () => {

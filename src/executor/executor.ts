@@ -116,9 +116,10 @@ export class RuntimeExecutor implements Executor {
 
     const root = openRootfs(rootfs);
     cleanup.add('root directory', () => root[Symbol.dispose]());
-    makeMountDirectories(root);
+    // Before any is made: a folder that only holds a mount point goes with it.
     const removeStubs = watchMountStubs(root, request.mounts, meta.removeMountStubsRecursive === true);
     cleanup.add('mount stubs', removeStubs);
+    makeMountDirectories(root);
     const user = lookUpUser(root, meta.user);
     const plan = new MountPlan(join(bundle, 'mounts'));
     cleanup.add('mounts', () => plan.release());

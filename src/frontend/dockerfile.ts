@@ -35,7 +35,7 @@ import { answerSubrequest } from './subrequests.ts';
 
 const LANGUAGE = 'Dockerfile';
 /** What clients may ask a frontend to understand (FEATURES I4). */
-const SERVED_CAPS: readonly string[] = ['inputs', 'contexts', 'subrequests'].map(
+const SERVED_CAPS: readonly string[] = ['inputs', 'contexts', 'subrequests', 'gitquerystring'].map(
   (name) => `moby.buildkit.frontend.${name}`,
 );
 

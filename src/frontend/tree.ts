@@ -101,17 +101,20 @@ function attempt<T>(action: string, path: string, work: () => T): T {
   try {
     return work();
   } catch (error) {
-    const text = TEXTS[errno(error) ?? ''];
+    const code = errno(error) ?? '';
+    if (code === NOT_REGULAR) throw new BuildError(`${path} is not a regular file`, { cause: error });
+    const text = TEXTS[code];
     if (text === undefined) throw error;
     throw new BuildError(`${action} ${path}: ${text}`, { cause: error });
   }
 }
 
+/** What opening says of anything but a file. */
+const NOT_REGULAR = 'EINVAL';
 const TEXTS: Record<string, string> = {
   ENOENT: 'no such file or directory',
   ENOTDIR: 'not a directory',
   ELOOP: 'too many levels of symbolic links',
-  EINVAL: 'not a regular file',
 };
 
 function statOf(root: Rootfs, path: string, name: string): Stat {

@@ -3,7 +3,7 @@ import { BuildError } from '../base/errors.ts';
 import { goJson } from '../base/gojson.ts';
 import { basePath, compareText } from '../llb/gopath.ts';
 import { copyJson, mkdirJson, mkfileJson, rmJson, symlinkJson } from '../llb/json.ts';
-import type { ChownOpt, FileAction, FileOp, UserOpt } from '../llb/ops.ts';
+import type { ChownOpt, FileAction, FileOp } from '../llb/ops.ts';
 import { type ContentSelector, dedupePaths, type KeyDep, selectPath } from './selector-key.ts';
 
 /** Digest of a file step with `inputs` inputs (FEATURES E7). */
@@ -90,14 +90,16 @@ function selectOwner(
   owner: ChownOpt | undefined,
   select: (input: bigint, selector: ContentSelector) => void,
 ): void {
-  const byName = (user: UserOpt | undefined, path: string): void => {
-    if (user?.user?.$case !== 'byName') return;
+  const files = [
+    [owner?.user, '/etc/passwd'],
+    [owner?.group, '/etc/group'],
+  ] as const;
+  for (const [user, path] of files) {
+    if (user?.user?.$case !== 'byName') continue;
     const { input } = user.user.value;
-    if (input < 0n) throw new BuildError(`invalid user index ${input}`);
+    if (input < 0n) return; // names without a tree to look them up in: the step itself is refused
     select(input, selectPath(path, true));
-  };
-  byName(owner?.user, '/etc/passwd');
-  byName(owner?.group, '/etc/group');
+  }
 }
 
 function hasWildcards(path: string): boolean {

@@ -46,7 +46,7 @@ export class ImageResolver {
     const root = (await this.#known(origin, signal)) ?? (await origin.resolve(signal));
     const walk: Walk = { origin, signal, lease: this.#currentLease(), others: [] };
     const found = await this.#pick(root, new PlatformMatcher(platform), walk, 0);
-    if (!found) throw notFound(`no match for platform in manifest ${root.digest}: not found`);
+    if (!found) throw notFound('no match for platform in manifest: not found');
     const { manifest, descriptor, configBytes, config } = found;
     return {
       root,

@@ -108,6 +108,12 @@ test('a named context that is not there is told with the line that needs it', as
   );
 });
 
+test('an owner by name is refused where there are no users to look it up in', async () => {
+  dir.write({ 'owner/Dockerfile': 'FROM scratch\nCOPY --chown=foo Dockerfile /\n' });
+  const { stderr } = await daemon.tryBuild(dir.join('owner'));
+  assert.match(stderr, /failed to solve: invalid user index: -1$/m);
+});
+
 test('SOURCE_DATE_EPOCH is the time of the context, of a named one or of a stage', async () => {
   const created = async (...options: string[]): Promise<number> => {
     const layout = dir.join(`layout${builds++}`);
