@@ -4,12 +4,13 @@ import type { ImmutableRef } from '../cache/ref.ts';
 import type { Exporter, ExportContext, ExportSource } from '../exporter/exporter.ts';
 import { keyPlatforms } from '../exporter/platforms.ts';
 import { platformWarnings } from '../exporter/verify-platforms.ts';
-import { Bridge, type Frontend } from '../frontend/bridge.ts';
+import { Bridge, type Frontend, type SourceMetaRequest } from '../frontend/bridge.ts';
 import { type FrontendResult, type LazyRef, refsOf } from '../frontend/result.ts';
 import { parseDefinition, prunedCacheMounts, type VertexSpec } from '../llb/parse.ts';
 import type { Definition } from '../llb/ops.ts';
 import type * as pb from '../pb/control.ts';
 import type { SessionExporters } from '../session/caller/exporters.ts';
+import type { PolicyVerifier } from '../session/caller/policy.ts';
 import type { Job } from '../solver/job.ts';
 import type { EdgeRef, VertexProgress } from '../solver/types.ts';
 import type { Solver } from '../solver/solver.ts';
@@ -17,6 +18,7 @@ import type { BuildRegistry } from './build-registry.ts';
 import type { MakeExporter } from './exporters.ts';
 import { allowDevices, checkStep, type Entitlement, type Grants, grantEntitlements } from './entitlements.ts';
 import { GatewayBuild } from './gateway.ts';
+import { allowedDefinition, allowedRequest, policyOf } from './policy.ts';
 import { refuseUnsupported } from './request-check.ts';
 import { resolveSourceMeta } from './source-meta.ts';
 import type { Worker } from './worker.ts';
@@ -35,6 +37,8 @@ export interface BuildServices {
   readonly makeExporter: MakeExporter;
   /** The client of a session as one that chooses exporters itself (FEATURES B20). */
   readonly chooserOf: (sessionId: string, signal: AbortSignal) => Promise<SessionExporters>;
+  /** The client of a session as one that says which sources its build may use (FEATURES C24). */
+  readonly verifierOf: (sessionId: string, signal: AbortSignal) => Promise<PolicyVerifier>;
   readonly entitlements: ReadonlySet<Entitlement>;
   /** Aborts when the daemon stops. */
   readonly stopping: AbortSignal;
@@ -95,7 +99,10 @@ function exportersOf(request: pb.SolveRequest): readonly pb.Exporter[] {
 
 function bridgeOf(job: BuildJob, request: pb.SolveRequest, services: BuildServices, granted: Grants): Bridge {
   const { worker } = services;
-  const prepare = (definition: Definition) => {
+  const resolve = (meta: SourceMetaRequest, signal: AbortSignal) =>
+    resolveSourceMeta(meta, job, worker, signal);
+  const policy = policyOf(request.SourcePolicySession, services, resolve);
+  const load = (definition: Definition) => {
     const edge = loadDefinition(definition, granted, worker);
     const pruned = [...prunedCacheMounts(edge)].map(([id, withBase]) => ({ id, withBase }));
     if (pruned.length > 0) worker.ops.cacheMounts.forget(pruned);
@@ -103,8 +110,12 @@ function bridgeOf(job: BuildJob, request: pb.SolveRequest, services: BuildServic
   };
   return new Bridge(
     {
-      prepare,
-      resolveSourceMeta: (meta, signal) => resolveSourceMeta(meta, job, worker, signal),
+      prepare: (definition) =>
+        policy
+          ? async (signal) => load(await allowedDefinition(definition, policy, signal))(signal)
+          : load(definition),
+      resolveSourceMeta: async (meta, signal) =>
+        resolve(policy ? await allowedRequest(meta, policy, signal) : meta, signal),
       warn: (warning) => job.progress.warn(warning),
       frontends: services.frontends,
       mountLocally: worker.mountLocally,

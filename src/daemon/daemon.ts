@@ -5,7 +5,7 @@ import { BuildError, Code } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { makeDirs } from '../base/make-dirs.ts';
 import { Running } from '../base/running.ts';
-import { PACKAGE, REVISION, VERSION } from '../base/version.ts';
+import { DOCKERFILE_VERSION, PACKAGE, REVISION, VERSION } from '../base/version.ts';
 import { SqlKeyStore } from '../cache/keystore.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import { describeVertexError } from '../frontend/describe-error.ts';
@@ -30,6 +30,7 @@ import type { DaemonConfig } from './config.ts';
 import { contentService } from './content-service.ts';
 import { controlService } from './control.ts';
 import { chooserFinder, exporterMaker } from './exporters.ts';
+import { verifierFinder } from './policy.ts';
 import { type GatewayBuild, gatewayService } from './gateway.ts';
 import { gcPolicies } from './gc-policy.ts';
 import type { DaemonJobs } from './jobs.ts';
@@ -138,10 +139,14 @@ function createServer(
     package: PACKAGE,
     version: VERSION,
     revision: REVISION,
-    dockerfileVersion: '',
+    dockerfileVersion: DOCKERFILE_VERSION,
   };
   const workers = async () => [workerRecord(config, worker, version, await worker.platforms.refresh())];
-  const exporting = { makeExporter: exporterMaker(worker, sessions), chooserOf: chooserFinder(sessions) };
+  const clients = {
+    makeExporter: exporterMaker(worker, sessions),
+    chooserOf: chooserFinder(sessions),
+    verifierOf: verifierFinder(sessions),
+  };
   const frontends = new Map(
     config.frontends.dockerfile ? [['dockerfile.v0', dockerfileFrontend] as const] : [],
   );
@@ -157,7 +162,7 @@ function createServer(
       running.track(
         build(
           request,
-          { solver, worker, builds, frontends, ...exporting, entitlements: config.entitlements, stopping },
+          { solver, worker, builds, frontends, ...clients, entitlements: config.entitlements, stopping },
           signal,
         ),
       ),

@@ -1,6 +1,6 @@
 import { BuildError, Code, invalidArgument } from '../base/errors.ts';
 import { parseDigest } from '../base/digest.ts';
-import type { Bridge, SourceMeta } from '../frontend/bridge.ts';
+import type { Bridge, SourceMeta, SourceMetaRequest } from '../frontend/bridge.ts';
 import type { FrontendResult, LazyRef } from '../frontend/result.ts';
 import { readDirIn, readFileIn, statFileIn, withTree } from '../frontend/tree.ts';
 import { ENABLED_CAPS, ENABLED_GATEWAY_CAPS } from '../llb/caps.ts';
@@ -237,6 +237,11 @@ async function resolveSourceMeta(
   request: pb.ResolveSourceMetaRequest,
   signal: AbortSignal,
 ): Promise<pb.ResolveSourceMetaResponse> {
+  return sourceMetaToWire(await build.bridge.resolveSourceMeta(metaRequestFromWire(request), signal));
+}
+
+/** @throws BuildError for what is not served */
+export function metaRequestFromWire(request: pb.ResolveSourceMetaRequest): SourceMetaRequest {
   if (!request.Source) throw new BuildError('source is required', { code: Code.invalidArgument, told: true });
   if (request.Image?.AttestationChain || (request.Image?.ResolveAttestations.length ?? 0) > 0) {
     throw new BuildError('resolving attestations is not supported yet', { code: Code.unimplemented });
@@ -246,21 +251,17 @@ async function resolveSourceMeta(
       code: Code.unimplemented,
     });
   }
-  const meta = await build.bridge.resolveSourceMeta(
-    {
-      source: request.Source,
-      platform: request.Platform && platformFromWire(request.Platform),
-      resolveMode: request.ResolveMode,
-      logName: request.LogName,
-      noConfig: request.Image?.NoConfig ?? false,
-      gitObjects: request.Git?.ReturnObject ?? false,
-    },
-    signal,
-  );
-  return sourceMetaToWire(meta);
+  return {
+    source: request.Source,
+    platform: request.Platform && platformFromWire(request.Platform),
+    resolveMode: request.ResolveMode,
+    logName: request.LogName,
+    noConfig: request.Image?.NoConfig ?? false,
+    gitObjects: request.Git?.ReturnObject ?? false,
+  };
 }
 
-function sourceMetaToWire(meta: SourceMeta): pb.ResolveSourceMetaResponse {
+export function sourceMetaToWire(meta: SourceMeta): pb.ResolveSourceMetaResponse {
   return {
     Source: meta.source,
     Image: meta.image && {

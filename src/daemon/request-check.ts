@@ -13,7 +13,6 @@ export function refuseUnsupported(request: pb.SolveRequest): void {
     throw later('importing a cache', 'leave out --import-cache (or --cache-from)');
   }
   if (request.SourcePolicy && request.SourcePolicy.rules.length > 0) throw later('a source policy');
-  if (request.SourcePolicySession !== '') throw later('a source policy session');
   if (request.ProxyNetwork) throw later('the proxy network');
   const version = Number(request.CompatibilityVersion);
   if (version !== 0 && version !== COMPATIBILITY_VERSION) {

@@ -40,6 +40,7 @@ export const ENABLED_CAPS: readonly string[] = [
   'file.rm.nofollowsymlink',
   'file.rm.wildcard',
   'file.symlink.create',
+  'gc.freespacefilter',
   'mergeop',
   'meta.description',
   'meta.exportcache',
@@ -78,6 +79,7 @@ export const ENABLED_CAPS: readonly string[] = [
   'source.local.sharedkeyhint',
   'source.local.unique',
   'source.ocilayout',
+  'source.policy.session',
 ];
 
 /** The capabilities that exist and are not served yet, sorted. */
@@ -88,7 +90,6 @@ export const UNSERVED_CAPS: readonly string[] = [
   'exec.meta.network.proxy',
   'exporter.image.attestations',
   'exporter.session',
-  'gc.freespacefilter',
   'history.filter',
   'source.buildop.llbfilename',
   'source.git.bundle',
@@ -96,7 +97,6 @@ export const UNSERVED_CAPS: readonly string[] = [
   'source.git.signatureverify',
   'source.http.signatureverify',
   'source.policy',
-  'source.policy.session',
 ];
 
 /** Capabilities of the frontend gateway that this build serves (FEATURES D48), sorted. */
