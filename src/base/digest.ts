@@ -3,7 +3,9 @@ import { createHash, type Hash, hash } from 'node:crypto';
 /** Content name, `sha256:<64 hex>` (or `sha512:`; cache keys that must not be kept use `random:`). */
 export type Digest = string & { readonly __digest: true };
 
-const LENGTHS: Record<string, number> = { sha256: 64, sha384: 96, sha512: 128 };
+const LENGTHS: Readonly<Record<string, number | undefined>> = { sha256: 64, sha384: 96, sha512: 128 };
+/** Of digests of any algorithm. */
+const FORMAT = /^[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/;
 
 export function isDigest(text: string): text is Digest {
   const colon = text.indexOf(':');
@@ -12,6 +14,17 @@ export function isDigest(text: string): text is Digest {
   return (
     length !== undefined && text.length === colon + 1 + length && /^[0-9a-f]+$/.test(text.slice(colon + 1))
   );
+}
+
+/** Why `text` is no digest, in the words of the digest libraries; undefined for a good one. */
+export function digestProblem(text: string): string | undefined {
+  if (isDigest(text)) return undefined;
+  const format = 'invalid checksum digest format';
+  const colon = text.indexOf(':');
+  if (colon <= 0 || colon === text.length - 1) return format;
+  const length = LENGTHS[text.slice(0, colon)];
+  if (length === undefined) return FORMAT.test(text) ? 'unsupported digest algorithm' : format;
+  return text.length === colon + 1 + length ? format : 'invalid checksum digest length';
 }
 
 /** @throws {TypeError} when `text` is no digest of a known algorithm. */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { type Digest, digestOf } from '../base/digest.ts';
-import { invalidArgument } from '../base/errors.ts';
+import { BuildError } from '../base/errors.ts';
 import type { Platform } from '../oci/platform.ts';
 import { encodeOp } from './encode.ts';
 import { fileInputs, fileMessage } from './file-message.ts';
@@ -26,7 +26,7 @@ export interface MarshalOptions {
 
 /**
  * The LLB definition of `state`; without entries when it is the empty tree.
- * @throws {BuildError} `invalidArgument` for a run without arguments or working directory
+ * @throws {BuildError} for a run without arguments or working directory
  */
 export function marshal(state: State, options: MarshalOptions = {}): Definition {
   if (state.output === null) return { def: [], metadata: {}, Source: undefined };
@@ -157,8 +157,8 @@ class Marshaller {
   }
 
   #execOp(node: ExecNode, op: Op): Op {
-    if (node.exec.meta?.args.length === 0) throw invalidArgument('arguments are required');
-    if (node.exec.meta?.cwd === '') throw invalidArgument('working directory is required');
+    if (node.exec.meta?.args.length === 0) throw new BuildError('arguments are required');
+    if (node.exec.meta?.cwd === '') throw new BuildError('working directory is required');
     const inputs: Input[] = [];
     const mounts = node.mounts.map((mount) => {
       if (!mount.input) return mount.message;

@@ -1,4 +1,4 @@
-import { type Digest, isDigest } from '../base/digest.ts';
+import { type Digest, digestProblem, isDigest } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
 
 /** A normalized image reference: its host is always there. */
@@ -38,7 +38,7 @@ export function parseReference(text: string): ImageReference {
   const [, name = '', tag, digest] = match;
   if (name.length - domain.length - 1 > MAX_NAME_LENGTH)
     throw invalid(`repository name must not be more than ${MAX_NAME_LENGTH} characters`);
-  if (digest !== undefined && !isDigest(digest)) throw invalid(digestProblem(digest));
+  if (digest !== undefined && !isDigest(digest)) throw invalid(digestProblem(digest) ?? '');
   return { name, ...(tag === undefined ? {} : { tag }), ...(digest === undefined ? {} : { digest }) };
 }
 
@@ -52,20 +52,13 @@ export function parseBareReference(text: string): ImageReference {
     throw invalid(isCase ? 'repository name must be lowercase' : 'invalid reference format');
   }
   const [, name = '', tag, digest] = match;
-  if (digest !== undefined && !isDigest(digest)) throw invalid(digestProblem(digest));
+  if (digest !== undefined && !isDigest(digest)) throw invalid(digestProblem(digest) ?? '');
   return { name, ...(tag === undefined ? {} : { tag }), ...(digest === undefined ? {} : { digest }) };
 }
 
 /** Without a code: what upstream says of references has none either. */
 function invalid(message: string): BuildError {
   return new BuildError(message);
-}
-
-function digestProblem(digest: string): string {
-  const [algorithm = '', hex = ''] = digest.split(':');
-  if (!['sha256', 'sha384', 'sha512'].includes(algorithm)) return 'unsupported digest algorithm';
-  const length = { sha256: 64, sha384: 96 }[algorithm] ?? 128;
-  return hex.length === length ? 'invalid checksum digest format' : 'invalid checksum digest length';
 }
 
 function splitDomain(text: string): { domain: string; rest: string } {

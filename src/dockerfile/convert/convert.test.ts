@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { BuildError, Code } from '../../base/errors.ts';
 import { marshal } from '../../llb/marshal.ts';
-import type { Definition } from '../../llb/ops.ts';
+import { type Definition, Op } from '../../llb/ops.ts';
 import { local } from '../../llb/source.ts';
 import { formatPlatformFull, hostPlatform, normalizePlatform, parsePlatform } from '../../oci/platform.ts';
 import { normalizeReference } from '../../oci/reference.ts';
@@ -258,4 +258,32 @@ test('of several bases that fail at once the last one is told', async () => {
     assert.equal(error.locations[0]?.[0]?.start.line, 2);
     return true;
   });
+});
+
+test('devices are asked for only when the daemon knows them', async () => {
+  const file = 'FROM busybox\nRUN --device=vendor.example/thing=all,required true';
+  const devices = async (caps: ReadonlySet<string>) => {
+    const { def } = encode(await convert(file, { caps }));
+    const { op } = Op.decode(def.at(-2)!);
+    return op?.$case === 'exec' ? op.value.cdiDevices : undefined;
+  };
+  assert.deepEqual(await devices(new Set()), []);
+  assert.deepEqual(await devices(new Set(['exec.meta.cdi'])), [
+    { name: 'vendor.example/thing=all', optional: false },
+  ]);
+});
+
+test('checksums that are none are told apart', async () => {
+  const cases = [
+    ['sha256:zz', 'invalid checksum digest length'],
+    [`sha256:${'z'.repeat(64)}`, 'invalid checksum digest format'],
+    ['md5:d41d8cd98f00b204e9800998ecf8427e', 'unsupported digest algorithm'],
+    ['md5:-:', 'invalid checksum digest format'],
+    ['sha256:', 'invalid checksum digest format'],
+    ['zz', 'invalid checksum digest format'],
+  ] as const;
+  for (const [checksum, message] of cases)
+    await assert.rejects(convert(`FROM busybox\nADD --checksum=${checksum} http://example.com/a b`), {
+      message,
+    });
 });

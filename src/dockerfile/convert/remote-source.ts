@@ -1,5 +1,5 @@
 import { BuildError } from '../../base/errors.ts';
-import { type Digest, isDigest } from '../../base/digest.ts';
+import { type Digest, digestProblem, isDigest } from '../../base/digest.ts';
 import { type GitRef, parseGitRef } from '../../giturl/git-ref.ts';
 import { basePath } from '../../llb/gopath.ts';
 import type { GitOptions } from '../../llb/source.ts';
@@ -53,12 +53,5 @@ function decode(path: string): string {
 /** @throws {BuildError} when `text` is no digest */
 export function parseDigest(text: string): Digest {
   if (isDigest(text)) return text;
-  const [algorithm, hex] = text.split(':');
-  if (!/^[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/.test(text) || hex === undefined)
-    throw new BuildError('invalid checksum digest format');
-  if (!['sha256', 'sha384', 'sha512'].includes(algorithm ?? ''))
-    throw new BuildError('unsupported digest algorithm');
-  throw new BuildError(
-    /^[a-f0-9]+$/.test(hex) ? 'invalid checksum digest length' : 'invalid checksum digest format',
-  );
+  throw new BuildError(digestProblem(text) ?? '');
 }

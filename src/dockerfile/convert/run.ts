@@ -1,6 +1,6 @@
 import { type MountOptions, run } from '../../llb/exec.ts';
 import { mkfile } from '../../llb/file.ts';
-import { type LinuxResources, NetMode, SecurityMode } from '../../llb/ops.ts';
+import { type CDIDevice, type LinuxResources, NetMode, SecurityMode } from '../../llb/ops.ts';
 import {
   addExtraHost,
   addUlimit,
@@ -48,7 +48,7 @@ export function dispatchRun(
     mounts: [...scriptMount(stage, command), ...made.mounts, ...sharedMemory(options)],
     secrets: made.secrets,
     ssh: made.ssh,
-    cdiDevices: instruction.devices.map(({ name, required }) => ({ name, optional: !required })),
+    cdiDevices: devices(instruction, options),
     constraints: {
       description: commandDescription(instruction.code),
       customName: runName(stage, instruction, command, mounts, variables, context),
@@ -106,6 +106,11 @@ function stepSettings(state: State, instruction: RunInstruction, options: Conver
   for (const { host, ip } of options.extraHosts) next = addExtraHost(next, host, ip);
   const useParent = options.cgroupParent !== '' && caps?.has('exec.meta.cgroup.parent');
   return useParent ? setCgroupParent(next, options.cgroupParent) : next;
+}
+
+function devices(instruction: RunInstruction, options: ConvertOptions): readonly CDIDevice[] {
+  if (!options.caps?.has('exec.meta.cdi')) return [];
+  return instruction.devices.map(({ name, required }) => ({ name, optional: !required }));
 }
 
 function resources(options: ConvertOptions): { linuxResources?: LinuxResources } {
