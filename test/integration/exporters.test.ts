@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import { Daemon, TempDir } from './harness.ts';
+import { Daemon, OUR_DAEMON, TempDir } from './harness.ts';
 
 let daemon: Daemon;
 const dir = new TempDir();
@@ -49,6 +49,8 @@ test('a folder is mirrored: what the result does not have goes', async () => {
   const output = ['--output', `type=local,dest=${out},mode=delete`];
   await daemon.build(dir.join('ctx'), [...PLATFORMS, ...output]);
   assert.deepEqual(tree(out), ['linux_amd64', 'linux_amd64/amd64', 'linux_arm64', 'linux_arm64/arm64']);
+  // Upstream's client fails over a folder that went while it looked.
+  if (!OUR_DAEMON) return;
   await daemon.build(dir.join('ctx'), [
     ...PLATFORMS,
     '--output',
@@ -67,9 +69,9 @@ test('platforms that have the same file do not fit into one folder', async () =>
   assert.equal(code, 1);
   assert.match(
     stderr,
-    /cannot overwrite f from linux\/amd64 with linux\/arm64 when split option is disabled/,
+    /cannot overwrite f from linux\/(amd64 with linux\/arm64|arm64 with linux\/amd64) when split option is disabled/,
   );
-  assert.ok(!existsSync(`${out}/f`));
+  if (OUR_DAEMON) assert.ok(!existsSync(`${out}/f`));
 });
 
 test('an image layout in a folder, without a tar', async () => {

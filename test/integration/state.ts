@@ -5,7 +5,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Daemon } from './harness.ts';
+import { type Daemon, OUR_DAEMON } from './harness.ts';
 
 const SETTLE_LIMIT_MS = 10_000;
 const LASTING = ['-not', '-name', 'ingest-*', '-not', '-name', 'resolv.conf'];
@@ -90,16 +90,22 @@ export interface DaemonState {
   readonly temporaryFiles: readonly string[];
 }
 
-/** What a running daemon holds at this moment. */
+/** What a running daemon holds at this moment; of another's store nothing is known here. */
 export function stateOf(daemon: Daemon): DaemonState {
+  const mounts = mountPoints(daemon.pid, daemon.root);
+  const processes = descendants(daemon.pid);
+  if (!OUR_DAEMON) {
+    const unknown = { leases: 0, temporaryLeases: 0, snapshots: 0, blobs: 0, temporaryFiles: [] };
+    return { mounts, processes, ...unknown };
+  }
   const dir = join(daemon.root, 'buildkit-ts');
   const db = new DatabaseSync(join(dir, 'store.db'), { readOnly: true });
   try {
     const count = (from: string): number =>
       Number((db.prepare(`SELECT count(*) AS n FROM ${from}`).get() as { n: number }).n);
     return {
-      mounts: mountPoints(daemon.pid, daemon.root),
-      processes: descendants(daemon.pid),
+      mounts,
+      processes,
       leases: count('leases'),
       temporaryLeases: count('leases WHERE temporary = 1'),
       snapshots: count('snapshots'),
