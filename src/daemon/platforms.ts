@@ -23,7 +23,9 @@ export class WorkerPlatforms {
   readonly #options: WorkerPlatformsOptions;
   readonly #maxAgeMs: number;
   #list: readonly Platform[];
-  #machine: readonly Platform[] = native();
+  /** What the processor runs. */
+  readonly native: readonly Platform[] = nativePlatforms();
+  #machine = this.native;
   #probedAt = Number.NEGATIVE_INFINITY;
   #probing: Promise<void> | undefined;
 
@@ -59,13 +61,13 @@ export class WorkerPlatforms {
 
   async #probe(): Promise<void> {
     const found = await probePlatforms(this.#options.tmpDir, this.#options.searchPath);
-    this.#machine = [...new Map([...native(), ...found].map((p) => [formatPlatform(p), p])).values()];
+    this.#machine = [...new Map([...this.native, ...found].map((p) => [formatPlatform(p), p])).values()];
     this.#probedAt = performance.now();
   }
 }
 
 /** The host's platform and, on amd64, the levels of its processor. */
-function native(): Platform[] {
+function nativePlatforms(): Platform[] {
   const host = normalizePlatform(hostPlatform());
   if (host.architecture !== 'amd64') return [host];
   const flags = /^flags\s*:\s*(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? '';

@@ -11,7 +11,7 @@ import type { RefManager } from '../cache/ref.ts';
 import { handOutControllers } from '../executor/cgroup-root.ts';
 import { DeviceRegistry } from '../executor/cdi/registry.ts';
 import { deviceSetups } from '../executor/cdi/setup.ts';
-import { findEmulator } from '../executor/emulator.ts';
+import { findEmulator, runsWith } from '../executor/emulator.ts';
 import { createRuntimeExecutor, type RuntimeExecutor } from '../executor/executor.ts';
 import { openNetworks, type OpenedNetworks } from '../executor/network-mode.ts';
 import type { MountLocally } from '../frontend/tree.ts';
@@ -189,8 +189,10 @@ function emulatorFinder(
   { searchPath, log }: WorkerParts,
   platforms: WorkerPlatforms,
 ): OpServices['emulator'] {
-  return async (platform) =>
-    findEmulator(platform, { supported: await platforms.machine(), searchPath, log });
+  return async (platform) => {
+    if (runsWith(platform, platforms.native)) return undefined; // most steps: nothing is tried for them
+    return findEmulator(platform, { supported: await platforms.machine(), searchPath, log });
+  };
 }
 
 /** Says at the start which specifications cannot be used. */

@@ -29,7 +29,7 @@ export interface EmulatorOptions {
  */
 export function findEmulator(platform: Platform, options: EmulatorOptions): string | undefined {
   const wanted = normalizePlatform(platform);
-  if (options.supported.some((own) => new PlatformMatcher(own).matches(wanted))) return undefined;
+  if (runsWith(wanted, options.supported)) return undefined;
   if (wanted.architecture === 'amd64' && !EMULATED_AMD64.includes(wanted.variant ?? '')) {
     const own = options.supported.filter(({ architecture }) => architecture === 'amd64').map(formatPlatform);
     throw new BuildError(
@@ -40,6 +40,11 @@ export function findEmulator(platform: Platform, options: EmulatorOptions): stri
   const path = findExecutable(name, options.searchPath);
   if (!path) options.log.warn(`exec: ${JSON.stringify(name)}: executable file not found in $PATH`);
   return path;
+}
+
+/** Whether a machine that runs programs of `supported` runs those of `platform`. */
+export function runsWith(platform: Platform, supported: readonly Platform[]): boolean {
+  return supported.some((own) => new PlatformMatcher(own).matches(platform));
 }
 
 /** The emulator as the step sees it. */

@@ -1,10 +1,11 @@
 import { posix } from 'node:path';
+import { BuildError } from '../base/errors.ts';
 import { processCapabilities } from '../sys/caps.ts';
 import { compileSeccomp } from '../sys/seccomp.ts';
 import { DEFAULT_HOSTNAME } from './resolvconf.ts';
 import { defaultSeccomp, type Seccomp } from './seccomp.ts';
 import { insecureDevices, type SpecDevice } from './devices.ts';
-import { applyEdits } from './cdi/edits.ts';
+import { applyEdits, type EditableSpec } from './cdi/edits.ts';
 import type { ContainerEdits } from './cdi/spec.ts';
 import type { LinuxResources, ProcessMeta } from './types.ts';
 import type { ProcessUser } from './user.ts';
@@ -147,8 +148,16 @@ export function makeSpec(input: SpecInput): Record<string, unknown> {
     // crun takes the finished program and spends no time on building it; others read the profile.
     ...(seccomp?.program ? { annotations: { 'run.oci.seccomp_bpf_data': seccomp.program } } : {}),
   };
-  const edited = applyEdits(spec, input.deviceEdits ?? []);
+  const edited = withDevices(spec, input.deviceEdits ?? []);
   return { ...edited, mounts: replaceEarlier([...edited.mounts, ...input.mounts]) };
+}
+
+function withDevices<S extends EditableSpec>(spec: S, edits: readonly ContainerEdits[]): S {
+  try {
+    return applyEdits(spec, edits);
+  } catch (error) {
+    throw BuildError.wrap(error, 'CDI device injection failed: failed to inject devices');
+  }
 }
 
 let sandbox: { readonly profile: Seccomp; readonly program: string | undefined } | undefined;

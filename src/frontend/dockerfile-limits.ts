@@ -10,6 +10,7 @@ const ULIMITS: readonly string[] =
     ' ',
   );
 const UNLIMITED = -1n;
+const MAX_UINT64 = 2n ** 64n - 1n;
 
 /** CSV of `name=soft[:hard]` (FEATURES H11). */
 export function parseUlimits(list: string): Ulimit[] {
@@ -38,12 +39,25 @@ function integer(text: string): bigint {
   return value;
 }
 
+function unsigned(text: string): bigint {
+  const value = /^\d+$/.test(text) ? BigInt(text) : undefined;
+  if (value === undefined || value > MAX_UINT64) {
+    const problem = value === undefined ? 'invalid syntax' : 'value out of range';
+    throw new BuildError(`strconv.ParseUint: parsing ${quote(text)}: ${problem}`);
+  }
+  return value;
+}
+
 /** Limits of all RUN steps (FEATURES H12); undefined without any. */
 export function parseResources(options: ReadonlyMap<string, string>): LinuxResources | undefined {
-  const number = (key: string, check: (value: bigint) => string | undefined): bigint => {
+  const number = (
+    key: string,
+    check: (value: bigint) => string | undefined,
+    parse: (text: string) => bigint = integer,
+  ): bigint => {
     const text = options.get(key);
     if (!text) return 0n;
-    const value = named(key, text, () => integer(text));
+    const value = named(key, text, () => parse(text));
     const problem = check(value);
     if (problem) throw new BuildError(`invalid ${key} value: ${text}: must be ${problem}`);
     return value;
@@ -54,8 +68,8 @@ export function parseResources(options: ReadonlyMap<string, string>): LinuxResou
     memorySwap: number('memswap', (value) =>
       value === UNLIMITED || value > 0n ? undefined : '-1 (unlimited) or > 0',
     ),
-    cpuShares: number('cpushares', positive),
-    cpuPeriod: number('cpuperiod', positive),
+    cpuShares: number('cpushares', positive, unsigned),
+    cpuPeriod: number('cpuperiod', positive, unsigned),
     cpuQuota: number('cpuquota', positive),
     cpusetCpus: cpuset(options, 'cpusetcpus'),
     cpusetMems: cpuset(options, 'cpusetmems'),

@@ -101,6 +101,22 @@ test('a device is used only by builds that were granted it', async () => {
   );
 });
 
+test('a device that the machine has not is said', async () => {
+  dir.write({
+    'cdi/gone.json': JSON.stringify({
+      cdiVersion: '0.6.0',
+      kind: 'gone.com/d',
+      annotations: { 'org.mobyproject.buildkit.device.autoallow': 'true' },
+      devices: [{ name: 'x', containerEdits: { deviceNodes: [{ path: '/dev/gone' }] } }],
+    }),
+  });
+  const path = context('gone', 'RUN --device=gone.com/d=x,required true');
+  assert.match(
+    (await daemon.tryBuild(path)).stderr,
+    /did not complete successfully: CDI device injection failed: failed to inject devices: failed to stat CDI host device "\/dev\/gone": no such file or directory\n/,
+  );
+});
+
 test('without CDI there are no devices', async () => {
   await using plain = await Daemon.start({
     config: registry.config,

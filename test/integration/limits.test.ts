@@ -70,6 +70,7 @@ test('limits that make no sense are refused with their name', async () => {
   for (const [key, value, message] of [
     ['memory', '0', 'invalid memory value: 0: must be > 0'],
     ['memory', '1g', 'invalid memory value: 1g: '],
+    ['cpushares', '-1', 'invalid cpushares value: -1: strconv.ParseUint: parsing "-1": invalid syntax'],
     ['memswap', '-2', 'invalid memswap value: -2: must be -1 (unlimited) or > 0'],
     [
       'cpusetcpus',

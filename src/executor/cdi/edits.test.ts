@@ -40,7 +40,9 @@ test('what a device sets takes the place of what was there', () => {
   });
   const edit = (name: string) => applyEdits(SPEC, specs.registry.edits([`v.com/d=${name}`]));
   assert.deepEqual(edit('a').process.env, ['PATH=/bin', 'A=3']);
-  assert.throws(() => edit('b'), { message: /^failed to stat CDI host device "\/nowhere": .*no such file/ });
+  assert.throws(() => edit('b'), {
+    message: 'failed to stat CDI host device "/nowhere": no such file or directory',
+  });
   assert.throws(() => edit('c'), {
     message: 'CDI device ("/dev/null", "/dev/null"), host type mismatch (b, c)',
   });

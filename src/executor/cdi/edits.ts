@@ -1,4 +1,5 @@
-import { BuildError } from '../../base/errors.ts';
+import { BuildError, errno } from '../../base/errors.ts';
+import { errnoText } from '../../sys/errno.ts';
 import { type FileStat, lstat, S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT } from '../../sys/stat.ts';
 import type { SpecMount } from '../spec.ts';
 import type { CdiHook, ContainerEdits, DeviceNode } from './spec.ts';
@@ -172,7 +173,9 @@ function completed(node: DeviceNode): NodeFacts {
   } catch (error) {
     // A specification may describe a node that the machine lacks.
     if (isComplete) return { type, major, minor, ...(fileMode === undefined ? {} : { fileMode }) };
-    throw BuildError.wrap(error, `failed to stat CDI host device ${JSON.stringify(hostPath)}`);
+    const code = errno(error);
+    const reason = code === undefined ? BuildError.from(error) : new BuildError(errnoText(code));
+    throw BuildError.wrap(reason, `failed to stat CDI host device ${JSON.stringify(hostPath)}`);
   }
   const mode = fileMode ?? host.mode & 0o7777;
   if (isComplete) return { type, major, minor, fileMode: mode };
