@@ -49,7 +49,8 @@ export class TarExporter implements Exporter {
   async export(source: ExportSource, context: ExportContext): Promise<ExportResult> {
     await using stack = new AsyncDisposableStack();
     const trees = await mountTrees(source, this.#parsed.epoch, this.#mount, context, stack);
-    const tree = await oneTree(trees, this.#parsed.platformSplit ?? isMultiRef(source));
+    // `platform-split` is taken and has no effect here: upstream's archives are split always, too.
+    const tree = await oneTree(trees, isMultiRef(source));
     await using sink = await this.#target.openFile({ signal: context.signal });
     await oneOff(context.progress, 'sending tarball', async () => {
       for await (const chunk of gathered(treeArchive(tree))) {

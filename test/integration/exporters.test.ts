@@ -74,6 +74,15 @@ test('platforms that have the same file do not fit into one folder', async () =>
   if (OUR_DAEMON) assert.ok(!existsSync(`${out}/f`));
 });
 
+test('an archive of several platforms has a folder for each, whatever platform-split says', async () => {
+  for (const split of ['', ',platform-split=false']) {
+    const out = dir.join('split.tar');
+    await daemon.build(dir.join('ctx'), [...PLATFORMS, '--output', `type=tar,dest=${out}${split}`]);
+    const names = execFileSync('tar', ['-tf', out]).toString().trim().split('\n');
+    assert.deepEqual(names, ['linux_amd64/', 'linux_amd64/amd64', 'linux_arm64/', 'linux_arm64/arm64']);
+  }
+});
+
 test('an image layout in a folder, without a tar', async () => {
   const out = dir.join('layout');
   for (const platforms of [[], PLATFORMS]) {
