@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BuildError, Code } from '../base/errors.ts';
+import { parseEntitlement } from '../daemon/entitlements.ts';
 import { isStandalone } from '../sys/standalone.ts';
 import type { CommandContext } from './context.ts';
 
@@ -54,7 +55,7 @@ export async function openDaemon(context: CommandContext): Promise<BuildDaemon> 
   say('no buildkitd answers, running a private one for this build');
   let waiting = false;
   for (;;) {
-    const daemon = new PrivateDaemon(command, root);
+    const daemon = new PrivateDaemon(command, root, flags.strings('allow'));
     try {
       await daemon.ready(signal);
       return daemon;
@@ -134,11 +135,14 @@ class PrivateDaemon implements BuildDaemon {
   readonly #ended: Promise<void>;
   #log = '';
 
-  constructor([file, args]: DaemonCommand, root: string) {
+  /** @param allowed what root, whose daemon it is, lets the build have */
+  constructor([file, args]: DaemonCommand, root: string, allowed: readonly string[]) {
     this.#dir = socketDir();
     this.#socket = join(this.#dir, 'private.sock');
     this.address = `unix://${this.#socket}`;
+    const names = new Set(allowed.map((text) => parseEntitlement(text).name));
     const flags = ['--addr', this.address, PRIVATE_FLAG, ...(root === '' ? [] : ['--root', root])];
+    for (const name of names) flags.push('--allow-insecure-entitlement', name);
     // In a process group of its own, so that Ctrl-C reaches it through the build only.
     this.#child = spawn(file, [...args, ...flags], { stdio: ['pipe', 'ignore', 'pipe'], detached: true });
     this.#child.stdin?.on('error', () => {}); // it has ended, which is noticed elsewhere

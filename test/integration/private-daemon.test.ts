@@ -77,6 +77,18 @@ test('a build brings its own daemon and takes it along', async (t) => {
   await allGone();
 });
 
+test('a private daemon allows what its build is allowed', async (t) => {
+  if (skip) return t.skip(skip);
+  const image = `${registry.host}/library/busybox:latest`;
+  dir.write({ 'insecure/Dockerfile': `FROM ${image}\nRUN --security=insecure ls /dev/loop-control\n` });
+  const args = ['build', '--progress', 'plain', dir.join('insecure')];
+  const refused = await run(BUILDCTL, args, { env });
+  assert.match(refused.stderr, /security\.insecure is not allowed/);
+  const { code, stderr } = await run(BUILDCTL, [...args, '--allow', 'security.insecure'], { env });
+  assert.equal(code, 0, stderr);
+  await allGone();
+});
+
 test('a second build at the same time waits for the first', async (t) => {
   if (skip) return t.skip(skip);
   const first = run(BUILDCTL, slow(3), { env });

@@ -175,6 +175,15 @@ test('a kind is set up when it is asked for, once for all who ask', async () => 
     { name: 'v.com/gpu', autoAllow: true, annotations: {}, onDemand: true },
   ]);
   assert.ok(registry.isOnDemand('v.com/gpu=0') && !registry.isOnDemand('w.com/gpu'));
+  const stopped = new AbortController();
+  const first = registry.prepare('v.com/gpu', () => {}, stopped.signal);
+  const other = registry.prepare('v.com/gpu', () => {}, signal);
+  stopped.abort(new Error('stopped'));
+  await assert.rejects(first, /stopped/);
+  await other;
+  assert.equal(runs, 1);
+  rmSync(join(specs.dir, '1/made.yaml'));
+  runs = 0;
   const said: string[] = [];
   const ask = () => registry.prepare('v.com/gpu', (text) => said.push(text), signal);
   await Promise.all([ask(), ask()]);

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { BuildError, errno } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
+import { SharedTask } from '../../base/shared-task.ts';
 import { splitDevice, splitKind } from './names.ts';
 import type { DeviceSetup, SetupProgress } from './setup.ts';
 import { parseYaml } from './yaml.ts';
@@ -56,7 +57,7 @@ interface FoundFile {
 export class DeviceRegistry {
   readonly #options: DeviceRegistryOptions;
   readonly #autoAllowed: Set<string>;
-  readonly #settingUp = new Map<string, Promise<void>>();
+  readonly #settingUp = new Map<string, SharedTask<void>>();
   #marks = '';
   #entries: ReadonlyMap<string, Entry> = new Map();
 
@@ -106,16 +107,23 @@ export class DeviceRegistry {
     return this.#setupOf(name) !== undefined;
   }
 
-  /** Sets up what `name` needs when it is not there yet; several steps share one setup. */
+  /**
+   * Sets up what `name` needs when it is not there yet. Several steps share one setup, which `signal` ends when
+   * no other waits for it.
+   */
   async prepare(name: string, progress: SetupProgress, signal: AbortSignal): Promise<void> {
     const setup = this.#setupOf(name);
     if (!setup) return;
-    let running = this.#settingUp.get(setup.kind);
-    if (!running) {
-      running = this.#setUp(setup, progress, signal).finally(() => this.#settingUp.delete(setup.kind));
-      this.#settingUp.set(setup.kind, running);
+    let task = this.#settingUp.get(setup.kind);
+    if (!task) {
+      task = new SharedTask((unwanted) => this.#setUp(setup, progress, unwanted));
+      this.#settingUp.set(setup.kind, task);
     }
-    await running;
+    try {
+      await task.join(signal);
+    } finally {
+      if (task.settled && this.#settingUp.get(setup.kind) === task) this.#settingUp.delete(setup.kind);
+    }
   }
 
   async #setUp(setup: DeviceSetup, progress: SetupProgress, signal: AbortSignal): Promise<void> {
