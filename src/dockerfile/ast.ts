@@ -1,4 +1,4 @@
-import { type Location, lines } from './errors.ts';
+import { lines, type Location } from './location.ts';
 
 /** One instruction of a Dockerfile, split into its parts but not yet understood. */
 export interface Node {

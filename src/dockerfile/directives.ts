@@ -1,5 +1,5 @@
 import { BuildError } from '../base/errors.ts';
-import { type Location, lines } from './errors.ts';
+import { lines, type Location } from './location.ts';
 import { cut, trimStart } from './text.ts';
 
 export type DirectiveName = 'syntax' | 'escape' | 'check';

@@ -1,8 +1,5 @@
 import { BuildError, type ErrorDetail } from '../base/errors.ts';
-import type { SourceRange } from '../solver/types.ts';
-
-/** Line numbers from 1, one range per line, without columns (FEATURES H29). */
-export type Location = readonly SourceRange[];
+import type { Location, Position } from './location.ts';
 
 /** An error that knows which lines of the Dockerfile it comes from, innermost location first. */
 export class LocatedError extends BuildError {
@@ -17,15 +14,6 @@ export class LocatedError extends BuildError {
     });
     this.locations = locations;
   }
-}
-
-/** One range per line of `start`..`end`. */
-export function lines(start: number, end: number): Location {
-  const last = Math.max(start, end);
-  return Array.from({ length: last - start + 1 }, (_, i) => {
-    const position = { line: start + i, character: 0 };
-    return { start: position, end: position };
-  });
 }
 
 export function locationsOf(error: unknown): readonly Location[] {
@@ -74,7 +62,7 @@ export function sourceDetail(source: SourceDescription, location: Location): Err
   };
 }
 
-function position(at: SourceRange['start']): { line?: number; character?: number } {
+function position(at: Position): { line?: number; character?: number } {
   return {
     ...(at.line === 0 ? {} : { line: at.line }),
     ...(at.character === 0 ? {} : { character: at.character }),

@@ -1,7 +1,8 @@
 import { BuildError } from '../base/errors.ts';
 import type { Heredoc, Node, ParsedFile, ParseWarning } from './ast.ts';
 import { DirectiveReader, stripBom } from './directives.ts';
-import { atLocation, type Location, lines } from './errors.ts';
+import { atLocation } from './errors.ts';
+import { lines, type Location } from './location.ts';
 import { heredocsOf } from './heredoc.ts';
 import { parseLine } from './split.ts';
 import { trim, trimStart } from './text.ts';

@@ -1,6 +1,7 @@
 import { BuildError, Code } from '../base/errors.ts';
 import { type FoundDirective, findSyntax } from '../dockerfile/directives.ts';
-import { atLocation, type Location } from '../dockerfile/errors.ts';
+import { atLocation } from '../dockerfile/errors.ts';
+import type { Location } from '../dockerfile/location.ts';
 import { parseReference } from '../oci/reference.ts';
 
 /** Frontend images whose language this frontend speaks. */

@@ -1,7 +1,7 @@
 import { BuildError } from '../../base/errors.ts';
 import { setEnv as addEnv, setUser as setStateUser } from '../../llb/state.ts';
 import type { KeyValue } from '../ast.ts';
-import type { Location } from '../errors.ts';
+import type { Location } from '../location.ts';
 import { expand, expandChecked } from '../expand.ts';
 import type { ArgPair, Healthcheck, Instruction, InstructionOf } from '../instructions/types.ts';
 import { formatDuration } from '../instructions/units.ts';

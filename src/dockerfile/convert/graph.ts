@@ -1,6 +1,7 @@
 import { BuildError } from '../../base/errors.ts';
 import type { Platform } from '../../oci/platform.ts';
-import { atLocation, type Location } from '../errors.ts';
+import { atLocation } from '../errors.ts';
+import type { Location } from '../location.ts';
 import { type ExpandOptions, type Expansion, expand, expandChecked, noVariables } from '../expand.ts';
 import type { Instruction, Stage } from '../instructions/types.ts';
 import { parsePlatform } from '../../oci/platform.ts';

@@ -3,7 +3,7 @@ import { file, parseOwner } from '../../llb/file.ts';
 import type { FileStep, Node, Output, Owner, SourceLocation, SourceMap } from '../../llb/node.ts';
 import { getEnv, type State, scratch } from '../../llb/state.ts';
 import type { Platform } from '../../oci/platform.ts';
-import type { Location } from '../errors.ts';
+import type { Location } from '../location.ts';
 import type { Variables } from '../expand.ts';
 
 const COMMAND_KEY = 'com.docker.dockerfile.v1.command';

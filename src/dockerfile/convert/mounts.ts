@@ -3,7 +3,7 @@ import type { MountOptions, SecretOptions, SshOptions } from '../../llb/exec.ts'
 import { file, mkdir } from '../../llb/file.ts';
 import { basePath, cleanPath, joinPath } from '../../llb/gopath.ts';
 import { type State, scratch } from '../../llb/state.ts';
-import type { Location } from '../errors.ts';
+import type { Location } from '../location.ts';
 import type { RunMount } from '../instructions/types.ts';
 import { quote } from '../text.ts';
 import type { DispatchContext } from './dispatch.ts';

@@ -1,4 +1,4 @@
-import type { Location } from '../errors.ts';
+import type { Location } from '../location.ts';
 import type { StageState } from './stage.ts';
 
 /** A build argument as an outline shows it. */

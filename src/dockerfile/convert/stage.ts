@@ -1,6 +1,6 @@
 import { type State, scratch } from '../../llb/state.ts';
 import type { Platform } from '../../oci/platform.ts';
-import type { Location } from '../errors.ts';
+import type { Location } from '../location.ts';
 import type { ArgPair, Instruction, Stage } from '../instructions/types.ts';
 import { cloneImage, emptyImage, type Image } from './image.ts';
 import { OutlineNotes } from './outline.ts';

@@ -1,5 +1,5 @@
 import type { KeyValue } from '../ast.ts';
-import type { Location } from '../errors.ts';
+import type { Location } from '../location.ts';
 
 /** What every instruction has. `code` is its text with continuations joined. */
 export interface InstructionBase {

@@ -1,8 +1,8 @@
 import { parseReference } from '../../oci/reference.ts';
 import type { Node, ParseWarning } from '../ast.ts';
 import { nodeLocation } from '../ast.ts';
-import type { Location } from '../errors.ts';
-import { lines } from '../errors.ts';
+import type { Location } from '../location.ts';
+import { lines } from '../location.ts';
 import { wordsOf } from '../instructions/request.ts';
 import type { Stage } from '../instructions/types.ts';
 import { quote } from '../text.ts';

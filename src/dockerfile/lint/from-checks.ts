@@ -1,6 +1,6 @@
 import { parsePlatform, type Platform } from '../../oci/platform.ts';
 import { formatPlatformFull, normalizePlatform } from '../../oci/platform.ts';
-import type { Location } from '../errors.ts';
+import type { Location } from '../location.ts';
 import type { Expansion, Variables } from '../expand.ts';
 import type { Stage } from '../instructions/types.ts';
 import { quote } from '../text.ts';

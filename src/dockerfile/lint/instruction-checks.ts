@@ -1,6 +1,6 @@
 import { cleanPath } from '../../llb/gopath.ts';
 import type { PatternMatcher } from '../../match/patterns.ts';
-import type { Location } from '../errors.ts';
+import type { Location } from '../location.ts';
 import type { Variables } from '../expand.ts';
 import { quote } from '../text.ts';
 import type { Linter } from './linter.ts';

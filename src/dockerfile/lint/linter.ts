@@ -1,6 +1,6 @@
 import { BuildError } from '../../base/errors.ts';
 import { DirectiveReader } from '../directives.ts';
-import type { Location } from '../errors.ts';
+import type { Location } from '../location.ts';
 import { closest } from '../suggest.ts';
 import { cut, parseBool, quote, trim } from '../text.ts';
 import type { Finding } from './rules.ts';
