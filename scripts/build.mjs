@@ -1,12 +1,14 @@
 // Bundles the executables into dist/: plain CommonJS files that start without a loader.
 // koffi stays outside: a native library finds its own files.
 //   dist/*.cjs        for bin/ of a checkout
-//   dist/npm/         the published package: launchers that check the version of Node, the bundles in lib/
+//   dist/npm/         the published package: launchers that check the version of Node, the bundles in lib/, and the
+//                     modules that other programs import, with their types
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { buildLibrary } from './build-library.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const out = join(root, 'dist');
@@ -49,7 +51,8 @@ mkdirSync(join(out, 'npm', 'lib'), { recursive: true });
 for (const name of [...PROGRAMS, 'worker'])
   copyFileSync(join(out, `${name}.cjs`), join(out, 'npm', 'lib', `${name}.cjs`));
 for (const name of PROGRAMS) writeFileSync(join(out, 'npm', `${name}.cjs`), launcher(name), { mode: 0o755 });
-writeFileSync(join(out, 'npm', 'THIRD-PARTY.txt'), licences());
+const modules = await buildLibrary(root, join(out, 'npm'), shared.target);
+writeFileSync(join(out, 'npm', 'THIRD-PARTY.txt'), licences([...Object.keys(metafile.inputs), ...modules]));
 
 function commit() {
   try {
@@ -60,9 +63,9 @@ function commit() {
 }
 
 /** What the bundles contain of others, with their licences: of the package, and of single files in it. */
-function licences() {
+function licences(inputs) {
   const files = new Map();
-  for (const file of Object.keys(metafile.inputs)) {
+  for (const file of new Set(inputs)) {
     const name = /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1];
     if (name !== undefined) files.set(name, [...(files.get(name) ?? []), join(root, file)]);
   }

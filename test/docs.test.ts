@@ -15,6 +15,7 @@ const DOCS = [
   'STYLE.md',
   'docs/cli.md',
   'docs/benchmarks.md',
+  'docs/dockerfile-library.md',
   ...readdirSync(join(ROOT, 'docs/how-to')).map((name) => `docs/how-to/${name}`),
 ];
 /** Made by a build, or placeholders. */

@@ -4,6 +4,7 @@ export interface Position {
   readonly character: number;
 }
 
+/** From one place to another, both included. */
 export interface Range {
   readonly start: Position;
   readonly end: Position;

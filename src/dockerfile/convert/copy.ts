@@ -231,7 +231,8 @@ class CopyDispatch {
       stage.state = file(stage.state, steps, constraints);
       return;
     }
-    const group = { id: crypto.randomUUID().replaceAll('-', ''), name: name.again('') };
+    const id = options.newId?.() ?? crypto.randomUUID().replaceAll('-', '');
+    const group = { id, name: name.again('') };
     const copied = file(scratch(), steps, {
       ...(stage.platform ? { platform: stage.platform } : {}),
       ...constraints,

@@ -82,6 +82,8 @@ export interface ConvertOptions {
   readonly lint?: LintConfig;
   /** Look at stages that the target does not need too. */
   readonly allStages?: boolean;
+  /** Names for groups of steps that are shown as one; random without it. */
+  readonly newId?: () => string;
   readonly signal?: AbortSignal;
 }
 

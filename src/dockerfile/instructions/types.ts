@@ -10,6 +10,7 @@ export interface InstructionBase {
   readonly comments: readonly string[];
 }
 
+/** One argument of ARG: `KEY` or `KEY=value`. `description` is that of the comment above. */
 export interface ArgPair {
   readonly key: string;
   readonly value?: string;
@@ -23,12 +24,14 @@ export interface InlineFile {
   readonly expand: boolean;
 }
 
+/** What ADD and COPY take, and where it goes. */
 export interface SourcesAndDest {
   readonly dest: string;
   readonly sources: readonly string[];
   readonly files: readonly InlineFile[];
 }
 
+/** ADD */
 export interface AddInstruction extends InstructionBase, SourcesAndDest {
   readonly kind: 'add';
   readonly chown: string;
@@ -40,6 +43,7 @@ export interface AddInstruction extends InstructionBase, SourcesAndDest {
   readonly unpack?: boolean;
 }
 
+/** COPY */
 export interface CopyInstruction extends InstructionBase, SourcesAndDest {
   readonly kind: 'copy';
   readonly from: string;
@@ -56,15 +60,19 @@ export interface CommandLine {
   readonly shellForm: boolean;
 }
 
+/** A document that a RUN reads: a script, or the input of one. */
 export interface ShellHeredoc {
   readonly name: string;
   readonly data: string;
   readonly chomp: boolean;
 }
 
+/** Types of `RUN --mount`. */
 export type MountType = 'bind' | 'cache' | 'tmpfs' | 'secret' | 'ssh';
+/** Who may use a cache mount at the same time. */
 export type Sharing = 'shared' | 'private' | 'locked';
 
+/** A `--mount` with its variables filled in. */
 export interface RunMount {
   readonly type: MountType;
   readonly from: string;
@@ -82,11 +90,13 @@ export interface RunMount {
   readonly gid?: number;
 }
 
+/** A `--device`. */
 export interface RunDevice {
   readonly name: string;
   readonly required: boolean;
 }
 
+/** RUN */
 export interface RunInstruction extends InstructionBase {
   readonly kind: 'run';
   readonly command: CommandLine;
@@ -110,6 +120,7 @@ export interface Healthcheck {
   readonly retries: number;
 }
 
+/** Any instruction but FROM; `kind` tells which. */
 export type Instruction =
   | AddInstruction
   | CopyInstruction
@@ -153,6 +164,7 @@ export interface Stage {
   readonly instructions: readonly Instruction[];
 }
 
+/** A Dockerfile by stages. */
 export interface StagedFile {
   /** ARGs in front of the first FROM. */
   readonly globalArgs: readonly InstructionOf<'arg'>[];
