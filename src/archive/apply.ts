@@ -10,6 +10,7 @@ import { isDirMode, isRegularMode, isSymlinkMode, S_IFBLK, S_IFCHR, S_IFIFO } fr
 import { readBlob } from './compression.ts';
 import { type TarHeader, type TarTime, TarType } from './tar-header.ts';
 import { type TarHandler, TarReader } from './tar-reader.ts';
+import { findBelow } from './view.ts';
 
 export const WHITEOUT_PREFIX = '.wh.';
 export const OPAQUE_MARK = '.wh..wh..opq';
@@ -41,7 +42,9 @@ export interface ApplyLayerResult {
 export async function applyLayer(input: ApplyLayerInput, context: JobContext): Promise<ApplyLayerResult> {
   using target = openRootfs(input.target);
   using parents = new Parents(input.parents ?? []);
-  const extractor = new Extractor(target, { whiteouts: input.whiteouts, parents });
+  const below = input.parents ?? [];
+  const hides = (path: string): boolean => findBelow(input.target, below, path) !== undefined;
+  const extractor = new Extractor(target, { whiteouts: input.whiteouts, parents, hides });
   const reader = new TarReader(extractor);
   const hash: Hash = createHash('sha256');
   let archiveSize = 0;
@@ -89,8 +92,8 @@ class Parents implements Disposable {
   }
 }
 
-/** Where `path` leads inside the root; parts that are not there are taken at their word. */
-function followLinks(root: Rootfs, path: string): string {
+/** Where `path` leads inside the root, with `name` behind it; parts that are not there are taken at their word. */
+function followLinks(root: Rootfs, path: string, name = ''): string {
   const todo = path.split('/').reverse();
   let at = '';
   for (let links = 0; todo.length > 0; ) {
@@ -112,6 +115,7 @@ function followLinks(root: Rootfs, path: string): string {
     if (target.startsWith('/')) at = '';
     todo.push(...target.split('/').reverse());
   }
+  if (name !== '') return at === '' ? name : `${at}/${name}`;
   return at;
 }
 
@@ -119,6 +123,8 @@ export interface ExtractorOptions {
   /** `keep`: names of whiteouts are names like others. */
   readonly whiteouts: 'overlay' | 'delete' | 'keep';
   readonly parents?: Parents;
+  /** Whether layers below have something at a path without links. */
+  readonly hides?: (path: string) => boolean;
   /** Of every entry, instead of its own. */
   readonly owner?: { readonly uid: number; readonly gid: number };
   /** Attributes that cannot be set are left out. */
@@ -283,6 +289,9 @@ export class Extractor implements TarHandler {
   }
 
   #hide(header: TarHeader, path: string): void {
+    // In a directory that is this layer's alone overlayfs would list the mark.
+    const isNeeded = this.#options.hides?.(followLinks(this.#root, dirPath(path), basePath(path))) ?? true;
+    if (!isNeeded && !this.#root.lstatOrNone(path)) return;
     try {
       this.#root.mknod(path, S_IFCHR, 0, 0);
     } catch (error) {

@@ -182,16 +182,28 @@ test('whiteouts remove in a plain tree', async () => {
 
 test('whiteouts become marks in an overlay directory', async () => {
   const target = fresh();
+  const lower = shell('mkdir -p d o real/dir below; touch d/gone x real/hidden; ln -s real link');
+  const lowest = shell('mkdir -p below; touch below/deep');
   await apply(
     tar(
       { name: 'd/.wh.gone', uid: 3 },
+      { name: 'd/.wh.never' },
+      { name: 'below/.wh.deep' },
+      { name: 'new/.wh.never' },
+      { name: 'link', type: TarType.symlink, linkname: 'real' },
+      { name: 'link/.wh.hidden' },
       { name: 'o/.wh..wh..opq' },
       { name: '.wh.x' },
       { name: 'x', data: '1' },
     ),
     target,
     'overlay',
+    [lower, lowest],
   );
+  for (const path of ['below/deep', 'real/hidden'])
+    assert.ok(lstat(join(target, path)).rdevMajor === 0, path);
+  // A mark that hides nothing would be listed in the directory.
+  for (const path of ['d/never', 'new/never']) assert.equal(existsSync(join(target, path)), false, path);
   const gone = lstat(join(target, 'd/gone'));
   assert.deepEqual([gone.mode & 0o170000, gone.rdevMajor, gone.rdevMinor, gone.uid], [0o020000, 0, 0, 3]);
   assert.equal(lgetxattr(join(target, 'o'), 'trusted.overlay.opaque')?.toString(), 'y');

@@ -9,7 +9,7 @@ import { S_IFCHR, S_IFIFO, S_IFMT, S_IFSOCK } from '../sys/stat.ts';
 import { llistxattr, lsetxattr } from '../sys/xattr.ts';
 import { OPAQUE_XATTR } from './apply.ts';
 import { type Change, overlayChanges, viewChanges } from './changes.ts';
-import { isOpaque, lookUp, type ViewEntry, type ViewRules } from './view.ts';
+import { findBelow, lookUp, type ViewEntry, type ViewRules } from './view.ts';
 
 /** What leads from one tree to another. Directories top first; none is the empty tree. */
 export interface TreeDiff {
@@ -168,17 +168,8 @@ class TreeMerger {
     return true;
   }
 
-  /** What of the trees below shows at `path` while the target itself has nothing there. */
   #findBelow(path: string): ViewEntry | undefined {
-    if (this.#below.length === 0) return undefined;
-    return lookUp(this.#dirsBelow(dirPath(path)), basePath(path), OVERLAY);
-  }
-
-  #dirsBelow(dir: string): readonly string[] {
-    if (dir === '.') return this.#below;
-    const parents = this.#dirsBelow(dirPath(dir));
-    if (parents.length === 0 || isOpaque(this.#full(dir))) return [];
-    return lookUp(parents, basePath(dir), OVERLAY)?.dirs ?? [];
+    return findBelow(this.#target, this.#below, path);
   }
 }
 

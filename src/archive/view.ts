@@ -64,6 +64,21 @@ function readNames(dir: string): string[] {
   return readdirSync(dir);
 }
 
+const OVERLAY: ViewRules = { overlay: true };
+
+/** What of the layers `below` an overlay's `upper` directory shows at `path` while that itself has nothing there. */
+export function findBelow(upper: string, below: readonly string[], path: string): ViewEntry | undefined {
+  let dirs = below;
+  let dir = upper;
+  const parts = path.split('/');
+  const name = parts.pop()!;
+  for (const part of parts) {
+    dir = `${dir}/${part}`;
+    dirs = dirs.length === 0 || isOpaque(dir) ? [] : (lookUp(dirs, part, OVERLAY)?.dirs ?? []);
+  }
+  return dirs.length === 0 ? undefined : lookUp(dirs, name, OVERLAY);
+}
+
 const COMPARE_BYTES = 64 * 1024;
 
 /**
