@@ -6,7 +6,7 @@ import { keyPlatforms } from '../exporter/platforms.ts';
 import { platformWarnings } from '../exporter/verify-platforms.ts';
 import { Bridge, type Frontend, type SourceMetaRequest } from '../frontend/bridge.ts';
 import { type FrontendResult, type LazyRef, refsOf } from '../frontend/result.ts';
-import { parseDefinition, prunedCacheMounts, type VertexSpec } from '../llb/parse.ts';
+import { parseDefinition, type VertexSpec } from '../llb/parse.ts';
 import type { Definition } from '../llb/ops.ts';
 import type * as pb from '../pb/control.ts';
 import type { SessionExporters } from '../session/caller/exporters.ts';
@@ -104,8 +104,7 @@ function bridgeOf(job: BuildJob, request: pb.SolveRequest, services: BuildServic
   const policy = policyOf(request.SourcePolicySession, services, resolve);
   const load = (definition: Definition) => {
     const edge = loadDefinition(definition, granted, worker);
-    const pruned = [...prunedCacheMounts(edge)].map(([id, withBase]) => ({ id, withBase }));
-    if (pruned.length > 0) worker.ops.cacheMounts.forget(pruned);
+    worker.ops.forgetCacheMounts(edge);
     return async (signal: AbortSignal) => (await job.solve(edge, signal)).value;
   };
   return new Bridge(
@@ -145,7 +144,8 @@ function loadDefinition(definition: Definition, granted: Grants, worker: Worker)
 }
 
 function isDrivenByClient({ Definition: definition, Frontend: frontend }: pb.SolveRequest): boolean {
-  return frontend === '' && !(definition && definition.def.length > 0);
+  // An empty definition is one, too: that of the empty tree.
+  return frontend === '' && definition === undefined;
 }
 
 async function solveRequest(

@@ -130,7 +130,7 @@ function createServer(
       load: (id) => worker.refs.get(id),
       exists: (id) => worker.refs.metadata(id) !== undefined,
     },
-    resolveOp: (vertex) => worker.ops.resolve(vertex),
+    resolveOp: (vertex, solve) => worker.ops.resolve(vertex, solve),
     joined: (op, vertex) => worker.ops.joined(op, vertex),
     describeError: (error, vertex) => describeVertexError(error, vertex.digest, vertex.spec.locations),
   });

@@ -1,4 +1,4 @@
-import { BuildError, Code, invalidArgument } from '../base/errors.ts';
+import { BuildError, invalidArgument } from '../base/errors.ts';
 import { Semaphore } from '../base/semaphore.ts';
 import type { ContentIndexes } from '../cache/content-indexes.ts';
 import { type ContentHashJobs, joinContentDigests } from '../cache/contenthash.ts';
@@ -6,7 +6,9 @@ import type { ImmutableRef, RefManager } from '../cache/ref.ts';
 import type { DeviceRegistry } from '../executor/cdi/registry.ts';
 import type { Executor } from '../executor/types.ts';
 import type { FileOp, SourceOp } from '../llb/ops.ts';
-import type { VertexSpec } from '../llb/parse.ts';
+import { decodeDefinition } from '../llb/encode.ts';
+import { prunedCacheMounts, type VertexSpec } from '../llb/parse.ts';
+import { BuildOpRunner, type BuildOpServices } from '../ops/build.ts';
 import { CacheMounts } from '../ops/cache-mounts.ts';
 import { cacheMapOf, type ContentKeyServices } from '../ops/content-key.ts';
 import { type CombineServices, DiffOpRunner, MergeOpRunner, PassthroughOpRunner } from '../ops/combine.ts';
@@ -21,10 +23,10 @@ import type { ForwardSsh } from '../ops/ssh-mount.ts';
 import type { StepLogLimits } from '../ops/step-log.ts';
 import type { Platform } from '../oci/platform.ts';
 import type { JobRunner } from '../pool/types.ts';
-import type { Op, Vertex } from '../solver/types.ts';
+import type { EdgeRef, Op, SolveFor, Vertex } from '../solver/types.ts';
 import type { SourceInstance } from '../source/source.ts';
 import { layerProgress } from './layer-progress.ts';
-import type { MountLocally } from '../frontend/tree.ts';
+import { type MountLocally, readFileIn, withTree } from '../frontend/tree.ts';
 
 export interface OpServices {
   readonly refs: RefManager;
@@ -66,7 +68,7 @@ export class OpResolver {
     };
   }
 
-  resolve(vertex: Vertex<VertexSpec>): Op<ImmutableRef> {
+  resolve(vertex: Vertex<VertexSpec>, solve: SolveFor<VertexSpec, ImmutableRef>): Op<ImmutableRef> {
     const { op, platform, metadata } = vertex.spec;
     const kind = op.op;
     switch (kind?.$case) {
@@ -87,7 +89,7 @@ export class OpResolver {
       case 'passthrough':
         return new PassthroughOpRunner(kind.value, this.#combineServices(vertex));
       case 'build':
-        throw new BuildError(`${kind.$case} ops are not supported yet`, { code: Code.unimplemented });
+        return new BuildOpRunner(kind.value, this.#buildServices(vertex, solve));
       case undefined:
         throw invalidArgument('invalid nil op');
       default:
@@ -100,7 +102,29 @@ export class OpResolver {
     if (op instanceof ExecOpRunner) op.relax(vertex.spec.metadata.linuxResources);
   }
 
+  /** Starts the cache mounts afresh that steps of a graph want so. */
+  forgetCacheMounts(edge: EdgeRef<VertexSpec>): void {
+    const pruned = [...prunedCacheMounts(edge)].map(([id, withBase]) => ({ id, withBase }));
+    if (pruned.length > 0) this.cacheMounts.forget(pruned);
+  }
+
   readonly #acquire = (signal: AbortSignal): Promise<Disposable> => this.#permits.acquire(signal);
+
+  #buildServices(
+    { spec, inputs }: Vertex<VertexSpec>,
+    solve: SolveFor<VertexSpec, ImmutableRef>,
+  ): BuildOpServices {
+    return {
+      inputs: inputs.length,
+      readFile: (ref, path, signal) =>
+        withTree(ref, this.#services.mountLocally, signal, (root) => readFileIn(root, path, undefined)),
+      solve: (bytes) => {
+        const edge = loadNested(bytes, spec);
+        this.forgetCacheMounts(edge);
+        return solve(edge);
+      },
+    };
+  }
 
   #combineServices({ name, inputs }: Vertex<VertexSpec>): CombineServices {
     return { refs: this.#services.refs, inputs: inputs.length, description: name };
@@ -134,5 +158,13 @@ export class OpResolver {
       ...(logLimits ? { logLimits } : {}),
       ...(tee ? { tee } : {}),
     };
+  }
+}
+
+function loadNested(bytes: Uint8Array, spec: VertexSpec): EdgeRef<VertexSpec> {
+  try {
+    return spec.parse(decodeDefinition(bytes));
+  } catch (error) {
+    throw BuildError.wrap(error, 'failed to load LLB');
   }
 }

@@ -42,3 +42,20 @@ export function requires(
   };
   return withOutput(state, { node, index: 0 });
 }
+
+/** What the definition gives that a file of `state` holds when the build gets there (`encodeDefinition`). */
+export function build(
+  state: State,
+  options: { readonly filename?: string } = {},
+  constraints: Constraints = {},
+): State {
+  if (state.output === null) throw invalidArgument('a build step needs a tree to read its definition from');
+  const node = {
+    kind: 'build',
+    input: state.output,
+    ...options,
+    caps: ['source.buildop.llbfilename'],
+    constraints,
+  } as const;
+  return withOutput(state, { node, index: 0 });
+}

@@ -1,5 +1,6 @@
 import { type GoField, goMap, goStruct, optional } from '../base/gojson.ts';
 import type {
+  BuildOp,
   CacheOpt,
   CDIDevice,
   ChownOpt,
@@ -138,6 +139,15 @@ export const mergeJson = goStruct<MergeOp>(optional('inputs', (m) => each(inputJ
 export const diffJson = goStruct<DiffOp>(
   optional('lower', (d) => inputJson(d.lower)),
   optional('upper', (d) => inputJson(d.upper)),
+);
+
+/** Without the inline definition, which no client sends and no daemon runs. */
+export const buildJson = goStruct<BuildOp>(
+  ...same<BuildOp>('builder'),
+  optional('inputs', (b) =>
+    goMap(Object.fromEntries(Object.entries(b.inputs).map(([name, input]) => [name, inputJson(input)]))),
+  ),
+  optional('attrs', (b) => goMap(b.attrs)),
 );
 
 export const passthroughJson = goStruct(...same<PassthroughOp>('id', 'outputs'));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { type Digest, digestOf } from '../base/digest.ts';
-import { diff, merge, requires } from './combine.ts';
+import { build, diff, merge, requires } from './combine.ts';
 import { run } from './exec.ts';
 import { chain, copy, file, mkdir, mkfile, parseOwner, rm, symlink } from './file.ts';
 import golden from './marshal.golden.json' with { type: 'json' };
@@ -188,6 +188,8 @@ const cases: Record<string, [State, MarshalOptions?]> = {
   merge: [merge([alpine, files, scratch(), context], { customName: 'm' })],
   diff: [diff(alpine, files)],
   'diff-scratch': [diff(alpine, scratch())],
+  build: [build(image('alpine'), { filename: 'dir/x.llb' })],
+  'build-default': [build(image('alpine'))],
   requires: [requires(alpine, 'rid', [context, files])],
   sources: [sources()],
 };

@@ -138,6 +138,13 @@ class Marshaller {
         const value = { lower: { input: node.lower ? 0n : -1n }, upper: { input: upper } };
         return { ...op, inputs: inputs(), op: { $case: 'diff', value } };
       }
+      case 'build': {
+        const attrs: Record<string, string> = node.filename ? { 'llbbuild.filename': node.filename } : {};
+        const named = { 'buildkit.llb.definition': { input: 0n } };
+        const value = { builder: LLB_BUILDER, inputs: named, def: undefined, attrs };
+        const platform = platformToMessage(node.constraints.platform ?? this.#platform);
+        return { ...op, inputs: inputs(), platform, op: { $case: 'build', value } };
+      }
       case 'passthrough': {
         const value = { id: node.id, outputs: node.outputs.map(BigInt) };
         return { ...op, inputs: inputs(), op: { $case: 'passthrough', value } };
@@ -184,6 +191,8 @@ class Marshaller {
   }
 }
 
+/** The builder of build steps: solves a definition. */
+const LLB_BUILDER = -1n;
 const EMPTY_OP: Op = { inputs: [], op: undefined, platform: undefined, constraints: undefined };
 
 function inputsOf(node: Node): readonly Output[] {
@@ -194,6 +203,8 @@ function inputsOf(node: Node): readonly Output[] {
       return [...new Set(node.mounts.flatMap(({ input }) => input ?? []))];
     case 'file':
       return fileInputs(node.actions);
+    case 'build':
+      return [node.input];
     case 'diff':
       return [node.lower, node.upper].flatMap((output) => output ?? []);
     case 'merge':

@@ -164,6 +164,14 @@ export interface PassthroughNode extends NodeBase {
   readonly outputs: readonly number[];
 }
 
+/** What the definition in a file of the input gives. */
+export interface BuildNode extends NodeBase {
+  readonly kind: 'build';
+  readonly input: Output;
+  /** Path of the file; a default name when absent. */
+  readonly filename?: string;
+}
+
 /** A step that came encoded; its bytes stay as they are. */
 export interface EncodedNode extends NodeBase {
   readonly kind: 'encoded';
@@ -172,4 +180,12 @@ export interface EncodedNode extends NodeBase {
   readonly inputs: readonly Output[];
 }
 
-export type Node = SourceNode | ExecNode | FileNode | MergeNode | DiffNode | PassthroughNode | EncodedNode;
+export type Node =
+  | SourceNode
+  | ExecNode
+  | FileNode
+  | MergeNode
+  | DiffNode
+  | PassthroughNode
+  | BuildNode
+  | EncodedNode;

@@ -20,6 +20,8 @@ export interface VertexSpec {
   readonly metadata: OpMetadata;
   /** Where the vertex stands in the user's files, for error snippets. */
   readonly locations: readonly VertexLocation[];
+  /** Parses a definition that the vertex has found, under the rules of the one that it belongs to. */
+  readonly parse: (definition: Definition) => EdgeRef<VertexSpec>;
 }
 
 export interface VertexLocation {
@@ -115,6 +117,7 @@ class GraphBuilder {
   readonly #source: Source | undefined;
   readonly #options: ParseOptions;
   readonly #platform: Platform;
+  readonly #parse = (definition: Definition) => parseDefinition(definition, this.#options);
   readonly #built = new Map<Digest, Vertex<VertexSpec>>();
   readonly #open = new Set<Digest>();
 
@@ -168,6 +171,7 @@ class GraphBuilder {
         platform: op.platform ? normalizePlatform(platformFromMessage(op.platform)) : this.#platform,
         metadata,
         locations: this.#locations(digest),
+        parse: this.#parse,
       },
     };
     this.#options.check?.(vertex);

@@ -3,7 +3,7 @@ import test from 'node:test';
 import { type Digest, digestOf } from '../base/digest.ts';
 import { Op } from '../llb/ops.ts';
 import { platformFromMessage } from '../llb/platform.ts';
-import { diffDigest, mergeDigest, passthroughDigest } from './combine-key.ts';
+import { buildDigest, diffDigest, mergeDigest, passthroughDigest } from './combine-key.ts';
 import { execDeps, execDigest } from './exec-key.ts';
 import { fileDeps, fileDigest } from './file-key.ts';
 import golden from './keys.golden.json' with { type: 'json' };
@@ -29,6 +29,8 @@ function keyOf(op: Op): { digest: Digest; deps?: readonly KeyDep[] } {
     }
     case 'file':
       return { digest: fileDigest(op.op.value, inputs), deps: fileDeps(op.op.value, inputs) };
+    case 'build':
+      return { digest: buildDigest(op.op.value) };
     case 'merge':
       return { digest: mergeDigest(op.op.value) };
     case 'diff':

@@ -136,7 +136,9 @@ export class Edge<Spec, R extends Result> {
   }
 
   async #follow(twin: Edge<Spec, R>): Promise<EdgeResult<R>> {
-    const solved = await this.shared.borrow(this.#env.lend(twin, this.shared), () => twin.result());
+    const solved = await this.shared.borrow(twin.shared, this.#env.lend(twin, this.shared), () =>
+      twin.result(),
+    );
     const value = await this.shared.take(twin.shared, solved.value);
     this.shared.started(true);
     this.shared.reporter.complete();

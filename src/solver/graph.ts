@@ -28,6 +28,21 @@ export function sharedGraph<Spec, R extends Result>(root: SharedVertex<Spec, R>)
   return inputsFirst(root, (vertex) => vertex.inputs.map((input) => input.shared));
 }
 
+/** Whether `from` cannot end before `target` does: through inputs, and through what steps wait for while they run. */
+export function waitsFor<Spec, R extends Result>(
+  from: SharedVertex<Spec, R>,
+  target: SharedVertex<Spec, R>,
+): boolean {
+  // A set is visited in order of insertion, also what is added meanwhile.
+  const found = new Set([from]);
+  for (const vertex of found) {
+    if (vertex === target) return true;
+    for (const input of vertex.inputs) found.add(input.shared);
+    for (const lender of vertex.lenders()) found.add(lender);
+  }
+  return false;
+}
+
 /**
  * Wants every vertex of `graph` until disposed. What nobody wants one turn later is aborted: a solve that hands
  * over to the next is no cancellation.

@@ -106,6 +106,7 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
       vertex.owners.add(this);
       this.#owned.add(vertex);
       vertex.reporter.join(this.progress);
+      for (const lender of vertex.lenders()) this.adopt(sharedGraph(lender));
     }
   }
 

@@ -43,7 +43,8 @@ export class SharedVertex<Spec, R extends Result> {
   readonly #contents: readonly Memo<Digest | undefined>[];
   readonly #exec: Memo<readonly (R | null)[]>;
   readonly #held = new Set<R>();
-  readonly #borrowed = new Set<Disposable>();
+  /** Claims on other vertexes, with those. */
+  readonly #borrowed = new Map<Disposable, SharedVertex<Spec, R>>();
   readonly #isWanted = (): boolean => this.#wanted > 0 && !this.#released;
   /** Made when an op is called first: signals are heavy, and most vertexes of a cached build call none. */
   #abort: AbortController | undefined;
@@ -87,18 +88,23 @@ export class SharedVertex<Spec, R extends Result> {
     const before = this.#abort;
     this.#abort = undefined;
     before?.abort(new Unwanted());
-    for (const loan of this.#borrowed) loan[Symbol.dispose]();
+    for (const loan of this.#borrowed.keys()) loan[Symbol.dispose]();
     this.#borrowed.clear();
   }
 
-  /** Keeps a claim on other vertexes for as long as `work` runs and this vertex is wanted. */
-  async borrow<T>(loan: Disposable, work: () => Promise<T>): Promise<T> {
-    this.#borrowed.add(loan);
+  /** Keeps a claim on `lender` and its inputs for as long as `work` runs and this vertex is wanted. */
+  async borrow<T>(lender: SharedVertex<Spec, R>, loan: Disposable, work: () => Promise<T>): Promise<T> {
+    this.#borrowed.set(loan, lender);
     try {
       return await work();
     } finally {
       if (this.#borrowed.delete(loan)) loan[Symbol.dispose]();
     }
+  }
+
+  /** Vertexes that this one waits for beside its inputs. */
+  lenders(): Iterable<SharedVertex<Spec, R>> {
+    return this.#borrowed.values();
   }
 
   cacheMap(index: number): Promise<{ map: CacheMap<R>; done: boolean }> {

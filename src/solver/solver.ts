@@ -1,20 +1,21 @@
 import type { Digest } from '../base/digest.ts';
-import { BuildError, Code } from '../base/errors.ts';
+import { BuildError, Code, invalidArgument } from '../base/errors.ts';
 import { Running } from '../base/running.ts';
 import { Edge, type EdgeEnvironment } from './edge.ts';
-import { claim, sharedGraph, vertexGraph } from './graph.ts';
+import { claim, sharedGraph, vertexGraph, waitsFor } from './graph.ts';
 import { Job, type JobHost } from './job.ts';
 import type { KeyStore } from './keystore.ts';
+import { Unwanted } from './memo.ts';
 import { SharedVertex } from './shared-vertex.ts';
 import { Caches, type CacheSource, type ResultStore } from './sources.ts';
-import type { EdgeRef, Op, Result, Vertex } from './types.ts';
+import type { EdgeRef, Op, Result, SolveFor, Vertex } from './types.ts';
 
 /** How long `job` waits for a job that is not there yet, milliseconds (FEATURES B25). */
 const JOB_WAIT_MS = 6000;
 
 export interface SolverOptions<Spec, R extends Result> {
   /** The runnable step of a vertex; called once for each shared vertex. */
-  readonly resolveOp: (vertex: Vertex<Spec>) => Op<R>;
+  readonly resolveOp: (vertex: Vertex<Spec>, solve: SolveFor<Spec, R>) => Op<R>;
   /** A vertex is asked for again: its op may take over what of the new one is no part of the identity. */
   readonly joined?: (op: Op<R>, vertex: Vertex<Spec>) => void;
   readonly keys: KeyStore;
@@ -58,11 +59,7 @@ export class Solver<Spec, R extends Result> {
     this.#env = {
       caches: new Caches(options.keys, options.results, options.imported),
       canonical: (identity, edge) => this.#canonical(identity, edge),
-      lend: (edge, by) => {
-        const graph = sharedGraph(edge.shared);
-        for (const owner of by.owners) owner.adopt(graph);
-        return claim(graph);
-      },
+      lend: (edge, by) => lend(edge.shared, by),
     };
     this.#host = {
       load: (edge) => this.#load(edge),
@@ -186,11 +183,33 @@ export class Solver<Spec, R extends Result> {
     );
     const describeError = this.#options.describeError ?? withVertex;
     try {
-      const op = this.#options.resolveOp(vertex);
-      return new SharedVertex(vertex, inputs, { op, describeError, running: this.#running });
+      const op = this.#options.resolveOp(vertex, (edge) => this.#solveFor(made, edge));
+      const made: SharedVertex<Spec, R> = new SharedVertex(vertex, inputs, {
+        op,
+        describeError,
+        running: this.#running,
+      });
+      return made;
     } catch (error) {
       throw describeError(error, vertex);
     }
+  }
+
+  /** Solves a graph that a running step has found out about. */
+  async #solveFor(by: SharedVertex<Spec, R>, ref: EdgeRef<Spec>): Promise<R | null> {
+    if (by.wanted === 0 || by.owners.size === 0) throw new Unwanted();
+    const target = this.#load(ref);
+    let loan: Disposable;
+    try {
+      loan = lend(target.shared, by);
+    } catch (error) {
+      await Promise.all(sharedGraph(target.shared).map((vertex) => this.#drop(vertex)));
+      throw error;
+    }
+    return await by.borrow(target.shared, loan, async () => {
+      const { value } = await target.result();
+      return value === null ? null : (value.clone() as R);
+    });
   }
 
   #edge(shared: SharedVertex<Spec, R>, index: number): Edge<Spec, R> {
@@ -225,6 +244,17 @@ export class Solver<Spec, R extends Result> {
       if (identityText && this.#identities.get(identityText) === edge) this.#identities.delete(identityText);
     }
   }
+}
+
+/**
+ * A claim of `by` on another vertex. The jobs that want `by` take the other one over, too.
+ * @throws when that one waits for `by`: neither would ever end.
+ */
+function lend<Spec, R extends Result>(vertex: SharedVertex<Spec, R>, by: SharedVertex<Spec, R>): Disposable {
+  if (waitsFor(vertex, by)) throw invalidArgument(`step ${by.vertex.name} waits for itself`);
+  const graph = sharedGraph(vertex);
+  for (const owner of by.owners) owner.adopt(graph);
+  return claim(graph);
 }
 
 function withVertex<Spec>(error: unknown, vertex: Vertex<Spec>): BuildError {

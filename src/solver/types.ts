@@ -61,6 +61,12 @@ export interface Op<R> {
   acquire?(signal: AbortSignal): Promise<Disposable>;
 }
 
+/**
+ * Solves another graph for a step while it runs; the caller owns the value, null is the empty tree. Jobs that want
+ * the step see that graph as well. @throws when the graph waits for the step itself.
+ */
+export type SolveFor<Spec, R> = (edge: EdgeRef<Spec>) => Promise<R | null>;
+
 /** What a running op may use. */
 export interface OpContext {
   /** Aborts when no job wants the step any more. */

@@ -4,7 +4,7 @@ import { BuildError } from '../base/errors.ts';
 import { MemoryKeyStore } from '../solver/keystore.ts';
 import { Solver } from '../solver/solver.ts';
 import type { CacheSource } from '../solver/sources.ts';
-import type { CacheMap, Op, OpContext, Result, Vertex } from '../solver/types.ts';
+import type { CacheMap, Op, OpContext, Result, SolveFor, Vertex } from '../solver/types.ts';
 
 /** Results alive; every test ends with none. */
 let alive = 0;
@@ -45,6 +45,8 @@ export interface Step {
   readonly hash?: (value: string) => Promise<Digest>;
   readonly beforeExec?: (context: OpContext) => Promise<void>;
   readonly combine?: (inputs: readonly string[]) => string;
+  /** Another graph that the step solves while it runs; its value is the step's. */
+  readonly found?: () => Step;
   /** Instead of the digest made of the seed. */
   readonly mapDigest?: string;
   /** Seeds of further cache maps. */
@@ -60,8 +62,10 @@ export function step(options: Partial<Omit<Step, 'counts'>> = {}): Step {
 
 class StepOp implements Op<Value> {
   readonly #step: Step;
-  constructor(step: Step) {
+  readonly #solve: SolveFor<Step, Value>;
+  constructor(step: Step, solve: SolveFor<Step, Value>) {
     this.#step = step;
+    this.#solve = solve;
   }
   async cacheMap(index: number, context: OpContext): Promise<{ map: CacheMap<Value>; done: boolean }> {
     this.#step.counts.map++;
@@ -81,6 +85,10 @@ class StepOp implements Op<Value> {
     this.#step.counts.exec++;
     await this.#step.beforeExec?.(context);
     context.signal.throwIfAborted();
+    if (this.#step.found) {
+      const value = await this.#solve({ vertex: vertexOf(this.#step.found()), index: 0 });
+      return [value ?? new Value('scratch')];
+    }
     const values = inputs.map((v) => v?.value ?? '');
     return [new Value(this.#step.combine?.(values) ?? this.#step.value ?? this.#step.name)];
   }
@@ -142,7 +150,7 @@ export function world(imported: readonly CacheSource<Value>[] = []) {
       keys,
       results,
       imported,
-      resolveOp: (vertex) => new StepOp(vertex.spec),
+      resolveOp: (vertex, solve) => new StepOp(vertex.spec, solve),
       joined: (_op, vertex) => joined.push(vertex.spec.name),
     });
   const solver = make();

@@ -102,6 +102,10 @@ test('a definition that is right is solved', async () => {
   assert.deepEqual(await solveOps(FILE, end(digestOf(FILE))), { code: 0, message: '' });
 });
 
+test('a definition without steps is the empty tree, and no build that waits for its client', async () => {
+  assert.deepEqual(await solve({ Definition: { def: [] } }), { code: 0, message: '' });
+});
+
 test('a truncated message is an error of its call', async () => {
   const whole = SolveRequest.encode(
     SolveRequest.fromPartial({ Ref: 'x'.repeat(40), Frontend: 'dockerfile.v0', FrontendAttrs: { a: 'b' } }),

@@ -3,13 +3,14 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import { diff, merge, requires } from '../../src/llb/combine.ts';
+import { build, diff, merge, requires } from '../../src/llb/combine.ts';
 import { encodeDefinition } from '../../src/llb/encode.ts';
 import { run } from '../../src/llb/exec.ts';
 import { file, mkfile, rm } from '../../src/llb/file.ts';
 import { marshal } from '../../src/llb/marshal.ts';
 import { image } from '../../src/llb/source.ts';
-import { type State, scratch } from '../../src/llb/state.ts';
+import { NetMode } from '../../src/llb/ops.ts';
+import { type State, scratch, setNetwork } from '../../src/llb/state.ts';
 import { Daemon, Registry, TempDir } from './harness.ts';
 import { eventually, stateOf } from './state.ts';
 
@@ -130,5 +131,32 @@ test('merges, differences and passed results of definitions', async () => {
   const waits = requires(file(scratch(), [mkfile('/a', 0o600, 'a')]), 'after', [merged, changed]);
   await solve(daemon, waits, `type=local,dest=${dir.join('passed')}`);
   assert.equal(readFileSync(dir.join('passed/a'), 'utf8'), 'a');
+  await eventually(() => assert.deepEqual(stateOf(daemon).mounts, []));
+});
+
+test('a build step solves the definition that another step has written, under the same rules', async () => {
+  await using daemon = await Daemon.start({ config: registry.config });
+  const base = image('docker.io/library/busybox:latest');
+  const nested = (state: State, filename?: string): State => {
+    const path = filename ?? '/buildkit.llb.definition';
+    const written = file(scratch(), [mkfile(path, 0o600, encodeDefinition(marshal(state)))]);
+    return build(written, filename === undefined ? {} : { filename });
+  };
+  const made = run(base, { args: ['sh', '-c', 'echo nested > /out'] }).root;
+  await solve(daemon, nested(nested(made, '/own.llb')), `type=local,dest=${dir.join('nested')}`);
+  assert.equal(readFileSync(dir.join('nested/out'), 'utf8'), 'nested\n');
+  const refused = async (state: State): Promise<string> => {
+    const input = encodeDefinition(marshal(state));
+    const { code, stderr } = await daemon.buildctl(['build', '--progress', 'plain'], { input });
+    assert.notEqual(code, 0);
+    return stderr;
+  };
+  const onHost = run(setNetwork(base, NetMode.HOST), { args: ['true'] }).root;
+  assert.match(await refused(nested(onHost)), /failed to load LLB: network\.host is not allowed/);
+  assert.match(await refused(build(base)), /buildkit\.llb\.definition: no such file or directory/);
+  assert.match(await refused(build(base, { filename: '/bin/busybox' })), /failed to load LLB/);
+  assert.match(await refused(build(base, { filename: '/bin' })), /\/bin/);
+  assert.equal((await daemon.buildctl(['prune', '--all'])).code, 0);
+  assert.match((await daemon.buildctl(['du'])).stdout.toString(), /Total:\s+0B/);
   await eventually(() => assert.deepEqual(stateOf(daemon).mounts, []));
 });
