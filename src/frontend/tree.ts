@@ -1,5 +1,6 @@
-import { closeSync, readSync } from 'node:fs';
-import { posix } from 'node:path';
+import { closeSync, mkdtempSync, readSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, posix } from 'node:path';
 import { BuildError, Code, errno } from '../base/errors.ts';
 import type { ImmutableRef, RefMounts } from '../cache/ref.ts';
 import { globMatch } from '../match/glob.ts';
@@ -29,21 +30,25 @@ export interface MountedTree {
 
 export type MountLocally = (view: RefMounts) => Promise<MountedTree>;
 
-/** Runs `work` on the root of a ref; the empty tree (null) has nothing to look at. */
+/** Runs `work` on the root of a ref; null is the empty tree. */
 export async function withTree<T>(
   ref: ImmutableRef | null,
   mountLocally: MountLocally,
   signal: AbortSignal,
   work: (root: Rootfs) => T | Promise<T>,
 ): Promise<T> {
-  if (!ref) throw new BuildError('file not found: the result is empty', { code: Code.notFound });
-  const tree = await mountLocally(await ref.mount(true, { signal }));
+  const tree = ref ? await mountLocally(await ref.mount(true, { signal })) : emptyTree();
   try {
     using root = openRootfs(tree.path);
     return await work(root);
   } finally {
     await tree.release();
   }
+}
+
+function emptyTree(): MountedTree {
+  const path = mkdtempSync(join(tmpdir(), 'buildkit-empty-'));
+  return { path, release: async () => rmSync(path, { recursive: true, force: true }) };
 }
 
 /** Bytes of a regular file. `range` length 0 reads to the end of the offset, as asked. */
