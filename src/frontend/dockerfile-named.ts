@@ -67,7 +67,8 @@ export class NamedContexts<R> {
       case 'docker-image':
         return this.#image(key, address, options).catch((error: unknown) => {
           if (!(error instanceof NoImage)) throw error;
-          return this.#load(name, error.identifier, options, depth + 1);
+          const other = error.identifier.replace(/^local:\/\//, 'local:');
+          return this.#load(name, other, options, depth + 1);
         });
       case 'http':
       case 'https':

@@ -59,6 +59,7 @@ function fake(
     resolveImage: async (ref, { logName }) => {
       asked.push(logName);
       if (ref.includes('moved')) throw new NoImage(ref, `docker-image://${ref}`);
+      if (ref.includes('folder')) throw new NoImage(ref, 'local://extra');
       if (ref.includes('elsewhere')) throw new NoImage(ref, 'https://example.com/file');
       if (ref.includes('missing')) throw new BuildError(`${ref}: not found`, { code: Code.notFound });
       return { ref, digest: `sha256:${'1'.repeat(64)}`, config: Buffer.from(JSON.stringify(CONFIG)) };
@@ -354,6 +355,9 @@ test('contexts that make no sense are told by name', async () => {
   });
   await buildDockerfile(bridge);
   assert.ok(sourceOf(solved.at(-1)!, 'https://example.com/file'));
+  const other = fake(dockerfile('FROM base\nRUN x'), { 'context:base': 'docker-image://folder' });
+  await buildDockerfile(other.bridge);
+  assert.ok(sourceOf(other.solved.at(-1)!, 'local://extra'));
 });
 
 /** SOURCE_DATE_EPOCH that a build ends up with, and the names of its lookups. */

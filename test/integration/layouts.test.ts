@@ -7,7 +7,7 @@ import { Definition } from '../../src/pb/ops.ts';
 import { marshal } from '../../src/llb/marshal.ts';
 import { imageBlob, ociLayoutBlob } from '../../src/llb/source.ts';
 import type { State } from '../../src/llb/state.ts';
-import { busyboxLayer, Daemon, Registry, TempDir } from './harness.ts';
+import { busyboxLayer, Daemon, digest as digestOf, Registry, TempDir } from './harness.ts';
 
 let daemon: Daemon;
 let registry: Registry;
@@ -111,4 +111,9 @@ test('a single blob of a layout or a repository is a file', async () => {
     config.digest.slice(7),
   );
   assert.equal(JSON.parse(text).os, 'linux');
+  // Larger than any manifest may be.
+  const big = Buffer.alloc(5 << 20, 'x');
+  await registry.pushImage('blobs/big', 'latest', [big]);
+  const layer = imageBlob(`${registry.host}/blobs/big@${digestOf(big)}`, { filename: 'big' });
+  assert.equal((await fileOf(layer, 'big')).length, big.length);
 });
