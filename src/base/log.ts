@@ -39,13 +39,18 @@ export function createLogger(options: LogOptions, base: LogFields = {}): Logger 
 /** Discards everything. */
 export const silentLogger: Logger = createLogger({ level: 'error', format: 'text', write: () => {} });
 
+/** As upstream's logs have it, which log readers know. */
+function levelName(level: LogLevel): string {
+  return level === 'warn' ? 'warning' : level;
+}
+
 function plain(value: unknown): unknown {
   return value instanceof Error ? value.message : typeof value === 'bigint' ? value.toString() : value;
 }
 
 function jsonLine(level: LogLevel, message: string, fields: LogFields): string {
   const flat = Object.fromEntries(Object.entries(fields).map(([k, v]) => [k, plain(v)]));
-  return `${JSON.stringify({ ...flat, level, msg: message, time: new Date().toISOString() })}\n`;
+  return `${JSON.stringify({ ...flat, level: levelName(level), msg: message, time: new Date().toISOString() })}\n`;
 }
 
 function textLine(level: LogLevel, message: string, fields: LogFields): string {
@@ -54,5 +59,5 @@ function textLine(level: LogLevel, message: string, fields: LogFields): string {
     return /^[\w.:/@+-]+$/.test(text) ? text : JSON.stringify(text);
   };
   const tail = Object.entries(fields).map(([k, v]) => ` ${k}=${quote(plain(v))}`);
-  return `time=${JSON.stringify(new Date().toISOString())} level=${level} msg=${quote(message)}${tail.join('')}\n`;
+  return `time=${JSON.stringify(new Date().toISOString())} level=${levelName(level)} msg=${quote(message)}${tail.join('')}\n`;
 }

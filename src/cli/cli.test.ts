@@ -34,6 +34,7 @@ test('templates', () => {
     '"v1"',
   );
   assert.throws(() => parseTemplate('{{if .}}x{{end}}'), /not understood/);
+  assert.throws(() => parseTemplate('{{.Foo'), /^BuildError: template: :1: unclosed action$/);
   assert.throws(() => parseTemplate('{{.Nope}}')({}), /can't evaluate field Nope/);
 });
 

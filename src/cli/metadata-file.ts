@@ -2,6 +2,7 @@ import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { BuildError } from '../base/errors.ts';
 import { goJsonIndent } from '../base/gojson.ts';
+import { systemErrorText } from '../sys/errno.ts';
 
 /** `--metadata-file`: the exporters' response, values that are base64 of a JSON object as that object (FEATURES L10). */
 export function writeMetadataFile(path: string, response: Readonly<Record<string, string>>): void {
@@ -17,7 +18,7 @@ export function writeAtomically(path: string, text: string): void {
     renameSync(temporary, path);
   } catch (error) {
     rmSync(temporary, { force: true });
-    throw BuildError.wrap(error, `failed to write ${path}`);
+    throw new BuildError(`failed to write ${path}: ${systemErrorText(error)}`, { cause: error });
   }
 }
 

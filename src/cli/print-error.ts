@@ -1,5 +1,6 @@
 import { BuildError, type ErrorDetail } from '../base/errors.ts';
 import { sourceSnippet as snippetOf } from '../base/snippet.ts';
+import { systemErrorText } from '../sys/errno.ts';
 
 /** An `errdefs.Source` detail as it comes over the wire, JSON of its message. */
 interface SourceDetail {
@@ -15,7 +16,9 @@ export function printError(error: unknown, debug: boolean): void {
     const snippet = detailText(detail);
     if (snippet !== undefined) lines.push(snippet);
   }
-  lines.push(`error: ${debug ? debugText(error) : own.message}`);
+  lines.push(
+    `error: ${debug ? debugText(error) : error instanceof BuildError ? own.message : systemErrorText(error)}`,
+  );
   if (own.hint !== undefined) lines.push(`hint: ${own.hint}`);
   process.stderr.write(`${lines.join('\n')}\n`);
 }

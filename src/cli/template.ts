@@ -31,6 +31,7 @@ export function parseTemplate(format: string): Template {
     at = match.index + match[0].length;
     action(match[2]!, stack);
   }
+  if (source.includes('{{', at)) throw invalidArgument('template: :1: unclosed action');
   text(source.length, false);
   if (stack.length > 1) throw invalidArgument('template: unexpected end: range without end');
   const { body } = stack[0]!;

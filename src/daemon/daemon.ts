@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, readFileSync, rmSync, statfsSync } from 'node:fs';
+import { chmodSync, chownSync, rmSync, statfsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
 import { BuildError, Code } from '../base/errors.ts';
@@ -37,6 +37,7 @@ import type { DaemonJobs } from './jobs.ts';
 import type { ListenAddress } from './listen-address.ts';
 import { lockRoot } from './lock.ts';
 import { platformToWire } from './platform-wire.ts';
+import { readTlsIdentity } from './tls-identity.ts';
 import { openWorker, type Worker } from './worker.ts';
 
 /** How long running calls, and then the steps they started, may take to end once the daemon stops, milliseconds. */
@@ -81,6 +82,7 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
     proxy: parts.proxy,
   });
   stack.defer(() => registry.close());
+  const tls = config.tls && readTlsIdentity(config.tls);
   if (config.oci.enabled === false) throw new BuildError('no worker found, rebuild the buildkit daemon?');
   const worker = stack.use(
     await openWorker({
@@ -105,7 +107,7 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
     const ended = (await builds.ended(STOP_GRACE_MS)) && (await solver.idle(STOP_GRACE_MS));
     if (!ended) log.error('builds do not end: stopping without them', { builds: builds.count });
   });
-  for (const address of config.addresses) listeners.push(await listen(server, address, config, log));
+  for (const address of config.addresses) listeners.push(await listen(server, address, config, tls, log));
   const running = stack.move();
   return {
     addresses: listeners.map((listener) => listener.address),
@@ -244,6 +246,7 @@ async function listen(
   server: GrpcServer,
   address: ListenAddress,
   config: DaemonConfig,
+  tls: TlsIdentity | undefined,
   log: Logger,
 ): Promise<Listener> {
   if (address.kind === 'unix') {
@@ -258,21 +261,9 @@ async function listen(
   if (address.kind === 'fd') {
     throw new BuildError('socket activation (fd://) is not supported yet', { code: Code.unimplemented });
   }
-  const tls = tlsIdentity(config);
   if (!tls)
     log.warn('TLS is not enabled for the TCP listener: anybody who reaches it can build', {
       address: address.text,
     });
   return listenGrpc(server, { kind: 'tcp', host: address.host, port: address.port }, tls);
-}
-
-function tlsIdentity(config: DaemonConfig): TlsIdentity | undefined {
-  const files = config.tls;
-  if (!files) return undefined;
-  const read = (path: string): string => readFileSync(path, 'utf8');
-  return {
-    cert: read(files.cert),
-    key: read(files.key),
-    ...(files.ca === undefined ? {} : { ca: read(files.ca) }),
-  };
 }

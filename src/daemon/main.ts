@@ -61,7 +61,7 @@ async function main(): Promise<void> {
       noProxy: env.NO_PROXY ?? env.no_proxy ?? '',
     },
   });
-  for (const address of daemon.addresses) log.info(`running server on ${address}`);
+  for (const address of daemon.addresses) log.info(`running server on ${address.replace(/^\w+:\/\//, '')}`);
   await stopAsked(config.exitWithStdin, log);
   await daemon[Symbol.asyncDispose]();
   log.info('stopped');

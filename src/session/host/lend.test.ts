@@ -140,7 +140,18 @@ test('ssh keys: ssh-add lists them and every signature verifies', async () => {
   const locked = join(dir, 'locked');
   execFileSync('ssh-keygen', ['-q', '-N', 'secret', '-f', locked, '-t', 'ed25519']);
   assert.throws(() => sshService([{ id: '', paths: [locked] }], undefined), /passphrase protected/);
-  assert.throws(() => sshService([{ id: '', paths: [] }], undefined), /SSH_AUTH_SOCK is not set/);
+  assert.throws(() => sshService([{ id: '', paths: [] }], undefined), {
+    message:
+      'failed to convert agent config {default [] false}: invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set',
+  });
+  assert.throws(() => sshService([{ id: 'a', paths: ['/nowhere'] }], undefined), {
+    message:
+      'failed to convert agent config {a [/nowhere] false}: failed to convert agent config for ID: "a": stat /nowhere: no such file or directory',
+  });
+  assert.throws(
+    () => sshService([{ id: 'a', paths: ['/etc/passwd'] }], undefined),
+    /failed to parse \/etc\/passwd: ssh: no key found$/,
+  );
   await withSession([sshService([{ id: '', paths }], undefined)], async (session, signal) => {
     await checkSshAgent(session, '', signal);
     await assert.rejects(checkSshAgent(session, 'other', signal), /unset ssh forward key other/);

@@ -1,7 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
-import { BuildError, Code, errno, invalidArgument } from '../../base/errors.ts';
+import { BuildError, Code, invalidArgument } from '../../base/errors.ts';
 import { SecretsDefinition } from '../../pb/secrets.ts';
 import { type RegisteredService, service } from '../../rpc/server.ts';
+import { systemErrorText } from '../../sys/errno.ts';
 
 const MAX_SECRET_BYTES = 500 << 10;
 
@@ -52,8 +53,7 @@ async function resolve(
     checkSize(source.id, (await stat(file)).size);
   } catch (error) {
     if (error instanceof BuildError) throw error;
-    const why = errno(error) === 'ENOENT' ? 'no such file or directory' : (error as Error).message;
-    throw new BuildError(`failed to stat ${file}: ${why}`, { cause: error });
+    throw new BuildError(`failed to stat ${file}: ${systemErrorText(error)}`, { cause: error });
   }
   return { id: source.id, file };
 }

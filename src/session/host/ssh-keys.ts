@@ -35,6 +35,7 @@ export function parsePrivateKey(text: Buffer, path: string): AgentKey {
       return agentKey(createPrivateKey({ key, format: 'jwk' }), comment);
     }
     if (/ENCRYPTED/.test(pem)) throw protectedKey();
+    if (!pem.includes('-----BEGIN ')) throw invalidArgument('ssh: no key found');
     return agentKey(createPrivateKey(pem), '');
   } catch (error) {
     throw BuildError.wrap(error, `failed to parse ${path}`);

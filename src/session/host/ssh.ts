@@ -2,10 +2,11 @@ import { readFileSync, statSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { finished } from 'node:stream/promises';
-import { BuildError, errno, invalidArgument } from '../../base/errors.ts';
+import { BuildError, invalidArgument } from '../../base/errors.ts';
 import { SSHDefinition } from '../../pb/sshforward.ts';
 import { type RegisteredService, service } from '../../rpc/server.ts';
 import { duplexOf, joinStreams } from '../../rpc/tunnel.ts';
+import { systemErrorText } from '../../sys/errno.ts';
 import { DEFAULT_SSH_ID, SSH_ID } from '../wire.ts';
 import { keyAgent, readOnlyAgent, serveAgent } from './ssh-agent.ts';
 import { type AgentKey, parsePrivateKey } from './ssh-keys.ts';
@@ -38,7 +39,14 @@ export function sshService(
   for (const source of sources) {
     const id = source.id === '' ? DEFAULT_SSH_ID : source.id;
     if (forwards.has(id)) throw invalidArgument(`duplicate agent ID ${JSON.stringify(id)}`);
-    forwards.set(id, forwardOf(source, id, agentSocket));
+    try {
+      forwards.set(id, forwardOf(source, agentSocket));
+    } catch (error) {
+      const shown = `{${id} [${source.paths.join(' ')}] ${source.raw ?? false}}`;
+      const each =
+        source.paths.length > 0 ? `: failed to convert agent config for ID: ${JSON.stringify(id)}` : '';
+      throw BuildError.wrap(error, `failed to convert agent config ${shown}${each}`);
+    }
   }
   const find = (id: string): Forward => {
     const forward = forwards.get(id === '' ? DEFAULT_SSH_ID : id);
@@ -60,14 +68,11 @@ export function sshService(
   });
 }
 
-function forwardOf(source: SshSource, id: string, agentSocket: string | undefined): Forward {
+function forwardOf(source: SshSource, agentSocket: string | undefined): Forward {
   if (source.raw && source.paths.length !== 1) throw invalidArgument('raw mode must supply exactly one path');
   const given = source.paths.filter((path) => path !== '');
   const paths = given.length > 0 ? given : [agentSocket ?? ''];
-  if (paths[0] === '')
-    throw new BuildError(
-      `invalid empty ssh agent socket for ${JSON.stringify(id)}: SSH_AUTH_SOCK is not set`,
-    );
+  if (paths[0] === '') throw new BuildError('invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set');
   let socket: string | undefined;
   const keys: AgentKey[] = [];
   for (const path of paths) {
@@ -86,8 +91,7 @@ function isSocket(path: string): boolean {
   try {
     return statSync(path).isSocket();
   } catch (error) {
-    const why = errno(error) === 'ENOENT' ? 'no such file or directory' : (error as Error).message;
-    throw new BuildError(`stat ${path}: ${why}`, { cause: error });
+    throw new BuildError(systemErrorText(error), { cause: error });
   }
 }
 
