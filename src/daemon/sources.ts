@@ -13,7 +13,7 @@ import type { HttpClient } from '../registry/http.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { SessionManager } from '../session/manager.ts';
 import type { OpContext } from '../solver/types.ts';
-import { BlobSource, blobSpec, type BlobSourceServices } from '../source/blob.ts';
+import { BlobSource, type BlobSpec, blobSpec, type BlobSourceServices } from '../source/blob.ts';
 import { GitSource } from '../source/git.ts';
 import type { GitSourceServices } from '../source/git-access.ts';
 import { GitMemo } from '../source/git-memo.ts';
@@ -92,11 +92,12 @@ export function openSources(parts: SourceParts): Sources {
     upload: (url, context) => clients.upload(url, context.sessions, context.signal),
     memo: (ids) => memos.find(ids)?.http,
   };
-  const git = gitServices(parts, (ids) => memos.find(ids)?.git);
+  const openBlob = blobOpener(registry, credentials, clients);
+  const git = gitServices(parts, openBlob, (ids) => memos.find(ids)?.git);
   const resolve = sourceResolver({
     origins,
     git,
-    blob: { refs, mountLocally, key: blobKey, open: blobOpener(registry, credentials, clients) },
+    blob: { refs, mountLocally, key: blobKey, open: openBlob },
     image: { resolver: images, refs, leases: store.leases, content: store.content, keys: imageKeys },
     http: httpServices,
     local: {
@@ -119,6 +120,7 @@ export function openSources(parts: SourceParts): Sources {
 
 function gitServices(
   { refs, mountLocally, clients, git }: SourceParts,
+  openBlob: OpenBlob,
   memo: NonNullable<GitSourceServices['memo']>,
 ): GitSourceServices {
   return {
@@ -126,6 +128,8 @@ function gitServices(
     mountLocally,
     secret: (id, context) => clients.secrets(context.sessions)(id, context.signal),
     ssh: clients.ssh,
+    openBundle: ({ reference, digest, place }, context) =>
+      openBlob({ reference: { text: reference }, digest, ...(place ? { place } : {}) }, context),
     locks: new KeyedLock(),
     searchPath: git.searchPath,
     tmpDir: git.tmpDir,
@@ -181,12 +185,13 @@ const imageKeys: ImageSourceServices['keys'] = {
   configKey: imageConfigKey,
 };
 
+type OpenBlob = (
+  blob: Pick<BlobSpec, 'reference' | 'digest' | 'place'>,
+  context: Pick<OpContext, 'sessions' | 'signal'>,
+) => AsyncIterable<Uint8Array>;
+
 /** Streams single blobs, from the repository or the layout that their source names. */
-function blobOpener(
-  registry: Registry,
-  credentials: SessionCredentials,
-  clients: SessionServices,
-): BlobSourceServices['open'] {
+function blobOpener(registry: Registry, credentials: SessionCredentials, clients: SessionServices): OpenBlob {
   return async function* ({ reference, digest, place }, { sessions, signal }) {
     if (place) {
       const find = clients.layout(place, sessions);

@@ -197,6 +197,10 @@ export interface GitOptions extends Constraints {
   readonly skipSubmodules?: boolean;
   readonly mtime?: 'checkout' | 'commit';
   readonly fetchByCommit?: boolean;
+  /** Where commits come from instead of the address: `docker-image+blob://…` or `oci-layout+blob://…`. */
+  readonly bundle?: { readonly locator: string; readonly sessionId?: string; readonly storeId?: string };
+  /** Gives one file `bundle` instead of a tree. */
+  readonly checkoutBundle?: boolean;
 }
 
 /** A checkout of the git repository at `address`, which has neither fragment nor query. */
@@ -226,6 +230,10 @@ export function git(address: string, options: GitOptions = {}): State {
   put('git.skipsubmodules', options.skipSubmodules ? 'true' : '', 'source.git.skipsubmodules');
   put('git.mtime', options.mtime, 'source.git.mtime');
   put('git.fetchbycommit', options.fetchByCommit ? 'true' : '', 'source.git.fetchbycommit');
+  put('git.bundle', options.bundle?.locator, 'source.git.bundle');
+  put('oci.session', options.bundle?.sessionId);
+  put('oci.store', options.bundle?.storeId);
+  put('git.checkoutbundle', options.checkoutBundle ? 'true' : '', 'source.git.checkoutbundle');
   // The same repository has the same identifier, however it is reached.
   const id = url ? `${url.host}${joinPath('/', url.path)}${fragment}` : address;
   return source(`git://${id}`, attrs, caps, options);

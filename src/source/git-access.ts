@@ -6,6 +6,7 @@ import type { RefManager, RefMounts } from '../cache/ref.ts';
 import type { KeyedLock } from '../base/keyed-lock.ts';
 import { parseGoUrl } from '../giturl/go-url.ts';
 import type { OpContext, VertexProgress } from '../solver/types.ts';
+import type { GitBundle } from './git-bundle-spec.ts';
 import { GitCli } from './git-cli.ts';
 import type { GitMemo } from './git-memo.ts';
 import type { GitSourceSpec } from './git-spec.ts';
@@ -30,6 +31,7 @@ export interface GitSourceServices {
   readonly mountLocally: (view: RefMounts) => Promise<{ readonly path: string; release(): Promise<void> }>;
   /** A secret of the clients. @throws notFound */
   readonly secret: (id: string, context: GitContext) => Promise<Uint8Array>;
+  readonly openBundle: (bundle: GitBundle, context: GitContext) => AsyncIterable<Uint8Array>;
   readonly ssh: (sessions: () => readonly string[]) => GitSsh;
   /** One for all sources of a worker. */
   readonly locks: KeyedLock;
@@ -82,8 +84,8 @@ async function findAuthorization(
   services: GitSourceServices,
   context: GitContext,
 ): Promise<string | undefined> {
-  const { authHeaderSecret, authTokenSecret, remote } = spec;
-  if (!/^https?:/i.test(remote)) return undefined;
+  const { authHeaderSecret, authTokenSecret, remote, bundle } = spec;
+  if (bundle || !/^https?:/i.test(remote)) return undefined;
   const { host } = parseGoUrl(remote);
   for (const suffix of [`.${host}`, '']) {
     for (const name of [authHeaderSecret, authTokenSecret]) {
@@ -128,6 +130,7 @@ async function agentSocket(
   } catch (error) {
     context.signal.throwIfAborted();
     if (!hasCode(error, Code.unimplemented)) throw error;
+    if (spec.bundle) return undefined; // only submodules could need it
     throw new BuildError(`no SSH key ${JSON.stringify(id)} forwarded from the client`, {
       cause: error,
       hint: `pass it with --ssh ${id}`,

@@ -2,8 +2,9 @@ import { BuildError } from '../base/errors.ts';
 import { isCommitSha } from '../giturl/git-url.ts';
 import { redactCredentials } from '../giturl/redact.ts';
 import type { GitCli } from './git-cli.ts';
-import { dropStaleLocks, isShallow, type SharedRepo } from './git-repo.ts';
-import { type GitSourceSpec, type GitTip, wrongChecksum } from './git-spec.ts';
+import { isShallow, type SharedRepo } from './git-repo.ts';
+import { wrongChecksum } from './git-checksum.ts';
+import type { GitSourceSpec, GitTip } from './git-spec.ts';
 
 /** What is fetched: the tip that a ref had when it was resolved. */
 export interface GitTarget {
@@ -16,24 +17,18 @@ export interface GitTarget {
 /**
  * Makes the target's tip known in the repository, with as little history as the server lets us. Its ref then
  * points to it there, though the server's may have moved on.
+ * @param origin the server, or another repository to fetch from
  */
-export async function fetchTarget(target: GitTarget, { git, dir }: SharedRepo): Promise<void> {
-  const { ref, tip } = target;
-  dropStaleLocks(dir);
-  if (isCommitSha(wantedOf(target))) await fetchCommit(target, git, dir);
-  else {
-    const local = localRef(ref);
-    await fetching(target, () =>
-      git.run('fetch', '--depth=1', '--no-tags', 'origin', '--force', '--', `${ref}:${local}`),
-    );
-    if ((await git.text('rev-parse', local)) !== tip.sha) await bringBack(target, git, dir);
-  }
-  await checkFetched(target, git);
+export async function fetchTarget(target: GitTarget, repo: SharedRepo, origin = 'origin'): Promise<void> {
+  await new Fetch(target, repo, origin).run();
 }
 
-/** The commit where the client has resolved the ref, else the ref. */
-function wantedOf({ spec, ref, tip }: GitTarget): string {
-  return spec.fetchByCommit ? tip.sha : ref;
+/** Whether nothing needs to be fetched. */
+export async function hasTarget({ spec, ref, tip }: GitTarget, { git, dir }: SharedRepo): Promise<boolean> {
+  if (spec.checkoutBundle && isShallow(dir)) return false;
+  if (!(await git.succeeds('cat-file', '-e', `${tip.sha}^{commit}`))) return false;
+  if (!isCommitSha(ref)) await git.run('update-ref', '--no-deref', localRef(ref), tip.sha);
+  return true;
 }
 
 /** Refs are kept so that the server learns on the next fetch what is there. Any kind is kept as a tag. */
@@ -41,39 +36,74 @@ export function localRef(ref: string): string {
   return ref.startsWith('refs/tags/') ? ref : `refs/tags/${ref}`;
 }
 
-async function fetchCommit(target: GitTarget, git: GitCli, dir: string): Promise<void> {
-  const { spec, tip } = target;
-  if (await git.succeeds('cat-file', '-e', `${tip.sha}^{commit}`)) return;
-  // A commit that the client vouches for is asked for alone; others may need the whole history.
-  const depth = spec.fetchByCommit ? ['--depth=1', '--no-tags'] : wholeHistory(dir);
-  await fetching(target, () => git.run('fetch', ...depth, 'origin', tip.sha));
-  if (!(await git.succeeds('cat-file', '-e', `${tip.sha}^{commit}`)))
-    throw new BuildError(`commit ${tip.sha} can not be found in ${redactCredentials(spec.remote)}`);
-}
+class Fetch {
+  readonly #target: GitTarget;
+  readonly #git: GitCli;
+  readonly #dir: string;
+  readonly #origin: string;
 
-function wholeHistory(dir: string): string[] {
-  return ['--tags', ...(isShallow(dir) ? ['--unshallow'] : [])];
-}
-
-/** The ref has moved since it was resolved: what it was is fetched by name. */
-async function bringBack(target: GitTarget, git: GitCli, dir: string): Promise<void> {
-  const { ref, tip } = target;
-  if (!(await git.succeeds('cat-file', '-e', tip.sha))) {
-    await fetching(target, () => git.run('fetch', ...wholeHistory(dir), 'origin', tip.sha));
-    await git.run('reflog', 'expire', '--all', '--expire=now');
-    if (!(await git.succeeds('cat-file', '-e', tip.sha)))
-      throw new BuildError(
-        `fetched ref ${ref} does not match expected commit ${tip.sha} and commit can not be found in the repository`,
-      );
+  constructor(target: GitTarget, { git, dir }: SharedRepo, origin: string) {
+    this.#target = target;
+    this.#git = git;
+    this.#dir = dir;
+    this.#origin = origin;
   }
-  await git.run('update-ref', '--no-deref', localRef(ref), tip.sha);
-}
 
-async function fetching(target: GitTarget, work: () => Promise<unknown>): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    throw BuildError.wrap(error, `failed to fetch remote ${redactCredentials(target.spec.remote)}`);
+  async run(): Promise<void> {
+    const { spec, ref } = this.#target;
+    if (spec.fetchByCommit || isCommitSha(ref)) await this.#fetchCommit();
+    else await this.#fetchRef();
+    await checkFetched(this.#target, this.#git);
+  }
+
+  async #fetchRef(): Promise<void> {
+    const { ref, tip, spec } = this.#target;
+    const local = localRef(ref);
+    const depth = spec.checkoutBundle ? this.#wholeHistory() : ['--depth=1', '--no-tags'];
+    await this.#fetch(...depth, this.#origin, '--force', '--', `${ref}:${local}`);
+    if ((await this.#git.text('rev-parse', local)) !== tip.sha) await this.#bringBack();
+  }
+
+  async #fetchCommit(): Promise<void> {
+    const { spec, tip } = this.#target;
+    const complete = !spec.checkoutBundle || !isShallow(this.#dir);
+    if (complete && (await this.#has(`${tip.sha}^{commit}`))) return;
+    // A commit that the client vouches for is asked for alone; others may need the whole history.
+    const alone = spec.fetchByCommit && !spec.checkoutBundle;
+    const depth = alone ? ['--depth=1', '--no-tags'] : this.#wholeHistory();
+    await this.#fetch(...depth, this.#origin, tip.sha);
+    if (!(await this.#has(`${tip.sha}^{commit}`)))
+      throw new BuildError(`commit ${tip.sha} can not be found in ${redactCredentials(spec.remote)}`);
+  }
+
+  /** The ref has moved since it was resolved: what it was is fetched by name. */
+  async #bringBack(): Promise<void> {
+    const { ref, tip } = this.#target;
+    if (!(await this.#has(tip.sha))) {
+      await this.#fetch(...this.#wholeHistory(), this.#origin, tip.sha);
+      await this.#git.run('reflog', 'expire', '--all', '--expire=now');
+      if (!(await this.#has(tip.sha)))
+        throw new BuildError(
+          `fetched ref ${ref} does not match expected commit ${tip.sha} and commit can not be found in the repository`,
+        );
+    }
+    await this.#git.run('update-ref', '--no-deref', localRef(ref), tip.sha);
+  }
+
+  #has(object: string): Promise<boolean> {
+    return this.#git.succeeds('cat-file', '-e', object);
+  }
+
+  #wholeHistory(): string[] {
+    return ['--tags', ...(isShallow(this.#dir) ? ['--unshallow'] : [])];
+  }
+
+  async #fetch(...args: readonly string[]): Promise<void> {
+    try {
+      await this.#git.run('fetch', ...args);
+    } catch (error) {
+      throw BuildError.wrap(error, `failed to fetch remote ${redactCredentials(this.#target.spec.remote)}`);
+    }
   }
 }
 

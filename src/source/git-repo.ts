@@ -46,6 +46,7 @@ export async function withSharedRepo<T>(
       ref.record.retain = true;
       ref.record.set(keyRemote, key);
     }
+    dropStaleLocks(repo.dir);
     restoreSettings(repo.dir);
     return await work(repo);
   } finally {
@@ -95,14 +96,14 @@ function restoreSettings(dir: string): void {
 
 /** Ways a repository can be in which only a new one helps: refs in each other's way, leftovers of a crash. */
 const BROKEN =
-  /would clobber existing tag|unable to update local ref|refname conflict|\.lock': File exists|object file .* is empty|loose object .* is corrupt|not a git repository|cannot lock ref/;
+  /would clobber existing tag|unable to update local ref|refname conflict|\.lock': File exists|object file .* is empty|loose object .* is corrupt|not a git repository|cannot lock ref|mismatched algorithms/;
 
 export function needsNewRepo(error: unknown): boolean {
   return error instanceof BuildError && BROKEN.test(error.message);
 }
 
-/** A fetch that was cut off leaves its lock behind. */
-export function dropStaleLocks(dir: string): void {
+/** What was cut off leaves its locks behind; the index is of another commit. */
+function dropStaleLocks(dir: string): void {
   for (const name of ['shallow.lock', 'index', 'index.lock', 'config.lock', 'packed-refs.lock', 'HEAD.lock'])
     rmSync(join(dir, name), { force: true });
 }

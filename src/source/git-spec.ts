@@ -1,5 +1,7 @@
 import { BuildError, Code, invalidArgument } from '../base/errors.ts';
 import { isCommitSha, isGitTransport, parseGitUrl } from '../giturl/git-url.ts';
+import { bundleOf, type GitBundle, wantsBundle } from './git-bundle-spec.ts';
+import { wrongChecksum } from './git-checksum.ts';
 import { gitKey } from './keys.ts';
 
 /** What `git://…` and its attributes ask for (FEATURES D32). */
@@ -23,6 +25,10 @@ export interface GitSourceSpec {
   readonly skipSubmodules: boolean;
   readonly mtime: 'checkout' | 'commit';
   readonly fetchByCommit: boolean;
+  /** Where the commits come from instead of the remote. */
+  readonly bundle?: GitBundle;
+  /** The result is a bundle instead of a tree. */
+  readonly checkoutBundle: boolean;
 }
 
 /** The tip that a ref resolved to. */
@@ -35,8 +41,6 @@ export interface GitTip {
   readonly commit?: string;
 }
 
-const LATER = ['git.bundle', 'git.checkoutbundle'];
-
 /** @throws BuildError for an address or attribute that makes no sense; `rest` is what follows `git://` */
 export function gitSourceSpec(rest: string, attrs: Readonly<Record<string, string>>): GitSourceSpec {
   const url = parseGitUrl(isGitTransport(rest) ? rest : `https://${rest}`);
@@ -46,12 +50,19 @@ export function gitSourceSpec(rest: string, attrs: Readonly<Record<string, strin
   checkRef(url.ref);
   refuseLater(attrs);
   const isTrue = (key: string): boolean => attrs[key] === 'true';
-  return {
-    remote,
-    ref: url.ref,
-    subdir: url.subdir,
+  const { ref, subdir } = url;
+  const which = {
+    ref,
+    subdir,
     checksum: attrs['git.checksum'] ?? '',
     keepGitDir: isTrue('git.keepgitdir'),
+  };
+  const bundle = bundleOf(attrs, which);
+  return {
+    remote,
+    ...which,
+    ...(bundle ? { bundle } : {}),
+    checkoutBundle: wantsBundle(attrs, which),
     authTokenSecret: attrs['git.authtokensecret'] ?? '',
     authHeaderSecret: attrs['git.authheadersecret'] ?? '',
     knownSshHosts: attrs['git.knownsshhosts'] ?? '',
@@ -74,9 +85,6 @@ export function checkRef(ref: string): void {
 }
 
 function refuseLater(attrs: Readonly<Record<string, string>>): void {
-  const bundle = LATER.find((key) => attrs[key] !== undefined && attrs[key] !== '');
-  if (bundle !== undefined)
-    throw new BuildError(`git bundles (${bundle}) are not supported yet`, { code: Code.unimplemented });
   const signature = Object.keys(attrs).find((key) => key.startsWith('git.sig.'));
   if (signature !== undefined)
     throw new BuildError(`verifying signatures of git sources (${signature}) is not supported yet`, {
@@ -86,14 +94,15 @@ function refuseLater(attrs: Readonly<Record<string, string>>): void {
 
 /** What needs no server: a commit, or a ref that the client has resolved. Checks the checksum's form. */
 export function knownTip(spec: GitSourceSpec): GitTip | undefined {
-  const { checksum, ref, fetchByCommit } = spec;
+  const { checksum, ref, fetchByCommit, bundle } = spec;
   if (checksum !== '' && !/^[a-fA-F0-9]+$/.test(checksum))
     throw new BuildError(`invalid checksum ${checksum} for Git URL, expected hex commit hash`);
   if (isCommitSha(ref)) {
     if (!ref.startsWith(checksum)) throw wrongChecksum(checksum, [ref]);
     return { ref, sha: ref };
   }
-  if (!fetchByCommit) return undefined;
+  if (bundle && ref === '') return { ref: checksum, sha: checksum };
+  if (!fetchByCommit || bundle) return undefined;
   if (checksum === '') throw new BuildError('fetch-by-commit requires a checksum or a commit SHA ref');
   if (!isCommitSha(checksum))
     throw new BuildError(
@@ -105,10 +114,6 @@ export function knownTip(spec: GitSourceSpec): GitTip | undefined {
 /** Keys are the same as if the server had been asked, and for it a short name is a branch first. */
 function wholeBranch(ref: string): string {
   return ref.startsWith('refs/') ? ref : `refs/heads/${ref}`;
-}
-
-export function wrongChecksum(expected: string, found: readonly string[]): BuildError {
-  return new BuildError(`expected checksum to match ${expected}, got ${found.join(' or ')}`);
 }
 
 /** A tag counts with its own name and with that of its commit. */

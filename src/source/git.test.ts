@@ -10,111 +10,16 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { BuildError, notFound } from '../base/errors.ts';
-import { KeyedLock } from '../base/keyed-lock.ts';
-import type { LocalRefManager } from '../cache/manager.ts';
-import type { ImmutableRef } from '../cache/ref.ts';
-import { LocalMounter } from '../store/local-mounter.ts';
-import { openTestCache } from '../testing/cache.ts';
 import { withMounted } from '../testing/contracts/snapshot.ts';
-import { FIRST_COMMIT_TIME, type GitServer, runGit, startGitServer, TestRepo } from '../testing/git.ts';
-import { openTestStore, temporaryRoot } from '../testing/store.ts';
+import { FIRST_COMMIT_TIME, runGit, startGitServer, TestRepo } from '../testing/git.ts';
+import { filesOf, gitBench, inTree } from '../testing/git-bench.ts';
 import { GitSource } from './git.ts';
-import type { GitContext, GitSourceServices } from './git-access.ts';
 import { GitMemo } from './git-memo.ts';
 import { gitSourceSpec } from './git-spec.ts';
 
-interface Bench extends AsyncDisposable {
-  readonly root: string;
-  readonly services: GitSourceServices;
-  readonly refs: LocalRefManager;
-  readonly context: GitContext;
-  readonly secrets: Map<string, string>;
-  readonly repo: TestRepo;
-  readonly server: GitServer;
-  source(ref?: string, attrs?: Readonly<Record<string, string>>): GitSource;
-}
-
-async function bench(
-  options: { sha256?: boolean; server?: (root: string) => Promise<GitServer> } = {},
-): Promise<Bench> {
-  const stack = new AsyncDisposableStack();
-  const root = stack.use(temporaryRoot());
-  const store = openTestStore(root.path);
-  stack.defer(() => store.close());
-  const refs = openTestCache(store);
-  stack.defer(() => refs.close());
-  const mounter = new LocalMounter(join(root.path, 'git-mounts'));
-  const secrets = new Map<string, string>();
-  const services: GitSourceServices = {
-    refs,
-    mountLocally: async (view) => {
-      const mounted = mounter.mount(view.mounts);
-      return {
-        path: mounted.path,
-        release: async () => {
-          await mounted[Symbol.asyncDispose]();
-          await view.release();
-        },
-      };
-    },
-    secret: async (id) => {
-      const value = secrets.get(id);
-      if (value === undefined) throw notFound(`secret ${id}: not found`);
-      return Buffer.from(value);
-    },
-    ssh: () => ({
-      check: async () => {
-        throw new BuildError('no agent', { code: 12 });
-      },
-      listen: async () => ({ path: '', close: async () => {} }),
-    }),
-    locks: new KeyedLock(),
-    searchPath: process.env.PATH ?? '',
-    env: {},
-    tmpDir: root.path,
-  };
-  const repo = new TestRepo(join(root.path, 'repos/main'), options);
-  const server = stack.use(
-    await (options.server ?? ((path: string) => startGitServer(path)))(join(root.path, 'repos')),
-  );
-  const context = { signal: AbortSignal.timeout(30_000), sessions: () => [] };
-  return {
-    root: root.path,
-    services,
-    refs,
-    context,
-    secrets,
-    repo,
-    server,
-    source: (ref = '', attrs = {}) => {
-      const full = { 'git.fullurl': `${server.url}/main.git`, ...attrs };
-      return new GitSource(gitSourceSpec(`${server.host}/main.git${ref}`, full), services);
-    },
-    [Symbol.asyncDispose]: () => stack.disposeAsync(),
-  };
-}
-
-async function inTree<T>(ref: ImmutableRef, use: (dir: string) => T): Promise<T> {
-  await using view = await ref.mount(true);
-  return withMounted(view.mounts, use);
-}
-
-/** Files of a tree and their contents. */
-async function filesOf(b: Bench, source: GitSource): Promise<Record<string, string>> {
-  await using ref = await source.snapshot(b.context);
-  return inTree(ref, (dir) => listFiles(dir));
-}
-
-function listFiles(dir: string): Record<string, string> {
-  const names = readdirSync(dir, { recursive: true, encoding: 'utf8' }).sort();
-  const files = names.filter((name) => lstatSync(join(dir, name)).isFile());
-  return Object.fromEntries(files.map((name) => [name, readFileSync(join(dir, name), 'utf8')]));
-}
-
 for (const sha256 of [false, true])
   test(`the default branch, a branch, tags and a commit (${sha256 ? 'SHA-256' : 'SHA-1'})`, async () => {
-    await using b = await bench({ sha256 });
+    await using b = await gitBench({ sha256 });
     const one = b.repo.commit({ a: '1', 'd/x.sh': 'x' });
     b.repo.git('tag', 'light');
     b.repo.git('tag', '-a', '-m', 'words', 'v1');
@@ -136,7 +41,7 @@ for (const sha256 of [false, true])
   });
 
 test('an unchanged commit is not fetched again, a new one alone', async () => {
-  await using b = await bench();
+  await using b = await gitBench();
   b.repo.commit({ a: '1' });
   await filesOf(b, b.source());
   const before = b.server.seen.length;
@@ -151,7 +56,7 @@ test('an unchanged commit is not fetched again, a new one alone', async () => {
 });
 
 test('a part of the tree; nothing that is no directory on the way', async () => {
-  await using b = await bench();
+  await using b = await gitBench();
   b.repo.git('config', 'core.symlinks', 'true');
   b.repo.commit({ 'a/b/c': 'c', 'a/b/d/e': 'e', top: 't' });
   b.repo.git('-c', 'alias.l=!ln -s a link', 'l');
@@ -165,7 +70,7 @@ test('a part of the tree; nothing that is no directory on the way', async () => 
 });
 
 test('with the Git folder: a repository of its own that knows the server', async () => {
-  await using b = await bench();
+  await using b = await gitBench();
   const one = b.repo.commit({ a: '1' });
   b.repo.git('tag', '-a', '-m', 'words', 'v1');
   const tag = b.repo.git('rev-parse', 'v1');
@@ -197,7 +102,7 @@ test('with the Git folder: a repository of its own that knows the server', async
 });
 
 test('submodules, also of submodules; a moved one; none when not wanted', async () => {
-  await using b = await bench();
+  await using b = await gitBench();
   const make = (name: string) => new TestRepo(join(b.root, 'repos', name));
   const inner = make('inner');
   inner.commit({ deep: 'd' });
@@ -227,7 +132,7 @@ test('submodules, also of submodules; a moved one; none when not wanted', async 
 });
 
 test('times of the commit for everything, symlinks too', async () => {
-  await using b = await bench();
+  await using b = await gitBench();
   b.repo.commit({ 'd/a': '1' });
   symlinkSync('d/a', join(b.repo.dir, 'l'));
   const sha = b.repo.commit({});
@@ -243,7 +148,7 @@ test('times of the commit for everything, symlinks too', async () => {
 });
 
 test('checksums: of commits and tags, whole and short; others are refused', async () => {
-  await using b = await bench();
+  await using b = await gitBench();
   const one = b.repo.commit({ a: '1' });
   b.repo.git('tag', '-a', '-m', 'words', 'v1');
   const tag = b.repo.git('rev-parse', 'v1');
@@ -266,7 +171,7 @@ test('checksums: of commits and tags, whole and short; others are refused', asyn
 });
 
 test('a commit that the client vouches for is fetched without asking for its ref', async () => {
-  await using b = await bench();
+  await using b = await gitBench();
   const one = b.repo.commit({ a: '1' });
   b.repo.commit({ a: '2' });
   const attrs = { 'git.fetchbycommit': 'true', 'git.checksum': one };
@@ -288,7 +193,7 @@ test('a commit that the client vouches for is fetched without asking for its ref
 });
 
 test('a ref that moves meanwhile stays what it was for the build', async () => {
-  await using b = await bench();
+  await using b = await gitBench();
   const memo = new GitMemo();
   const make = () =>
     new GitSource(
@@ -309,7 +214,7 @@ test('a ref that moves meanwhile stays what it was for the build', async () => {
 });
 
 test('a tag that was changed, and a branch whose name became a folder', async () => {
-  await using b = await bench();
+  await using b = await gitBench();
   b.repo.commit({ a: '1' });
   b.repo.git('tag', '-a', '-m', 'one', 'v1');
   b.repo.git('branch', 'feature');
@@ -324,7 +229,7 @@ test('a tag that was changed, and a branch whose name became a folder', async ()
 });
 
 test('a repository that a crash has left behind is made anew', async () => {
-  await using b = await bench();
+  await using b = await gitBench();
   b.repo.commit({ a: '1' });
   await filesOf(b, b.source());
   const [record] = b.refs.searchPrefix('git-remote', 'sha256:');
@@ -342,7 +247,7 @@ test('a repository that a crash has left behind is made anew', async () => {
 
 test('tokens and headers of the client, by host first; nobody else learns them', async () => {
   const authorization = `basic ${Buffer.from('x-access-token:t0ken').toString('base64')}`;
-  await using b = await bench({ server: (root) => startGitServer(root, { authorization }) });
+  await using b = await gitBench({ server: (root) => startGitServer(root, { authorization }) });
   b.repo.commit({ a: '1' });
   const attrs = { 'git.authtokensecret': 'GIT_AUTH_TOKEN', 'git.authheadersecret': 'GIT_AUTH_HEADER' };
   await assert.rejects(b.source('', attrs).cacheKey(0, b.context), (error: Error) => {
@@ -366,7 +271,7 @@ test('tokens and headers of the client, by host first; nobody else learns them',
 });
 
 test('aborting ends git and leaves nothing', async () => {
-  await using b = await bench({
+  await using b = await gitBench({
     server: (root) => startGitServer(root, { stall: (path) => path.endsWith('git-upload-pack') }),
   });
   const sha = b.repo.commit({ a: '1' });
@@ -398,7 +303,7 @@ function processesWith(text: string): string[] {
 }
 
 test('hooks, files of the host and other transports are out of reach', async () => {
-  await using b = await bench();
+  await using b = await gitBench();
   b.repo.commit({ a: '1' });
   b.repo.git('submodule', 'add', '-q', `${b.repo.dir}/.git`, 'sub');
   b.repo.commit({});
@@ -415,14 +320,13 @@ test('hooks, files of the host and other transports are out of reach', async () 
     ['h/r#-x', {}, /invalid git ref "-x"/],
     ['h/r', { 'git.fullurl': '-x@h:r' }, /invalid git remote/],
     ['h/r', { 'git.mtime': 'now' }, /invalid git\.mtime/],
-    ['h/r', { 'git.bundle': 'x' }, /git bundles .* not supported yet/],
     ['h/r', { 'git.sig.pubkey': 'x' }, /signatures .* not supported yet/],
   ] as const)
     assert.throws(() => gitSourceSpec(rest, attrs), { message: error });
 });
 
 test('metadata: a ref, and the objects behind it', async () => {
-  await using b = await bench();
+  await using b = await gitBench();
   const one = b.repo.commit({ a: '1' }, 'the message');
   b.repo.git('tag', '-a', '-m', 'words', 'v1');
   const tag = b.repo.git('rev-parse', 'v1');

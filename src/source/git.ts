@@ -2,9 +2,10 @@ import { BuildError, Code, hasCode } from '../base/errors.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import { redactCredentials } from '../giturl/redact.ts';
 import { type GitContext, type GitSourceServices, withGit } from './git-access.ts';
+import { checkoutAsBundle, withBundle } from './git-bundle.ts';
 import { checkout } from './git-checkout.ts';
-import type { GitCli } from './git-cli.ts';
-import { fetchTarget, type GitTarget } from './git-fetch.ts';
+import { type GitCli, LOCAL_TRANSPORT } from './git-cli.ts';
+import { fetchTarget, type GitTarget, hasTarget } from './git-fetch.ts';
 import type { GitFound } from './git-memo.ts';
 import { defaultBranchOf, tipOf } from './git-refs.ts';
 import { needsNewRepo, type SharedRepo, withSharedRepo } from './git-repo.ts';
@@ -87,27 +88,22 @@ export class GitSource implements SourceInstance {
     const spec = this.#spec;
     const known = knownTip(spec);
     if (known) return { ...known, asked: known.ref };
-    const memo = this.#services.memo?.(context.sessions());
-    const ask = (signal: AbortSignal) => this.#ask({ ...context, signal });
+    const { bundle, remote, ref } = spec;
+    // A bundle never changes.
+    const memo = bundle ? undefined : this.#services.memo?.(context.sessions());
+    const ask = (signal: AbortSignal) =>
+      withGit(spec, this.#services, { ...context, signal }, (git) =>
+        bundle
+          ? withBundle({ ...spec, bundle }, git, this.#services, context, ({ url }) =>
+              tipAt(url, ref, git.with({ settings: [LOCAL_TRANSPORT] })),
+            )
+          : tipAt(remote, ref, git),
+      );
     const found = memo
-      ? await memo.resolve(`${spec.remote}#${spec.ref}`, ask, context.signal)
+      ? await memo.resolve(`${remote}#${ref}`, ask, context.signal)
       : await ask(context.signal);
     checkTip(spec, found);
     return found;
-  }
-
-  /** Asks the server what the ref is now. */
-  #ask(context: GitContext): Promise<GitFound> {
-    const { remote, ref } = this.#spec;
-    return withGit(this.#spec, this.#services, context, async (git) => {
-      const asked = ref === '' ? await defaultBranch(git, remote) : ref;
-      const listing = await git
-        .run('ls-remote', '--', remote, asked, `${asked}^{}`)
-        .catch((error: unknown) => {
-          throw BuildError.wrap(error, `failed to fetch remote ${redactCredentials(remote)}`);
-        });
-      return { ...tipOf(listing.toString(), asked), asked };
-    });
   }
 
   /** Fetches into the shared repository; a second time into a new one, where the old one is in the way. */
@@ -122,7 +118,7 @@ export class GitSource implements SourceInstance {
     return await withGit(this.#spec, this.#services, context, async (git) => {
       const attempt = (reset: boolean) =>
         withSharedRepo({ remote, sha256, reset }, git, this.#services, context, async (repo) => {
-          await fetchTarget(target, repo);
+          await this.#fetch(target, repo, context);
           return await work(repo);
         });
       try {
@@ -133,6 +129,15 @@ export class GitSource implements SourceInstance {
         return await attempt(true);
       }
     });
+  }
+
+  async #fetch(target: GitTarget, repo: SharedRepo, context: GitContext): Promise<void> {
+    const { bundle } = this.#spec;
+    if (!bundle) return fetchTarget(target, repo);
+    if (await hasTarget(target, repo)) return undefined;
+    return withBundle({ ...this.#spec, bundle }, repo.git, this.#services, context, ({ url }) =>
+      fetchTarget(target, { ...repo, git: repo.git.with({ settings: [LOCAL_TRANSPORT] }) }, url),
+    );
   }
 
   async #checkout(target: GitTarget, repo: SharedRepo, context: GitContext): Promise<ImmutableRef> {
@@ -148,7 +153,8 @@ export class GitSource implements SourceInstance {
     try {
       const tree = await mountLocally(await mutable.mount(false, { signal }));
       try {
-        await checkout(target, repo, tree.path, signal);
+        if (this.#spec.checkoutBundle) await checkoutAsBundle(target, repo, tree.path, this.#services);
+        else await checkout(target, repo, tree.path, signal);
       } finally {
         await tree.release();
       }
@@ -158,6 +164,15 @@ export class GitSource implements SourceInstance {
     }
     return await mutable.commit();
   }
+}
+
+/** Asks the server what the ref is now. */
+async function tipAt(remote: string, ref: string, git: GitCli): Promise<GitFound> {
+  const asked = ref === '' ? await defaultBranch(git, remote) : ref;
+  const listing = await git.run('ls-remote', '--', remote, asked, `${asked}^{}`).catch((error: unknown) => {
+    throw BuildError.wrap(error, `failed to fetch remote ${redactCredentials(remote)}`);
+  });
+  return { ...tipOf(listing.toString(), asked), asked };
 }
 
 async function defaultBranch(git: GitCli, remote: string): Promise<string> {

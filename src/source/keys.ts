@@ -127,10 +127,12 @@ export interface GitKeyInput {
   readonly subdir: string;
   readonly skipSubmodules: boolean;
   readonly mtime: string;
+  readonly checkoutBundle: boolean;
 }
 
 /** Key of a checkout (FEATURES E11); the ref counts only where it can be read from the Git folder. */
-export function gitKey({ sha, ref, keepGitDir, subdir, skipSubmodules, mtime }: GitKeyInput): string {
+export function gitKey(input: GitKeyInput): string {
+  const { sha, ref, keepGitDir, subdir, skipSubmodules, mtime, checkoutBundle } = input;
   return [
     sha,
     keepGitDir ? '.git' : '',
@@ -138,5 +140,6 @@ export function gitKey({ sha, ref, keepGitDir, subdir, skipSubmodules, mtime }: 
     subdir === '' ? '' : `:${subdir}`,
     skipSubmodules ? '(skip-submodules)' : '',
     mtime === 'checkout' ? '' : `(mtime=${mtime})`,
+    checkoutBundle ? '(bundle)' : '',
   ].join('');
 }
