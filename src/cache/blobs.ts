@@ -48,7 +48,7 @@ export class BlobMaker {
       chain.map((record) => async (signal) => {
         await this.#ensureBlob(record, form, options, signal);
         const variant = options.compression.force
-          ? await this.#variant(record, form, { ...context, signal })
+          ? await this.#variant(record, form, options.create !== false, { ...context, signal })
           : undefined;
         return variant ?? recordDescriptor(record);
       }),
@@ -134,11 +134,17 @@ export class BlobMaker {
   }
 
   /** The record's layer in the wanted form; undefined when its blob has it already. */
-  async #variant(record: LiveRecord, form: BlobForm, context: RefContext): Promise<Descriptor | undefined> {
+  async #variant(
+    record: LiveRecord,
+    form: BlobForm,
+    create: boolean,
+    context: RefContext,
+  ): Promise<Descriptor | undefined> {
     const { row } = record;
     if (layerCompression(row.media_type ?? '') === form.type) return undefined;
     const known = this.#findVariant(row.blob!, form.type);
     if (known) return this.#variantDescriptor(record, known, form);
+    if (!create) throw notFound(`no ${form.type} blob of ${row.blob}`);
     await this.#unlazier.download(record, context);
     const digest = await this.#once(
       `convert ${row.blob} ${form.type} ${form.level ?? ''}`,

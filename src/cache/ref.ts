@@ -25,6 +25,8 @@ export interface LayerProgress {
 /** Where the bytes of a lazy blob come from. `open` starts at `offset`, so that a broken download resumes. */
 export interface BlobProvider {
   open(descriptor: Descriptor, offset: number, options: { signal: AbortSignal }): AsyncIterable<Uint8Array>;
+  /** Whether the bytes can be had, where that is cheap to ask. Absent: see when they are read. */
+  has?(descriptor: Descriptor, options: { signal: AbortSignal }): Promise<boolean>;
   readonly progress?: LayerProgress;
 }
 
@@ -117,7 +119,10 @@ export interface EnsureBlobsOptions {
   readonly compression: Compression;
   /** Holds the blobs that are used or made. */
   readonly lease: string;
-  /** False: a layer without a blob is the error `no blobs for snapshot` (notFound). Default true. */
+  /**
+   * False: a layer without a blob, or without one of the compression that is forced, is an error (notFound, `no
+   * blobs for snapshot`). Default true.
+   */
   readonly create?: boolean;
   /** Give non-distributable layers their urls and media type (default false: plain layers). */
   readonly preferNonDistributable?: boolean;

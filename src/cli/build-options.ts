@@ -9,8 +9,6 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 /** Flags whose feature does not exist yet. */
 const LATER: Readonly<Record<string, string>> = {
-  'export-cache': 'cache export is',
-  'import-cache': 'cache import is',
   'source-policy-file': 'source policies are',
   'proxy-network': 'the proxy network is',
   'registry-auth-tlscontext': 'TLS settings of token servers are',

@@ -17,6 +17,7 @@ import {
   parseSsh,
   refuseLater,
 } from './build-options.ts';
+import { parseExportCache, parseImportCache, type Warn } from './cache-options.ts';
 import { type CommandContext, openClient } from './context.ts';
 import { parseOutput } from './outputs.ts';
 import { readStdin } from './stdin.ts';
@@ -24,14 +25,17 @@ import { readStdin } from './stdin.ts';
 /** `buildctl build` (FEATURES L3-L14). */
 export async function runBuild(context: CommandContext): Promise<void> {
   const { flags, signal } = context;
-  const request = await buildRequest(flags);
+  const warn = (text: string): void => context.log.warn(text);
+  const request = await buildRequest(flags, warn);
   const { openDaemon } = await import('./private-daemon.ts');
   await using daemon = await openDaemon(context);
   using client = await openClient(context, daemon.address);
   const { newSessionId } = await import('../session/host/host.ts');
   const ref = newSessionId();
   try {
-    const result = await showing(context, (onStatus) => client.solve({ ...request, ref, onStatus, signal }));
+    const result = await showing(context, (onStatus) =>
+      client.solve({ ...request, ref, onStatus, onWarning: warn, signal }),
+    );
     await report(flags, result);
   } catch (error) {
     throw daemon.explain(error);
@@ -42,7 +46,7 @@ export async function runBuild(context: CommandContext): Promise<void> {
 }
 
 /** Everything the flags ask for, checked before a daemon is spoken to. */
-async function buildRequest(flags: FlagValues): Promise<SolveRequest> {
+async function buildRequest(flags: FlagValues, warn: Warn): Promise<SolveRequest> {
   const { env } = process;
   refuseLater(flags);
   checkAllow(flags.strings('allow'));
@@ -61,6 +65,8 @@ async function buildRequest(flags: FlagValues): Promise<SolveRequest> {
     localDirs: parseLocals([...shorthand, ...flags.strings('local')], statSync),
     ociLayouts: parseOciLayouts(flags.strings('oci-layout'), statSync),
     exports: flags.strings('output').map((text) => parseOutput(text, process.stdout)),
+    cacheExports: flags.strings('export-cache').map((text) => parseExportCache(text, warn)),
+    cacheImports: flags.strings('import-cache').map((text) => parseImportCache(text, warn)),
     secrets: flags.strings('secret').map(parseSecret),
     ssh: flags.strings('ssh').map(parseSsh),
     allowedEntitlements: flags.strings('allow'),

@@ -5,6 +5,7 @@ import { Definition } from '../pb/ops.ts';
 import { Metadata } from '../rpc/metadata.ts';
 import { statusOf } from '../rpc/status.ts';
 import type { Client } from './client.ts';
+import type { CacheEntry } from './solve-types.ts';
 
 const BUILD_ID = 'buildkit-controlapi-buildid';
 const PING_TIMEOUT_MS = 15_000;
@@ -15,6 +16,7 @@ export interface GatewayRequest {
   readonly definition?: Uint8Array;
   readonly frontend?: string;
   readonly frontendAttrs: Readonly<Record<string, string>>;
+  readonly cacheImports?: readonly CacheEntry[];
   readonly signal: AbortSignal;
 }
 
@@ -56,7 +58,10 @@ function solveMessage(request: GatewayRequest, llbCaps: readonly APICap[]): Solv
     allowResultArrayRef: true,
     Final: false,
     ExporterAttr: new Uint8Array(),
-    CacheImports: [],
+    CacheImports: (request.cacheImports ?? []).map(({ type, attrs }) => ({
+      Type: type,
+      Attrs: { ...attrs },
+    })),
     FrontendInputs: {},
     Evaluate: false,
     SourcePolicies: [],

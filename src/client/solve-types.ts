@@ -16,6 +16,12 @@ export interface ExportEntry {
   readonly outputDir?: string;
 }
 
+/** A cache to import or export (FEATURES K1). */
+export interface CacheEntry {
+  readonly type: string;
+  readonly attrs: Readonly<Record<string, string>>;
+}
+
 export interface SolveRequest {
   /** Marshaled LLB definition; exactly one of this and `frontend` is given. */
   readonly definition?: Uint8Array;
@@ -26,6 +32,8 @@ export interface SolveRequest {
   /** OCI layout folders the build may take images from, by name. */
   readonly ociLayouts?: Readonly<Record<string, string>>;
   readonly exports?: readonly ExportEntry[];
+  readonly cacheExports?: readonly CacheEntry[];
+  readonly cacheImports?: readonly CacheEntry[];
   readonly secrets?: readonly SecretSource[];
   readonly ssh?: readonly SshSource[];
   readonly allowedEntitlements?: readonly string[];
@@ -34,6 +42,8 @@ export interface SolveRequest {
   /** Key under which local sources are kept between builds of different clients. */
   readonly sharedKey?: string;
   readonly onStatus?: (status: SolveStatus) => void;
+  /** Told of what was left out. */
+  readonly onWarning?: (text: string) => void;
   /** Aborting cancels the build. */
   readonly signal?: AbortSignal;
 }

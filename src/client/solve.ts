@@ -13,9 +13,10 @@ import { newSessionId, SessionHost } from '../session/host/host.ts';
 import { secretsService } from '../session/host/secrets.ts';
 import { lendingServices } from './attachables.ts';
 import { prefixed } from './call-error.ts';
+import { finishCaches, type PreparedCaches, prepareCaches } from './caches.ts';
 import type { Client } from './client.ts';
 import { runGateway } from './gateway.ts';
-import type { ExportEntry, SolveRequest, SolveResult } from './solve-types.ts';
+import type { CacheEntry, ExportEntry, SolveRequest, SolveResult } from './solve-types.ts';
 import { statusFromWire } from './wire.ts';
 
 /** Progress that stays silent for this long after the build's end is over (FEATURES B26). */
@@ -33,10 +34,11 @@ const GATEWAY_GRACE_MS = 5_000;
  */
 export async function solve(client: Client, request: SolveRequest): Promise<SolveResult> {
   check(request);
+  const caches = await prepareCaches(request);
   const ref = request.ref ?? newSessionId();
   const signal = request.signal ?? new AbortController().signal;
   const host = new SessionHost({
-    services: await sessionServices(request),
+    services: await sessionServices(request, caches),
     ...(request.sharedKey === undefined ? {} : { sharedKey: request.sharedKey }),
   });
   const channel = await client.channel().catch((error: unknown) => {
@@ -54,8 +56,16 @@ export async function solve(client: Client, request: SolveRequest): Promise<Solv
   status.done.catch(() => {});
   let built = false;
   try {
-    const result = await build(client, request, ref, host.id, AbortSignal.any([signal, buildEnd.signal]));
+    const result = await build(
+      client,
+      request,
+      caches,
+      ref,
+      host.id,
+      AbortSignal.any([signal, buildEnd.signal]),
+    );
     built = true;
+    await finishCaches(caches, result.exporterResponse, request.onWarning);
     await indexLayouts(request, result.exporterResponse);
     return { ref, ...result };
   } finally {
@@ -89,7 +99,7 @@ function isLayout({ type, attrs }: ExportEntry): boolean {
   return (type === 'oci' || type === 'docker') && parseBool(attrs.tar ?? '') === false;
 }
 
-async function sessionServices(request: SolveRequest): Promise<RegisteredService[]> {
+async function sessionServices(request: SolveRequest, caches: PreparedCaches): Promise<RegisteredService[]> {
   const services: RegisteredService[] = [];
   const dirs = offeredDirs(request);
   if (Object.keys(dirs).length > 0) services.push(fileSyncService(dirs));
@@ -102,7 +112,7 @@ async function sessionServices(request: SolveRequest): Promise<RegisteredService
   }
   const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
   if (targets.size > 0) services.push(fileSendService(targets, owner));
-  const stores = contentStores(request);
+  const stores = new Map([...contentStores(request), ...caches.stores]);
   if (stores.size > 0) services.push(contentService(stores));
   return services;
 }
@@ -159,6 +169,7 @@ function targetOf(entry: ExportEntry): ExportTarget | undefined {
 async function build(
   client: Client,
   request: SolveRequest,
+  caches: PreparedCaches,
   ref: string,
   session: string,
   signal: AbortSignal,
@@ -166,10 +177,11 @@ async function build(
   const control = await client.service(ControlDefinition);
   const gatewayFailed = new AbortController();
   const solveSignal = AbortSignal.any([signal, gatewayFailed.signal]);
-  const solved = control.solve(wireRequest(request, ref, session), { signal: solveSignal });
+  const solved = control.solve(wireRequest(request, caches, ref, session), { signal: solveSignal });
   const gateway = runGateway(client, {
     ref,
-    frontendAttrs: request.frontendAttrs ?? {},
+    frontendAttrs: { ...request.frontendAttrs, ...cacheAttrs(caches) },
+    cacheImports: caches.imports,
     signal,
     ...(request.definition && { definition: request.definition }),
     ...(request.frontend && { frontend: request.frontend }),
@@ -192,7 +204,21 @@ async function build(
   }
 }
 
-function wireRequest(request: SolveRequest, ref: string, session: string): WireRequest {
+/** Frontends find the imports among their options. */
+function cacheAttrs({ imports }: PreparedCaches): Record<string, string> {
+  if (imports.length === 0) return {};
+  return {
+    'cache-imports': JSON.stringify(imports.map(({ type, attrs }) => ({ Type: type, Attrs: attrs }))),
+  };
+}
+
+function wireRequest(
+  request: SolveRequest,
+  caches: PreparedCaches,
+  ref: string,
+  session: string,
+): WireRequest {
+  const entry = ({ type, attrs }: CacheEntry) => ({ Type: type, Attrs: { ...attrs } });
   const exporters = (request.exports ?? []).map(({ type, attrs }) => ({ Type: type, Attrs: { ...attrs } }));
   return {
     Ref: ref,
@@ -201,13 +227,13 @@ function wireRequest(request: SolveRequest, ref: string, session: string): WireR
     ExporterAttrsDeprecated: exporters[0]?.Attrs ?? {},
     Session: session,
     Frontend: '',
-    FrontendAttrs: { ...request.frontendAttrs },
+    FrontendAttrs: { ...request.frontendAttrs, ...cacheAttrs(caches) },
     Cache: {
       ExportRefDeprecated: '',
       ImportRefsDeprecated: [],
       ExportAttrsDeprecated: {},
-      Exports: [],
-      Imports: [],
+      Exports: caches.exports.map(entry),
+      Imports: caches.imports.map(entry),
     },
     Entitlements: [...(request.allowedEntitlements ?? [])],
     FrontendInputs: {},

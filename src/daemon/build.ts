@@ -1,10 +1,11 @@
 import { type Digest, digestOf } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import type { Exporter, ExportContext, ExportSource } from '../exporter/exporter.ts';
 import { keyPlatforms } from '../exporter/platforms.ts';
 import { platformWarnings } from '../exporter/verify-platforms.ts';
-import { Bridge, type Frontend, type SourceMetaRequest } from '../frontend/bridge.ts';
+import { Bridge, type CacheImport, type Frontend, type SourceMetaRequest } from '../frontend/bridge.ts';
 import { type FrontendResult, type LazyRef, refsOf } from '../frontend/result.ts';
 import { parseDefinition, type VertexSpec } from '../llb/parse.ts';
 import type { Definition } from '../llb/ops.ts';
@@ -15,6 +16,10 @@ import type { Job } from '../solver/job.ts';
 import type { EdgeRef, VertexProgress } from '../solver/types.ts';
 import type { Solver } from '../solver/solver.ts';
 import type { BuildRegistry } from './build-registry.ts';
+import { type CacheExportRun, CacheExports, inlineCaches, type ResultKeys } from './cache-exports.ts';
+import { CacheImports } from './cache-imports.ts';
+import { cacheImports } from './cache-options.ts';
+import type { CachePlaces } from './cache-places.ts';
 import type { MakeExporter } from './exporters.ts';
 import { allowDevices, checkStep, type Entitlement, type Grants, grantEntitlements } from './entitlements.ts';
 import { GatewayBuild } from './gateway.ts';
@@ -35,6 +40,8 @@ export interface BuildServices {
   readonly builds: BuildRegistry<GatewayBuild>;
   readonly frontends: ReadonlyMap<string, Frontend>;
   readonly makeExporter: MakeExporter;
+  readonly cachePlaces: CachePlaces;
+  readonly log: Logger;
   /** The client of a session as one that chooses exporters itself (FEATURES B20). */
   readonly chooserOf: (sessionId: string, signal: AbortSignal) => Promise<SessionExporters>;
   /** The client of a session as one that says which sources its build may use (FEATURES C24). */
@@ -62,10 +69,12 @@ export async function build(
     const inherited = /^(?:[+-]?\d+)?$/.test(epoch) && Attrs['source-date-epoch'] === undefined;
     return makeExporter(Type, inherited ? { ...Attrs, 'source-date-epoch': epoch } : Attrs, index);
   });
+  const cacheExports = new CacheExports(request.Cache, services.cachePlaces, request.Session);
   const sessions = request.Session === '' ? [] : [request.Session];
   await using job = services.solver.createJob(request.Ref, { sessions });
   await using _memo = services.worker.sources.remember(job.sessions);
-  const bridge = bridgeOf(job, request, services, granted);
+  const keys: ResultKeys = new WeakMap();
+  const bridge = bridgeOf(job, request, services, granted, keys);
   const gateway = isDrivenByClient(request) ? new GatewayBuild(bridge) : undefined;
   using _registered = gateway && services.builds.register(request.Ref, gateway);
   try {
@@ -83,7 +92,8 @@ export async function build(
     }
     const isEmpty = refsOf(result).length === 0 && !source.metadata.has(keyPlatforms);
     const warnings = isEmpty ? [] : platformWarnings(source, attrs.platform);
-    const run = { job, signal, sessionId: request.Session, warnings };
+    const store = services.worker.store;
+    const run = { job, signal, sessionId: request.Session, warnings, cacheExports, store, keys };
     const response = await exportAll(exporters, source, run);
     await chooser?.finish(response, signal);
     return response;
@@ -97,22 +107,33 @@ function exportersOf(request: pb.SolveRequest): readonly pb.Exporter[] {
   return [{ Type: request.ExporterDeprecated, Attrs: request.ExporterAttrsDeprecated }];
 }
 
-function bridgeOf(job: BuildJob, request: pb.SolveRequest, services: BuildServices, granted: Grants): Bridge {
-  const { worker } = services;
+function bridgeOf(
+  job: BuildJob,
+  request: pb.SolveRequest,
+  services: BuildServices,
+  granted: Grants,
+  keys: ResultKeys,
+): Bridge {
+  const { worker, cachePlaces, log } = services;
+  const imports = new CacheImports(job, { places: cachePlaces, refs: worker.refs, log });
   const resolve = (meta: SourceMetaRequest, signal: AbortSignal) =>
     resolveSourceMeta(meta, job, worker, signal);
   const policy = policyOf(request.SourcePolicySession, services, resolve);
-  const load = (definition: Definition) => {
+  const load = (definition: Definition, caches: readonly CacheImport[]) => {
     const edge = loadDefinition(definition, granted, worker);
     worker.ops.forgetCacheMounts(edge);
-    return async (signal: AbortSignal) => (await job.solve(edge, signal)).value;
+    return async (signal: AbortSignal) => {
+      const solved = await job.solve(edge, signal, imports.of(caches));
+      if (solved.value) keys.set(solved.value, solved.keys);
+      return solved.value;
+    };
   };
   return new Bridge(
     {
-      prepare: (definition) =>
+      prepare: (definition, caches) =>
         policy
-          ? async (signal) => load(await allowedDefinition(definition, policy, signal))(signal)
-          : load(definition),
+          ? async (signal) => load(await allowedDefinition(definition, policy, signal), caches)(signal)
+          : load(definition, caches),
       resolveSourceMeta: async (meta, signal) =>
         resolve(policy ? await allowedRequest(meta, policy, signal) : meta, signal),
       warn: (warning) => job.progress.warn(warning),
@@ -156,7 +177,9 @@ async function solveRequest(
   const { Definition: definition, Frontend: frontend } = request;
   const frontendOpt = request.FrontendAttrs;
   const frontendInputs = request.FrontendInputs;
-  return bridge.solve({ definition, frontend, frontendOpt, frontendInputs, evaluate: false }, signal);
+  const caches = cacheImports(request.Cache);
+  const asked = { definition, frontend, frontendOpt, frontendInputs, cacheImports: caches, evaluate: false };
+  return bridge.solve(asked, signal);
 }
 
 function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
@@ -181,10 +204,8 @@ async function evaluate(result: FrontendResult<LazyRef>, signal: AbortSignal): P
   return { ref: await solved(result.ref), ...(refs ? { refs } : {}), metadata: result.metadata };
 }
 
-interface ExportRun {
-  readonly job: BuildJob;
-  readonly signal: AbortSignal;
-  readonly sessionId: string;
+interface ExportRun extends CacheExportRun {
+  readonly cacheExports: CacheExports;
   /** Of the result; shown with the first step of the export. */
   readonly warnings: readonly string[];
 }
@@ -199,12 +220,16 @@ async function exportAll(
   for (const [key, value] of source.metadata) {
     if (key.startsWith('frontend.')) response[key] = Buffer.from(value).toString();
   }
+  const inline = run.cacheExports.inline ? { inlineCache: inlineCaches(run) } : {};
   const step = <T>(
     exporter: Exporter,
     index: number,
     work: (context: ExportContext) => Promise<T>,
   ): Promise<T> =>
-    run.job.step(exportId(run, index), exporter.name, (progress) => work({ signal: run.signal, progress }));
+    run.job.step(exportId(run, index), exporter.name, (progress) =>
+      work({ signal: run.signal, progress, ...inline }),
+    );
+
   if (exporters.length === 0 && run.warnings.length > 0) {
     const title = 'Verifying build result';
     const id = digestOf(`${run.sessionId}-${title}`);
@@ -220,11 +245,16 @@ async function exportAll(
   );
   try {
     const results = settled.map(settledValue);
-    const finalized = await Promise.allSettled(
-      results.map(async (result, i) => result.finalize && step(exporters[i]!, i, (c) => result.finalize!(c))),
-    );
-    finalized.forEach(settledValue);
-    for (const result of results) Object.assign(response, result.response);
+    // The images' layers are made: cache exports find them while the images are pushed.
+    const caches = run.cacheExports.run(source, run);
+    const finalized = await Promise.allSettled([
+      ...caches,
+      ...results.map(async (result, i) => {
+        if (result.finalize) await step(exporters[i]!, i, (c) => result.finalize!(c));
+        return result.response;
+      }),
+    ]);
+    Object.assign(response, ...finalized.map(settledValue));
     return response;
   } finally {
     for (const outcome of settled) if (outcome.status === 'fulfilled') outcome.value.release();

@@ -29,6 +29,7 @@ import { build } from './build.ts';
 import type { DaemonConfig } from './config.ts';
 import { contentService } from './content-service.ts';
 import { controlService } from './control.ts';
+import { cachePlaces } from './cache-places.ts';
 import { chooserFinder, exporterMaker } from './exporters.ts';
 import { verifierFinder } from './policy.ts';
 import { type GatewayBuild, gatewayService } from './gateway.ts';
@@ -148,6 +149,8 @@ function createServer(
     makeExporter: exporterMaker(worker, sessions),
     chooserOf: chooserFinder(sessions),
     verifierOf: verifierFinder(sessions),
+    cachePlaces: cachePlaces(worker, sessions),
+    log,
   };
   const frontends = new Map(
     config.frontends.dockerfile ? [['dockerfile.v0', dockerfileFrontend] as const] : [],

@@ -124,9 +124,6 @@ async function solve(
   request: pb.SolveRequest,
   signal: AbortSignal,
 ): Promise<pb.SolveResponse> {
-  if (request.CacheImports.length > 0) {
-    throw new BuildError('importing remote caches is not supported yet', { code: Code.unimplemented });
-  }
   if (request.SourcePolicies.length > 0) {
     throw new BuildError('source policies are not supported yet', { code: Code.unimplemented });
   }
@@ -136,6 +133,7 @@ async function solve(
       frontend: request.Frontend,
       frontendOpt: request.FrontendOpt,
       frontendInputs: request.FrontendInputs,
+      cacheImports: request.CacheImports.map(({ Type, Attrs }) => ({ type: Type, attrs: Attrs })),
       evaluate: request.Evaluate,
     },
     signal,

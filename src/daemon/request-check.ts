@@ -5,13 +5,6 @@ const COMPATIBILITY_VERSION = 30;
 
 /** Refuses by name what this daemon does not do yet, before any work. */
 export function refuseUnsupported(request: pb.SolveRequest): void {
-  const cache = request.Cache;
-  if (cache && (cache.Exports.length > 0 || cache.ExportRefDeprecated !== '')) {
-    throw later('exporting the cache', 'leave out --export-cache (or --cache-to)');
-  }
-  if (cache && (cache.Imports.length > 0 || cache.ImportRefsDeprecated.length > 0)) {
-    throw later('importing a cache', 'leave out --import-cache (or --cache-from)');
-  }
   if (request.SourcePolicy && request.SourcePolicy.rules.length > 0) throw later('a source policy');
   if (request.ProxyNetwork) throw later('the proxy network');
   const version = Number(request.CompatibilityVersion);

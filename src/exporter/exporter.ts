@@ -1,4 +1,4 @@
-import type { ImmutableRef } from '../cache/ref.ts';
+import type { Compression, ImmutableRef } from '../cache/ref.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { TreeSource } from '../session/fsutil/source.ts';
 import type { Credentials } from '../registry/credentials.ts';
@@ -17,7 +17,17 @@ export interface ExportContext {
   readonly signal: AbortSignal;
   /** Of the exporter's vertex. */
   readonly progress: VertexProgress;
+  /** Makes the build cache for the config of an image; absent when images carry none. */
+  readonly inlineCache?: MakeInlineCache;
 }
+
+/** The cache of the image that is made of `ref` and has these layers; undefined when nothing of it can be used. */
+export type MakeInlineCache = (
+  ref: ImmutableRef,
+  layers: readonly Descriptor[],
+  compression: Compression,
+  context: ExportContext,
+) => Promise<Uint8Array | undefined>;
 
 /** What an export gave. `release` ends the hold on its blobs; call it once, after `finalize`. */
 export interface ExportResult {

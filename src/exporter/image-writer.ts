@@ -114,10 +114,15 @@ export class ImageWriter {
     const epoch = epochOf(options.attrs.epoch, source, platform);
     const baseConfig = platformValue(source, keyBaseConfig, platform);
     const given = platformValue(source, keyImageConfig, platform);
+    const inlineCache = ref && (await context.inlineCache?.(ref, layers, options.attrs.compression, context));
     const configBytes = patchImageConfig(
       given?.length ? given : defaultImageConfig(),
       configLayers(layers, ref),
-      { ...(epoch ? { epoch } : {}), ...(baseConfig ? { baseConfig } : {}) },
+      {
+        ...(epoch ? { epoch } : {}),
+        ...(baseConfig ? { baseConfig } : {}),
+        ...(inlineCache ? { inlineCache } : {}),
+      },
     );
     const config: Descriptor = {
       mediaType: options.ociTypes ? mediaTypeOciConfig : mediaTypeDockerConfig,

@@ -6,12 +6,20 @@ import type { VertexWarning } from '../solver/types.ts';
 import { type FrontendResult, LazyRef, refsOf } from './result.ts';
 import type { MountLocally } from './tree.ts';
 
+/** A cache from elsewhere (FEATURES K1). */
+export interface CacheImport {
+  readonly type: string;
+  readonly attrs: Readonly<Record<string, string>>;
+}
+
 /** What a client or a frontend asks to be solved: a graph, or a frontend with options. */
 export interface SolveRequest {
   readonly definition: Definition | undefined;
   readonly frontend: string;
   readonly frontendOpt: Readonly<Record<string, string>>;
   readonly frontendInputs: Readonly<Record<string, Definition>>;
+  /** Caches that the steps of `definition` look into. A frontend finds its own among its options. */
+  readonly cacheImports?: readonly CacheImport[];
   /** Solve before answering, instead of when the result is first used. */
   readonly evaluate: boolean;
 }
@@ -51,7 +59,10 @@ export interface SourceMeta {
 /** The solver's side of a bridge. */
 export interface BridgeServices {
   /** Checks and parses; what it gives solves the graph, for a ref that the caller owns. */
-  readonly prepare: (definition: Definition) => (signal: AbortSignal) => Promise<ImmutableRef | null>;
+  readonly prepare: (
+    definition: Definition,
+    cacheImports: readonly CacheImport[],
+  ) => (signal: AbortSignal) => Promise<ImmutableRef | null>;
   readonly resolveSourceMeta: (request: SourceMetaRequest, signal: AbortSignal) => Promise<SourceMeta>;
   readonly warn: (warning: VertexWarning) => void;
   readonly frontends: ReadonlyMap<string, Frontend>;
@@ -122,7 +133,7 @@ export class Bridge {
 
   async #solveAny(request: SolveRequest, signal: AbortSignal): Promise<FrontendResult<LazyRef>> {
     if (request.definition && request.definition.def.length > 0) {
-      return { ref: this.#lazy(request.definition), metadata: new Map() };
+      return { ref: this.#lazy(request.definition, request.cacheImports ?? []), metadata: new Map() };
     }
     if (request.frontend === '') return { ref: null, metadata: new Map() };
     const frontend = this.#services.frontends.get(request.frontend);
@@ -135,8 +146,8 @@ export class Bridge {
     return frontend(this, request, signal);
   }
 
-  #lazy(definition: Definition): LazyRef {
-    const ref = new LazyRef(definition, this.#services.prepare(definition));
+  #lazy(definition: Definition, cacheImports: readonly CacheImport[]): LazyRef {
+    const ref = new LazyRef(definition, this.#services.prepare(definition, cacheImports));
     this.#refs.set(ref.id, ref);
     return ref;
   }

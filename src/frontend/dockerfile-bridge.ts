@@ -1,12 +1,12 @@
 import { closeSync } from 'node:fs';
-import { BuildError, Code } from '../base/errors.ts';
+import { BuildError } from '../base/errors.ts';
 import type { ConvertOptions, ResolvedImage, ResolveImageOptions } from '../dockerfile/convert/options.ts';
 import { ENABLED_CAPS } from '../llb/caps.ts';
 import type { Definition, SourceOp } from '../llb/ops.ts';
 import type { Platform } from '../oci/platform.ts';
 import type { VertexWarning } from '../solver/types.ts';
 import type { Rootfs } from '../sys/rootfs.ts';
-import type { Bridge, SolveRequest, SourceMeta } from './bridge.ts';
+import type { Bridge, CacheImport, SolveRequest, SourceMeta } from './bridge.ts';
 import type { LazyRef } from './result.ts';
 import { readFileIn, withTree } from './tree.ts';
 
@@ -17,11 +17,6 @@ export interface BuildRef<R> {
   readFile(path: string, range?: { readonly offset: number; readonly length: number }): Promise<Uint8Array>;
   /** Seconds since 1970 of the newest file in the archive at `path`; undefined for what is no archive. */
   newestIn(path: string): Promise<number | undefined>;
-}
-
-export interface CacheImport {
-  readonly type: string;
-  readonly attrs: Readonly<Record<string, string>>;
 }
 
 /** All that the Dockerfile frontend needs of a running build. */
@@ -109,10 +104,8 @@ async function solve(
   signal: AbortSignal,
 ): Promise<BuildRef<LazyRef> | null> {
   const { definition, cacheImports, evaluate } = request;
-  if (cacheImports.length > 0)
-    throw new BuildError('importing a remote cache is not supported yet', { code: Code.unimplemented });
   const plain = { frontend: '', frontendOpt: {}, frontendInputs: {}, evaluate };
-  const { ref } = await bridge.solve({ ...plain, definition }, signal);
+  const { ref } = await bridge.solve({ ...plain, definition, cacheImports }, signal);
   if (!ref) return null;
   const inTree = async <T>(work: (root: Rootfs) => T | Promise<T>): Promise<T> =>
     withTree(await ref.result(signal), bridge.mountLocally, signal, work);

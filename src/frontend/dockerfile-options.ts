@@ -5,7 +5,7 @@ import { csvFields } from '../dockerfile/instructions/csv.ts';
 import { type LintConfig, parseLintConfig } from '../dockerfile/lint/linter.ts';
 import { cut, parseBool, parseInt64, quote } from '../dockerfile/text.ts';
 import { hostPlatform, normalizePlatform, type Platform, parsePlatform } from '../oci/platform.ts';
-import type { CacheImport } from './dockerfile-bridge.ts';
+import type { CacheImport } from './bridge.ts';
 import { parseResources, parseUlimits } from './dockerfile-limits.ts';
 
 type Options = ReadonlyMap<string, string>;

@@ -30,6 +30,9 @@ export interface ConfigLayer {
   readonly description?: string;
 }
 
+/** Key of an image config that holds a build cache, as base64. */
+export const INLINE_CACHE_KEY = 'moby.buildkit.cache.v0';
+
 type Fields = Record<string, unknown>;
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const LAYER_COMMENT = 'buildkit.exporter.image.v0';
@@ -149,6 +152,8 @@ export interface PatchOptions {
   readonly epoch?: ImageTime;
   /** Config of the base image: its history keeps its times. */
   readonly baseConfig?: Uint8Array;
+  /** The build cache that goes along (FEATURES J29). */
+  readonly inlineCache?: Uint8Array | undefined;
 }
 
 /** The config that goes into the image: the frontend's, with rootfs, history and creation time set (FEATURES J27). */
@@ -173,6 +178,7 @@ export function patchImageConfig(
   const history = applyEpoch(normalizeHistory(parsed.history, layers), options);
   fields.set('history', history.length ? goJson(history.map(historyToJson)) : 'null');
   setCreated(fields, history, options.epoch);
+  if (options.inlineCache) fields.set(INLINE_CACHE_KEY, goJson(options.inlineCache));
   return Buffer.from(joinRawFields(fields));
 }
 

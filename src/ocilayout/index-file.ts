@@ -1,4 +1,13 @@
-import { closeSync, constants, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { BuildError, errno } from '../base/errors.ts';
 import { makeDirs } from '../base/make-dirs.ts';
@@ -42,6 +51,17 @@ export function putIntoIndex(dir: string, descriptor: IndexedDescriptor, names: 
   } finally {
     closeSync(fd);
   }
+}
+
+/** The entries of a layout folder's index; none when there is no index. @throws BuildError for what is no index */
+export function readLayoutIndex(dir: string): readonly IndexedDescriptor[] {
+  return readIndex(join(dir, 'index.json')).manifests;
+}
+
+/** The newest entry that has the tag. @throws when the folder has no index */
+export function findInIndex(dir: string, tag: string): IndexedDescriptor | undefined {
+  accessSync(join(dir, 'index.json'));
+  return readLayoutIndex(dir).findLast(({ annotations }) => annotations?.[ANNOTATION_REF] === tag);
 }
 
 interface IndexFile {

@@ -9,11 +9,6 @@ import type { PushResult } from './registry.ts';
 import { withRetries } from './retry.ts';
 import { deniedOrUnexpected, type RepositoryRequest, type RepositorySession } from './session.ts';
 
-export interface PushOptions {
-  /** Plain HTTP and unchecked certificates for this push (`registry.insecure`). */
-  readonly insecure?: boolean;
-}
-
 /** Gives the bytes from the start; called once for each try. */
 export type PushSource = () => AsyncIterable<Uint8Array>;
 

@@ -6,7 +6,7 @@ import { AuthCache } from './auth.ts';
 import { hostsOf, type ProxyConfig, type RegistryConfig, type RegistryHost } from './config.ts';
 import { HttpClient } from './http.ts';
 import { fetchAll, fetchContent } from './pull.ts';
-import { type PushOptions, type PushSource, pushDescriptor } from './push.ts';
+import { type PushSource, pushDescriptor } from './push.ts';
 import { describeBlob, resolveReference } from './resolve.ts';
 import { type RegistryContext, RepositorySession } from './session.ts';
 
@@ -20,6 +20,11 @@ export interface RegistryOptions {
   readonly userAgent: string;
   /** Default DEFAULT_CONNECTIONS. */
   readonly maxConnections?: number;
+}
+
+export interface CallOptions {
+  /** Plain HTTP and unchecked certificates, whatever the configuration says (`registry.insecure`). */
+  readonly insecure?: boolean | undefined;
 }
 
 /** Pulls from and pushes to registries. One per daemon: it holds connections, tokens and the limits. */
@@ -44,8 +49,12 @@ export class Registry {
    * What a tag or digest names: media type, digest and size of the manifest.
    * @throws notFound; `pull access denied, …`
    */
-  resolve(reference: ImageReference, context: RegistryContext): Promise<Descriptor> {
-    return resolveReference(this.#session(reference, false, context), this.#hosts(reference));
+  resolve(
+    reference: ImageReference,
+    context: RegistryContext,
+    { insecure }: CallOptions = {},
+  ): Promise<Descriptor> {
+    return resolveReference(this.#session(reference, false, context), this.#hosts(reference, insecure));
   }
 
   /** Size of the blob that the reference's digest names; its media type is '' unless it is a manifest. */
@@ -62,9 +71,11 @@ export class Registry {
     descriptor: Descriptor,
     offset: number,
     context: RegistryContext,
+    { insecure }: CallOptions = {},
   ): AsyncGenerator<Uint8Array, void> {
     using _place = await this.#place(reference, descriptor, context);
-    yield* fetchContent(this.#session(reference, false, context), this.#hosts(reference), descriptor, offset);
+    const session = this.#session(reference, false, context);
+    yield* fetchContent(session, this.#hosts(reference, insecure), descriptor, offset);
   }
 
   /** A small blob or a manifest, digest checked. Refuses more than `maxBytes`. */
@@ -73,8 +84,9 @@ export class Registry {
     descriptor: Descriptor,
     context: RegistryContext,
     maxBytes?: number,
+    options: CallOptions = {},
   ): Promise<Uint8Array> {
-    return fetchAll(this.fetch(reference, descriptor, 0, context), descriptor, maxBytes);
+    return fetchAll(this.fetch(reference, descriptor, 0, context, options), descriptor, maxBytes);
   }
 
   /**
@@ -86,7 +98,7 @@ export class Registry {
     descriptor: Descriptor,
     source: PushSource,
     context: RegistryContext,
-    options: PushOptions = {},
+    options: CallOptions = {},
   ): Promise<PushResult> {
     using _place = await this.#place(reference, descriptor, context);
     const host = this.#hosts(reference, options.insecure).find((candidate) => candidate.canPush)!;

@@ -7,12 +7,11 @@ import { intersect, KeySearch } from './key-search.ts';
 import type { Memo } from './memo.ts';
 import { Unwanted } from './memo.ts';
 import type { SharedVertex } from './shared-vertex.ts';
-import type { Caches, FoundRecord } from './sources.ts';
+import type { FoundRecord } from './sources.ts';
 import type { Result } from './types.ts';
 
-/** What edges share: the caches, and the index of what is being solved. */
+/** What edges share: the index of what is being solved. */
 export interface EdgeEnvironment<Spec, R extends Result> {
-  readonly caches: Caches<R>;
   /** The edge that stands for this identity: `edge` itself, or one that was there before (FEATURES E16). */
   readonly canonical: (identity: string, edge: Edge<Spec, R>) => Edge<Spec, R>;
   /** Keeps `edge` and its inputs wanted, and owned by the owners of `by`. */
@@ -51,7 +50,7 @@ export class Edge<Spec, R extends Result> {
     this.shared = shared;
     this.index = index;
     this.#env = env;
-    this.#search = new KeySearch(shared, index, env.caches);
+    this.#search = new KeySearch(shared, index);
     this.#identity = shared.memo(() => this.#findIdentity());
     this.#fast = shared.memo(() => this.#findFast());
     this.#slow = shared.memo(() => this.#findSlow());
@@ -82,6 +81,12 @@ export class Edge<Spec, R extends Result> {
 
   result(): Promise<EdgeResult<R>> {
     return this.#result.get();
+  }
+
+  /** Where this edge is known to stand in the cache graph so far. */
+  get knownKeys(): ReadonlySet<string> {
+    const result = this.#result.settled?.value.keys ?? [];
+    return new Set([...result, ...(this.#fast.settled?.value ?? []), ...(this.#slow.settled?.value ?? [])]);
   }
 
   /** Which question the edge is at, for state dumps. */
@@ -149,8 +154,9 @@ export class Edge<Spec, R extends Result> {
     if (this.ignoreCache) return undefined;
     const failed = new Set<string>();
     const fresh = (keys: Keys): FoundRecord<R>[] =>
-      this.#env.caches.records(keys).filter((record) => !failed.has(record.resultId));
+      this.shared.caches.records(keys).filter((record) => !failed.has(record.resultId));
     const fast = await this.fastKeys();
+    await this.shared.caches.ready();
     const found = await this.#loadFirst(fast, fresh, failed);
     if (found) return found;
     const deep =
@@ -180,17 +186,17 @@ export class Edge<Spec, R extends Result> {
   /** A record that does not load is a miss for this edge and shown as such; it stays in its cache. */
   async #load(record: FoundRecord<R>): Promise<R | undefined> {
     const { shared } = this;
-    return shared.guard(async ({ signal }) => {
+    return shared.guard(async (context) => {
       // A vertex that ran for another output is not cached.
       const show = !shared.executed;
       if (show) shared.started(true);
       try {
-        const value = await shared.hold(await record.source.results.load(record.resultId, signal));
-        await this.#env.caches.adopt(record, value);
+        const value = await shared.hold(await record.source.results.load(record.resultId, context));
+        await shared.caches.adopt(record, value, context);
         if (show) shared.reporter.complete();
         return value;
       } catch (error) {
-        if (error instanceof Unwanted || signal.aborted) throw error;
+        if (error instanceof Unwanted || context.signal.aborted) throw error;
         if (show) shared.reporter.complete(BuildError.from(error).message);
         return undefined;
       }
@@ -206,14 +212,13 @@ export class Edge<Spec, R extends Result> {
     }
     const value = await this.shared.take(this.shared, output);
     const keys = this.shared.inputs.length === 0 ? await this.#rootKeys() : await this.#linkOwn(map.digest);
-    if (value !== null) await this.#env.caches.save(value, keys, Date.now());
+    if (value !== null) await this.shared.caches.save(value, keys, Date.now());
     return { value, keys, matches: this.ignoreCache ? [] : keys, cached: false };
   }
 
   /** Links the inputs' keys and contents to the keys of this edge, found or new. */
   async #linkOwn(digest: string): Promise<Keys> {
-    const { inputs } = this.shared;
-    const { caches } = this.#env;
+    const { inputs, caches } = this.shared;
     const ways = await Promise.all(
       inputs.map(async (input, i) => {
         const { keys } = await input.result();

@@ -6,11 +6,12 @@ import { claim, sharedGraph } from './graph.ts';
 import { Unwanted } from './memo.ts';
 import { JobProgress, VertexReporter } from './progress.ts';
 import type { SharedVertex, VertexOwner } from './shared-vertex.ts';
+import type { CacheImport, CacheSource } from './sources.ts';
 import type { EdgeRef, ProgressGroup, Result, SolveStatus, VertexProgress } from './types.ts';
 
 /** The solver's side of a job. */
 export interface JobHost<Spec, R extends Result> {
-  readonly load: (edge: EdgeRef<Spec>) => Edge<Spec, R>;
+  readonly load: (edge: EdgeRef<Spec>, imports: readonly CacheImport<R>[]) => Edge<Spec, R>;
   /** A vertex lost its last owner. */
   readonly drop: (vertex: SharedVertex<Spec, R>) => Promise<void>;
   readonly closed: (job: Job<Spec, R>) => void;
@@ -23,6 +24,14 @@ export interface Solved<R> {
   /** Where the result stands in the cache graph: an export of the cache walks back from here. */
   readonly keys: readonly string[];
   readonly cached: boolean;
+}
+
+/** What an export of the cache walks through. */
+export interface CacheTrace<R extends Result> {
+  /** Keys at which edges of the job stand, with what their vertex says of being exported. */
+  readonly keys: ReadonlyMap<string, { readonly exportCache?: boolean }>;
+  /** The solver's own cache and those that were imported. */
+  readonly sources: readonly CacheSource<R>[];
 }
 
 /**
@@ -55,12 +64,17 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
 
   /**
    * Solves an edge, or gives what is known of it already. Aborting stops this wait at once, and the work when
-   * nobody else wants it. @throws BuildError; errors of a vertex name it (FEATURES E23).
+   * nobody else wants it. The vertexes look into `imports` too. @throws BuildError; errors of a vertex name it
+   * (FEATURES E23).
    */
-  async solve(edge: EdgeRef<Spec>, signal?: AbortSignal): Promise<Solved<R>> {
+  async solve(
+    edge: EdgeRef<Spec>,
+    signal?: AbortSignal,
+    imports: readonly CacheImport<R>[] = [],
+  ): Promise<Solved<R>> {
     const ended = signal ? AbortSignal.any([signal, this.#end.signal]) : this.#end.signal;
     if (ended.aborted) throw canceled(ended.reason);
-    const target = this.#host.load(edge);
+    const target = this.#host.load(edge, imports);
     const graph = sharedGraph(target.shared);
     this.adopt(graph);
     using _claim = claim(graph);
@@ -72,6 +86,22 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
       if (ended.aborted || error instanceof Unwanted) throw canceled(error);
       throw error;
     }
+  }
+
+  /** Aborts when the job closes. */
+  get signal(): AbortSignal {
+    return this.#end.signal;
+  }
+
+  /** What this job knows of the cache now, for an export of it. */
+  cacheTrace(): CacheTrace<R> {
+    const keys = new Map<string, { readonly exportCache?: boolean }>();
+    const sources = new Set<CacheSource<R>>();
+    for (const { vertex, caches, edges } of this.#owned) {
+      for (const source of caches.sources) sources.add(source);
+      for (const edge of edges.values()) for (const key of edge.knownKeys) keys.set(key, vertex.options);
+    }
+    return { keys, sources: [...sources] };
   }
 
   /** Shows `work` as a step of its own, beside the vertexes that are solved. */

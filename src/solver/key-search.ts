@@ -1,6 +1,5 @@
 import { CONTENT_OUTPUT, type KeyLink, rootKey } from './keystore.ts';
 import type { SharedVertex } from './shared-vertex.ts';
-import type { Caches } from './sources.ts';
 import type { Result } from './types.ts';
 
 type Keys = readonly string[];
@@ -12,12 +11,10 @@ type Keys = readonly string[];
 export class KeySearch<Spec, R extends Result> {
   readonly #shared: SharedVertex<Spec, R>;
   readonly #index: number;
-  readonly #caches: Caches<R>;
 
-  constructor(shared: SharedVertex<Spec, R>, index: number, caches: Caches<R>) {
+  constructor(shared: SharedVertex<Spec, R>, index: number) {
     this.#shared = shared;
     this.#index = index;
-    this.#caches = caches;
   }
 
   /** Keys that follow from the inputs' definitions. */
@@ -77,11 +74,13 @@ export class KeySearch<Spec, R extends Result> {
     const solved = await this.#inputResult(input, content !== undefined);
     if (content === undefined || !solved) return;
     const link = await this.link(input);
+    const { caches } = this.#shared;
     for (const key of await this.#query(input, solved.matches)) candidates.add(key);
-    for (const key of this.#caches.query([rootKey(content, CONTENT_OUTPUT)], { ...link, selector: '' })) {
+    await caches.ready();
+    for (const key of caches.query([rootKey(content, CONTENT_OUTPUT)], { ...link, selector: '' })) {
       candidates.add(key);
       // Next time the cheap question finds it.
-      for (const known of solved.keys) this.#caches.link(known, link, key);
+      for (const known of solved.keys) caches.link(known, link, key);
     }
   }
 
@@ -90,7 +89,10 @@ export class KeySearch<Spec, R extends Result> {
   }
 
   async #query(input: number, keys: Keys): Promise<string[]> {
-    return keys.length === 0 ? [] : this.#caches.query(keys, await this.link(input));
+    if (keys.length === 0) return [];
+    const link = await this.link(input);
+    await this.#shared.caches.ready();
+    return this.#shared.caches.query(keys, link);
   }
 }
 

@@ -6,9 +6,9 @@ import { digestOf } from '../base/digest.ts';
  */
 export interface KeyLink {
   readonly input: number;
-  /** Output of the step, or -1: `CONTENT_OUTPUT`, only in root keys made of content digests. */
+  /** Output of the step, or -1: `CONTENT_OUTPUT`, only in root keys made of content digests; or `COMBINED_OUTPUT`. */
   readonly output: number;
-  /** Digest of the step's cache map. */
+  /** Digest of the step's cache map; with `COMBINED_OUTPUT` what `linkDigest` gives for digest and output. */
   readonly digest: string;
   /** '' when the whole input matters. */
   readonly selector: string;
@@ -63,6 +63,12 @@ export interface KeyStore extends KeyGraph {
 
 export const CONTENT_OUTPUT = -1;
 
+/**
+ * Output of links that came with an imported cache and that no look-up has asked for yet: their digest stands for
+ * digest and output together, and nothing can be taken out of it. They answer no query; an export takes them on.
+ */
+export const COMBINED_OUTPUT = -2;
+
 const PASSING = 'random:';
 
 /** Keys that need not outlive the process, because nothing can ask for them again. */
@@ -74,6 +80,11 @@ export function isPassing(key: string): boolean {
 export function rootKey(digest: string, output: number): string {
   const id = digestOf(`${digest}@${output}`);
   return isPassing(digest) ? `${PASSING}${id.slice('sha256:'.length)}` : id;
+}
+
+/** Digest and output of a link as one, as caches outside this daemon name a step. */
+export function linkDigest(link: Pick<KeyLink, 'digest' | 'output'>): string {
+  return link.output === COMBINED_OUTPUT ? link.digest : rootKey(link.digest, link.output);
 }
 
 function linkId(from: string, link: KeyLink): string {

@@ -217,7 +217,7 @@ test('an imported cache is used and taken over', async () => {
   const job = own.solver.createJob('j', { sessions: [] });
   const base = graph('never');
   const solve = async (top: Step): Promise<string | undefined> => {
-    const { value } = await job.solve({ vertex: vertexOf(top), index: 0 });
+    const { value } = await job.solve({ vertex: vertexOf(top), index: 0 }, undefined, own.imports);
     const text = value?.value;
     await value?.release();
     return text;

@@ -6,6 +6,7 @@ import type { Edge } from './edge.ts';
 import { inputsFirst } from './graph.ts';
 import { Memo, Unwanted } from './memo.ts';
 import { type JobProgress, nowNanos, VertexReporter } from './progress.ts';
+import type { Caches } from './sources.ts';
 import type { CacheMap, Op, OpContext, Result, Vertex, VertexProgress } from './types.ts';
 
 /** What a shared vertex needs of the job that contains it. */
@@ -21,6 +22,8 @@ export interface SharedVertexOptions<Spec, R extends Result> {
   readonly op: Op<R>;
   /** Adds vertex and source details to an error of this vertex. */
   readonly describeError: (error: unknown, vertex: Vertex<Spec>) => BuildError;
+  /** What its edges look into and write to. */
+  readonly caches: Caches<R>;
   /** Where work is counted until it has ended, also after it was aborted. */
   readonly running: Running;
 }
@@ -32,6 +35,7 @@ export interface SharedVertexOptions<Spec, R extends Result> {
 export class SharedVertex<Spec, R extends Result> {
   readonly vertex: Vertex<Spec>;
   readonly op: Op<R>;
+  readonly caches: Caches<R>;
   readonly inputs: readonly Edge<Spec, R>[];
   readonly reporter: VertexReporter;
   readonly owners = new Set<VertexOwner<Spec, R>>();
@@ -55,6 +59,7 @@ export class SharedVertex<Spec, R extends Result> {
     this.vertex = vertex;
     this.inputs = inputs;
     this.op = options.op;
+    this.caches = options.caches;
     this.#running = options.running;
     this.#describe = (error) => options.describeError(error, vertex);
     this.#prepared = inputs.map((_, i) => this.memo(() => this.#prepare(i)));

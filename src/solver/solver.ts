@@ -7,7 +7,7 @@ import { Job, type JobHost } from './job.ts';
 import type { KeyStore } from './keystore.ts';
 import { Unwanted } from './memo.ts';
 import { SharedVertex } from './shared-vertex.ts';
-import { Caches, type CacheSource, type ResultStore } from './sources.ts';
+import { type CacheImport, Caches, type OwnCache, type ResultStore } from './sources.ts';
 import type { EdgeRef, Op, Result, SolveFor, Vertex } from './types.ts';
 
 /** How long `job` waits for a job that is not there yet, milliseconds (FEATURES B25). */
@@ -20,8 +20,6 @@ export interface SolverOptions<Spec, R extends Result> {
   readonly joined?: (op: Op<R>, vertex: Vertex<Spec>) => void;
   readonly keys: KeyStore;
   readonly results: ResultStore<R>;
-  /** Caches to look things up in beside the own one. */
-  readonly imported?: readonly CacheSource<R>[];
   /** Adds details to an error of a vertex; detail `errdefs.Vertex` when absent (FEATURES E23). */
   readonly describeError?: (error: unknown, vertex: Vertex<Spec>) => BuildError;
 }
@@ -46,6 +44,7 @@ export interface EdgeState {
  */
 export class Solver<Spec, R extends Result> {
   readonly #options: SolverOptions<Spec, R>;
+  readonly #cache: OwnCache<R>;
   readonly #env: EdgeEnvironment<Spec, R>;
   readonly #host: JobHost<Spec, R>;
   readonly #vertexes = new Map<string, SharedVertex<Spec, R>>();
@@ -56,13 +55,13 @@ export class Solver<Spec, R extends Result> {
 
   constructor(options: SolverOptions<Spec, R>) {
     this.#options = options;
+    this.#cache = { keys: options.keys, results: options.results };
     this.#env = {
-      caches: new Caches(options.keys, options.results, options.imported),
       canonical: (identity, edge) => this.#canonical(identity, edge),
       lend: (edge, by) => lend(edge.shared, by),
     };
     this.#host = {
-      load: (edge) => this.#load(edge),
+      load: (edge, imports) => this.#load(edge, imports),
       drop: (vertex) => this.#drop(vertex),
       closed: (job) => {
         if (this.#jobs.get(job.id) === job) this.#jobs.delete(job.id);
@@ -141,7 +140,7 @@ export class Solver<Spec, R extends Result> {
     );
   }
 
-  #load({ vertex, index }: EdgeRef<Spec>): Edge<Spec, R> {
+  #load({ vertex, index }: EdgeRef<Spec>, imports: readonly CacheImport<R>[]): Edge<Spec, R> {
     const shared = new Map<Vertex<Spec>, SharedVertex<Spec, R>>();
     const made: SharedVertex<Spec, R>[] = [];
     try {
@@ -154,6 +153,7 @@ export class Solver<Spec, R extends Result> {
           made.push(state);
           this.#vertexes.set(key, state);
         }
+        state.caches.addImports(imports);
         shared.set(next, state);
       }
     } catch (error) {
@@ -188,6 +188,7 @@ export class Solver<Spec, R extends Result> {
         op,
         describeError,
         running: this.#running,
+        caches: new Caches(this.#cache),
       });
       return made;
     } catch (error) {
@@ -198,7 +199,7 @@ export class Solver<Spec, R extends Result> {
   /** Solves a graph that a running step has found out about. */
   async #solveFor(by: SharedVertex<Spec, R>, ref: EdgeRef<Spec>): Promise<R | null> {
     if (by.wanted === 0 || by.owners.size === 0) throw new Unwanted();
-    const target = this.#load(ref);
+    const target = this.#load(ref, by.caches.imports);
     let loan: Disposable;
     try {
       loan = lend(target.shared, by);

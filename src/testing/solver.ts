@@ -141,6 +141,7 @@ export class Kept {
 }
 
 export function world(imported: readonly CacheSource<Value>[] = []) {
+  const imports = [{ id: 'imported', sources: Promise.resolve(imported) }];
   const keys = new MemoryKeyStore();
   const results = new Kept();
   /** Names of vertexes that were there already when asked for. */
@@ -149,7 +150,6 @@ export function world(imported: readonly CacheSource<Value>[] = []) {
     new Solver<Step, Value>({
       keys,
       results,
-      imported,
       resolveOp: (vertex, solve) => new StepOp(vertex.spec, solve),
       joined: (_op, vertex) => joined.push(vertex.spec.name),
     });
@@ -157,12 +157,12 @@ export function world(imported: readonly CacheSource<Value>[] = []) {
   let jobs = 0;
   const build = async (root: Step, signal?: AbortSignal, on = make()): Promise<string> => {
     await using job = on.createJob(`job${jobs++}`, { sessions: [] });
-    const { value } = await job.solve({ vertex: vertexOf(root), index: 0 }, signal);
+    const { value } = await job.solve({ vertex: vertexOf(root), index: 0 }, signal, imports);
     const text = value?.value ?? 'scratch';
     await value?.release();
     return text;
   };
-  return { keys, results, joined, solver, make, build };
+  return { keys, results, joined, imports, solver, make, build };
 }
 
 export function totals(root: Step): { map: number; exec: number } {

@@ -1,0 +1,36 @@
+import { BuildError, invalidArgument } from '../base/errors.ts';
+import { csvPairs } from '../client/csv.ts';
+import type { CacheEntry } from '../client/solve-types.ts';
+
+/** Types that need what is not built yet. */
+const LATER = new Set(['gha', 's3', 'azblob']);
+
+export type Warn = (text: string) => void;
+
+/** `--export-cache` (FEATURES K2, K24). @throws BuildError */
+export function parseExportCache(text: string, warn: Warn): CacheEntry {
+  const { type, attrs } = parseEntry('--export-cache', text, warn);
+  return { type, attrs: { ...attrs, mode: attrs.mode ?? 'min' } };
+}
+
+/** `--import-cache`. @throws BuildError */
+export function parseImportCache(text: string, warn: Warn): CacheEntry {
+  return parseEntry('--import-cache', text, warn);
+}
+
+function parseEntry(flag: string, text: string, warn: Warn): CacheEntry {
+  if (!text.includes('type=')) {
+    warn(
+      `${flag} <ref> is deprecated. Please use ${flag} type=registry,ref=<ref>,<opt>=<optval>[,<opt>=<optval>] instead`,
+    );
+    return { type: 'registry', attrs: { ref: text } };
+  }
+  let type = '';
+  const attrs: Record<string, string> = {};
+  for (const [key, value] of csvPairs(text, (field) => `invalid value ${field}`))
+    if (key === 'type') type = value;
+    else attrs[key] = value;
+  if (type === '') throw invalidArgument(`${flag} requires type=<type>`);
+  if (LATER.has(type)) throw new BuildError(`${flag} type=${type} cannot be used yet: it is not built`);
+  return { type, attrs };
+}

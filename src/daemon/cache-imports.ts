@@ -1,0 +1,74 @@
+import { digestOf } from '../base/digest.ts';
+import { BuildError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import type { ImmutableRef, RefManager } from '../cache/ref.ts';
+import type { VertexSpec } from '../llb/parse.ts';
+import { readCache } from '../remotecache/import.ts';
+import type { Job } from '../solver/job.ts';
+import type { CacheImport, CacheSource } from '../solver/sources.ts';
+import type { VertexProgress } from '../solver/types.ts';
+import { type CacheEntry, cacheId } from './cache-options.ts';
+import type { CachePlaces } from './cache-places.ts';
+
+export interface CacheImportParts {
+  readonly places: CachePlaces;
+  readonly refs: Pick<RefManager, 'getByBlob'>;
+  readonly log: Logger;
+}
+
+/** The caches that a build imports, each once (FEATURES E26). */
+export class CacheImports {
+  readonly #job: Job<VertexSpec, ImmutableRef>;
+  readonly #parts: CacheImportParts;
+  readonly #known = new Map<string, CacheImport<ImmutableRef>>();
+
+  constructor(job: Job<VertexSpec, ImmutableRef>, parts: CacheImportParts) {
+    this.#job = job;
+    this.#parts = parts;
+  }
+
+  /** Starts what is new, in the background. */
+  of(entries: readonly CacheEntry[]): CacheImport<ImmutableRef>[] {
+    return entries.map((entry) => {
+      const id = cacheId(entry);
+      let known = this.#known.get(id);
+      if (!known) {
+        // Builds do not share caches that come through their sessions.
+        known = { id: `${this.#job.id} ${id}`, sources: this.#import(entry, id) };
+        this.#known.set(id, known);
+      }
+      return known;
+    });
+  }
+
+  async #import(entry: CacheEntry, id: string): Promise<readonly CacheSource<ImmutableRef>[]> {
+    const name = `importing cache manifest from ${id}`;
+    try {
+      return await this.#job.step(digestOf(name), name, (progress) => this.#read(entry, id, progress));
+    } catch (error) {
+      // Shown at its step; the build goes on without.
+      this.#parts.log.debug('could not import a cache', { id, error });
+      return [];
+    }
+  }
+
+  async #read(
+    entry: CacheEntry,
+    id: string,
+    progress: VertexProgress,
+  ): Promise<readonly CacheSource<ImmutableRef>[]> {
+    const { places, refs } = this.#parts;
+    const { signal } = this.#job;
+    const origin = configured(entry, () => places.origin(entry, () => this.#job.sessions));
+    return await readCache(origin, id, { refs }, { signal, progress });
+  }
+}
+
+function configured<T>({ type }: CacheEntry, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof BuildError && error.message.startsWith('unknown cache importer')) throw error;
+    throw BuildError.wrap(error, `failed to configure ${type} cache importer`);
+  }
+}

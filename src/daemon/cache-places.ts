@@ -1,0 +1,114 @@
+import { type Digest, isDigest } from '../base/digest.ts';
+import { BuildError } from '../base/errors.ts';
+import type { Compression } from '../cache/ref.ts';
+import { parseCompression } from '../exporter/attrs.ts';
+import type { CacheSink } from '../remotecache/export.ts';
+import type { CacheOrigin } from '../remotecache/import.ts';
+import { localOrigin, localSink, localStoreId, type OpenStore } from '../remotecache/local.ts';
+import { type CacheForm, checkForm } from '../remotecache/manifest.ts';
+import {
+  cacheReference,
+  type RegistryCacheServices,
+  registryOrigin,
+  registrySink,
+} from '../remotecache/registry.ts';
+import { sessionContent } from '../session/caller/content.ts';
+import type { SessionManager } from '../session/manager.ts';
+import { type CacheEntry, cacheFlag } from './cache-options.ts';
+import { layerProgress } from './layer-progress.ts';
+import type { Worker } from './worker.ts';
+
+/** How long a cache waits for the session of its client, milliseconds. */
+const SESSION_WAIT_MS = 5000;
+
+/** An exported cache's place and form. */
+export interface CacheTarget {
+  /** Name of its vertex. */
+  readonly name: string;
+  readonly sink: CacheSink;
+  readonly form: CacheForm;
+  readonly compression: Compression;
+}
+
+export type Sessions = () => readonly string[];
+
+/** Where caches go to and come from, by the types of FEATURES K1. */
+export interface CachePlaces {
+  /** @throws BuildError for an unknown type or bad attributes */
+  target(entry: CacheEntry, sessions: Sessions): CacheTarget;
+  /** @throws BuildError for an unknown type or bad attributes */
+  origin(entry: CacheEntry, sessions: Sessions): CacheOrigin;
+}
+
+export function cachePlaces(worker: Worker, manager: SessionManager): CachePlaces {
+  const registry: RegistryCacheServices = {
+    registry: worker.registry,
+    content: worker.store.content,
+    credentials: (sessions) => worker.sources.credentials.of(sessions),
+    layerProgress,
+  };
+  const store =
+    (dir: string, sessions: Sessions): OpenStore =>
+    (signal) => {
+      const [id] = sessions();
+      if (id === undefined) throw new BuildError('local cache exporter/importer requires session');
+      return manager
+        .get(id, AbortSignal.any([signal, AbortSignal.timeout(SESSION_WAIT_MS)]))
+        .then((session) => sessionContent(session, localStoreId(dir)));
+    };
+  return {
+    target: (entry, sessions) => {
+      switch (entry.type) {
+        case 'registry': {
+          const compression = parseCompression(entry.attrs);
+          const reference = cacheReference(entry.attrs.ref);
+          const form = formOf(entry);
+          const place = { reference, insecure: cacheFlag(entry, 'registry.insecure', false) };
+          const sink = registrySink(place, registry, sessions);
+          return { name: 'exporting cache to registry', sink, form, compression };
+        }
+        case 'local': {
+          const { dest } = entry.attrs;
+          if (!dest) throw new BuildError('local cache exporter requires dest');
+          const compression = parseCompression(entry.attrs);
+          const form = formOf(entry);
+          const sink = localSink(store(dest, sessions));
+          return { name: 'exporting cache to client directory', sink, form, compression };
+        }
+        default:
+          throw new BuildError(`unknown cache exporter: ${JSON.stringify(entry.type)}`);
+      }
+    },
+    origin: (entry, sessions) => {
+      switch (entry.type) {
+        case 'registry': {
+          const reference = cacheReference(entry.attrs.ref);
+          const place = { reference, insecure: cacheFlag(entry, 'registry.insecure', false) };
+          return registryOrigin(place, registry, sessions);
+        }
+        case 'local': {
+          const { src } = entry.attrs;
+          const digest = localDigest(entry);
+          if (!src) throw new BuildError('local cache importer requires src');
+          return localOrigin(digest, store(src, sessions), layerProgress);
+        }
+        default:
+          throw new BuildError(`unknown cache importer: ${entry.type}`);
+      }
+    },
+  };
+}
+
+function localDigest({ attrs: { digest } }: CacheEntry): Digest {
+  if (!digest) throw new BuildError('local cache importer requires explicit digest');
+  if (!isDigest(digest)) throw new BuildError(`invalid digest ${JSON.stringify(digest)} of local cache`);
+  return digest;
+}
+
+/** FEATURES K5, K6. */
+function formOf(entry: CacheEntry): CacheForm {
+  const oci = cacheFlag(entry, 'oci-mediatypes', true);
+  const form = { oci, imageManifest: cacheFlag(entry, 'image-manifest', oci) };
+  checkForm(form);
+  return form;
+}

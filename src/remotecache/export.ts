@@ -1,0 +1,115 @@
+import { digestOf } from '../base/digest.ts';
+import { BuildError } from '../base/errors.ts';
+import { goJson } from '../base/gojson.ts';
+import { Semaphore } from '../base/semaphore.ts';
+import type { BlobProvider } from '../cache/ref.ts';
+import { together } from '../cache/together.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import { descriptorToJson } from '../oci/manifest.ts';
+import { mediaTypeCacheConfig } from '../oci/media-types.ts';
+import type { VertexProgress } from '../solver/types.ts';
+import type { ContentStore } from '../store/content.ts';
+import type { Chains, LayerStack } from './chains.ts';
+import { encodeConfig } from './config.ts';
+import { formatChains } from './format.ts';
+import { type CacheForm, encodeCacheManifest } from './manifest.ts';
+import { oneOff } from './status.ts';
+
+/** Layers that are sent side by side. */
+const PARALLEL_LAYERS = 4;
+
+/** Key of the response that names the manifest of an exported cache. */
+export const RESPONSE_KEY = 'cache.manifest';
+
+export interface CacheExportContext {
+  readonly signal: AbortSignal;
+  readonly progress: VertexProgress;
+}
+
+/** Where the blobs of a cache are put. What is there already is not sent again. */
+export interface CacheSink {
+  put(
+    descriptor: Descriptor,
+    open: () => AsyncIterable<Uint8Array>,
+    context: CacheExportContext,
+  ): Promise<void>;
+}
+
+/** Writes a cache: layers side by side, then config, then manifest. Gives the keys of the response. */
+export async function writeCache(
+  chains: Chains,
+  sink: CacheSink,
+  form: CacheForm,
+  content: Pick<ContentStore, 'has' | 'read'>,
+  context: CacheExportContext,
+): Promise<Record<string, string>> {
+  const { config, layers } = formatChains(chains);
+  if (layers.length === 0) {
+    await oneOff(context.progress, 'skipping cache export for empty result', async () => {});
+    return {};
+  }
+  await writeLayers(layers, sink, content, context);
+  const json = encodeConfig(config);
+  const configBlob = blob(json, mediaTypeCacheConfig);
+  await write(`writing config ${configBlob.digest}`, 'error writing config blob', configBlob, json);
+  const manifest = encodeCacheManifest(
+    layers.map(({ descriptor }) => descriptor),
+    configBlob,
+    form,
+  );
+  const root = blob(manifest.data, manifest.mediaType);
+  const kind = form.imageManifest ? 'cache image manifest' : 'cache manifest';
+  await write(`writing ${kind} ${root.digest}`, 'error writing manifest blob', root, manifest.data);
+  return { [RESPONSE_KEY]: goJson(descriptorToJson(root)) };
+
+  async function write(status: string, failure: string, to: Descriptor, data: Uint8Array): Promise<void> {
+    const open = async function* () {
+      yield data;
+    };
+    await oneOff(context.progress, status, () => failing(failure, () => sink.put(to, open, context)));
+  }
+}
+
+function blob(data: Uint8Array, mediaType: string): Descriptor {
+  return { mediaType, digest: digestOf(data), size: data.length };
+}
+
+async function writeLayers(
+  layers: readonly LayerStack[],
+  sink: CacheSink,
+  content: Pick<ContentStore, 'has' | 'read'>,
+  context: CacheExportContext,
+): Promise<void> {
+  const slots = new Semaphore(PARALLEL_LAYERS);
+  const once = new Map(layers.map((layer) => [layer.descriptor.digest, layer]));
+  await together(
+    [...once.values()].map(({ descriptor, provider }) => async (signal) => {
+      using _slot = await slots.acquire(signal);
+      const open = (): AsyncIterable<Uint8Array> => readBlob(descriptor, provider, content, signal);
+      await oneOff(context.progress, `writing layer ${descriptor.digest}`, () =>
+        failing('error writing layer blob', () => sink.put(descriptor, open, { ...context, signal })),
+      );
+    }),
+    context.signal,
+  );
+}
+
+/** From the content store, or straight from where a lazy layer lies. */
+function readBlob(
+  descriptor: Descriptor,
+  provider: BlobProvider | undefined,
+  content: Pick<ContentStore, 'has' | 'read'>,
+  signal: AbortSignal,
+): AsyncIterable<Uint8Array> {
+  return provider && !content.has(descriptor.digest)
+    ? provider.open(descriptor, 0, { signal })
+    : content.read(descriptor.digest, { signal });
+}
+
+async function failing(prefix: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    throw BuildError.wrap(error, prefix);
+  }
+}
