@@ -62,7 +62,9 @@ function fake(
       if (ref.includes('folder')) throw new NoImage(ref, 'local://extra');
       if (ref.includes('elsewhere')) throw new NoImage(ref, 'https://example.com/file');
       if (ref.includes('missing')) throw new BuildError(`${ref}: not found`, { code: Code.notFound });
-      return { ref, digest: `sha256:${'1'.repeat(64)}`, config: Buffer.from(JSON.stringify(CONFIG)) };
+      const onBuild = ref.includes('onbuild') ? { OnBuild: ['COPY --from=other /a /b'] } : {};
+      const config = JSON.stringify({ ...CONFIG, config: { ...CONFIG.config, ...onBuild } });
+      return { ref, digest: `sha256:${'1'.repeat(64)}`, config: Buffer.from(config) };
     },
     resolveLayout: async (ref, { storeId }, { logName }) => {
       asked.push(`${logName} in ${storeId}`);
@@ -327,6 +329,19 @@ test('an image of a layout that the client serves goes by the name of its contex
     'oci.store': 'my/store',
   });
   assert.ok(namesOf(solved.at(-1)!).includes('[context base] OCI load from client'));
+});
+
+test('triggers of an image take files from contexts by name', async () => {
+  const trees = { ...dockerfile('FROM base\nENV a=b'), other: {} };
+  const { bridge, solved } = fake(trees, {
+    'context:base': 'docker-image://onbuild',
+    'context:other': 'local:other',
+  });
+  const { metadata } = await buildDockerfile(bridge);
+  assert.equal(sourceOf(solved.at(-1)!, 'local://other')?.['local.followpaths'], '["a"]');
+  const config = JSON.parse(Buffer.from(metadata.get('containerimage.config')!).toString());
+  assert.deepEqual(config.config.OnBuild, undefined);
+  assert.equal(config.history.at(-2).created_by, 'COPY /a /b # buildkit');
 });
 
 test('contexts that make no sense are told by name', async () => {

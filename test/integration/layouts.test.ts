@@ -86,6 +86,25 @@ test('what is wrong with a layout is told', async () => {
   );
 });
 
+test('images of several platforms are pushed as one index that others can copy', async () => {
+  const name = `${registry.host}/multi/base:1`;
+  await daemon.build(dir.join('base'), [...PLATFORMS, '--output', `type=image,name=${name},push=true`]);
+  const copy = dir.join('copy');
+  execFileSync('skopeo', [
+    'copy',
+    '-q',
+    '--all',
+    '--src-tls-verify=false',
+    `docker://${name}`,
+    `oci:${copy}`,
+  ]);
+  for (const architecture of ['amd64', 'arm64']) {
+    const args = ['inspect', '--config', '--override-arch', architecture, `oci:${copy}`];
+    const { config } = JSON.parse(execFileSync('skopeo', args).toString());
+    assert.ok(config.Env.includes(`ARCH=${architecture}`));
+  }
+});
+
 /** Builds a graph and gives back the file `name` of its result. */
 async function fileOf(state: State, name: string, args: string[] = []): Promise<string> {
   const out = dir.join('blob');
