@@ -22,11 +22,14 @@ const BUILD: CommandSpec = {
   name: 'build',
   aliases: ['b'],
   usage: 'build',
-  argsUsage: '[FOLDER]',
-  usageText: `buildctl build [options] [FOLDER]
+  argsUsage: '[FOLDER | ADDRESS]',
+  usageText: `buildctl build [options] [FOLDER | ADDRESS]
 
    Build the Dockerfile of a folder into an image archive:
      $ buildctl build --output type=oci,dest=image.tar .
+
+   The same of a Git repository:
+     $ buildctl build --output type=oci,dest=image.tar https://github.com/user/repository.git#main:folder
 
    The same, and push it, with everything said:
      $ buildctl build --frontend dockerfile.v0 --opt target=foo --opt build-arg:foo=bar --local context=. --local dockerfile=. --output type=image,name=docker.io/username/image,push=true

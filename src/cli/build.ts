@@ -6,6 +6,7 @@ import {
   type ProgressOutput,
   resetTime,
 } from '../client/progress/display.ts';
+import { parseGitRef } from '../giturl/git-ref.ts';
 import type { SolveRequest, SolveResult } from '../client/solve-types.ts';
 import type { SolveStatus } from '../client/types.ts';
 import {
@@ -53,9 +54,11 @@ async function buildRequest(flags: FlagValues, warn: Warn): Promise<SolveRequest
   const { statSync } = await import('node:fs');
   const [folder, ...more] = flags.args;
   if (more.length > 0) throw invalidArgument(`unexpected argument ${JSON.stringify(more[0])}`);
-  const shorthand = folder === undefined ? [] : shorthandLocals(folder, flags);
+  const remote = folder !== undefined && isRemote(folder, statSync);
+  const shorthand = folder === undefined || remote ? [] : shorthandLocals(folder, flags);
   const frontend = flags.string('frontend') || (folder === undefined ? '' : 'dockerfile.v0');
   const frontendAttrs = parseOpts(flags.strings('opt'), env);
+  if (remote) frontendAttrs.context ??= folder;
   if (frontend !== '' && flags.bool('no-cache')) frontendAttrs['no-cache'] = '';
   if (frontendAttrs.requestid !== undefined)
     frontendAttrs['frontend.caps'] ??= 'moby.buildkit.frontend.subrequests';
@@ -71,6 +74,19 @@ async function buildRequest(flags: FlagValues, warn: Warn): Promise<SolveRequest
     ssh: flags.strings('ssh').map(parseSsh),
     allowedEntitlements: flags.strings('allow'),
   };
+}
+
+/** `buildctl build ADDRESS`: a repository or a download is the context. @throws BuildError for a wrong query */
+function isRemote(text: string, stat: (path: string) => unknown): boolean {
+  const repository = parseGitRef(text);
+  if (/^https?:\/\//.test(text)) return true;
+  if (!repository) return false;
+  try {
+    stat(text);
+    return false; // a folder that is called like a repository
+  } catch {
+    return true;
+  }
 }
 
 /** `buildctl build FOLDER`: the folder is context and home of the Dockerfile, unless `--local` says otherwise. */

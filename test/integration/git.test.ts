@@ -80,6 +80,16 @@ test('a repository as context: default branch, tag, folder, and with its Git fol
   assert.equal(runGit(kept, ['rev-parse', 'HEAD']), repo.git('rev-parse', 'HEAD'));
 });
 
+test('the address alone is enough', async () => {
+  const out = dir.join('short');
+  const address = `${server.url}/main.git#v1`;
+  const { code, stderr } = await daemon.buildctl(['build', address, '--output', `type=local,dest=${out}`]);
+  assert.equal(code, 0, stderr);
+  assert.equal(read(out, 'a'), '1');
+  const wrong = await daemon.buildctl(['build', `${server.url}/main.git?x=1`]);
+  assert.match(wrong.stderr, /unexpected query "x"/);
+});
+
 test('times: of the commit where results are to be repeatable', async () => {
   const out = await build([`context=${server.url}/main.git#v1`, 'build-arg:SOURCE_DATE_EPOCH=context']);
   assert.equal(lstatSync(join(out, 'a')).mtimeMs, FIRST_COMMIT_TIME * 1000);
