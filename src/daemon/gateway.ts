@@ -1,6 +1,6 @@
 import { BuildError, Code, invalidArgument } from '../base/errors.ts';
 import { parseDigest } from '../base/digest.ts';
-import type { Bridge, SourceMeta, SourceMetaRequest } from '../frontend/bridge.ts';
+import type { Bridge, HttpChecksumRequest, SourceMeta, SourceMetaRequest } from '../frontend/bridge.ts';
 import type { FrontendResult, LazyRef } from '../frontend/result.ts';
 import { readDirIn, readFileIn, statFileIn, withTree } from '../frontend/tree.ts';
 import { ENABLED_CAPS, ENABLED_GATEWAY_CAPS } from '../llb/caps.ts';
@@ -244,11 +244,7 @@ export function metaRequestFromWire(request: pb.ResolveSourceMetaRequest): Sourc
   if (request.Image?.AttestationChain || (request.Image?.ResolveAttestations.length ?? 0) > 0) {
     throw new BuildError('resolving attestations is not supported yet', { code: Code.unimplemented });
   }
-  if (request.HTTP?.ChecksumRequest) {
-    throw new BuildError('checksum requests for http sources are not supported yet', {
-      code: Code.unimplemented,
-    });
-  }
+  const checksum = request.HTTP?.ChecksumRequest;
   return {
     source: request.Source,
     platform: request.Platform && platformFromWire(request.Platform),
@@ -256,7 +252,16 @@ export function metaRequestFromWire(request: pb.ResolveSourceMetaRequest): Sourc
     logName: request.LogName,
     noConfig: request.Image?.NoConfig ?? false,
     gitObjects: request.Git?.ReturnObject ?? false,
+    ...(checksum ? { httpChecksum: checksumFromWire(checksum) } : {}),
   };
+}
+
+const CHECKSUMS: readonly HttpChecksumRequest['algorithm'][] = ['sha256', 'sha384', 'sha512'];
+
+function checksumFromWire({ Algo, Suffix }: pb.ChecksumRequest): HttpChecksumRequest {
+  const algorithm = CHECKSUMS[Algo];
+  if (!algorithm) throw new BuildError(`unsupported checksum algorithm ${Algo}`);
+  return { algorithm, suffix: Suffix };
 }
 
 export function sourceMetaToWire(meta: SourceMeta): pb.ResolveSourceMetaResponse {
@@ -278,7 +283,10 @@ export function sourceMetaToWire(meta: SourceMeta): pb.ResolveSourceMetaResponse
       Checksum: meta.http.checksum,
       Filename: meta.http.filename,
       LastModified: meta.http.lastModified && timestampOfDate(meta.http.lastModified),
-      ChecksumResponse: undefined,
+      ChecksumResponse: meta.http.withSuffix && {
+        Digest: meta.http.withSuffix.digest,
+        Suffix: meta.http.withSuffix.suffix,
+      },
     },
   };
 }

@@ -92,16 +92,19 @@ async function resolveHttp(
   worker: Worker,
   signal: AbortSignal,
 ): Promise<SourceMeta> {
-  const { identifier, attrs } = request.source;
+  const { source: asked, httpChecksum } = request;
+  const { identifier, attrs } = asked;
   const source = new HttpSource(httpSourceSpec(identifier, attrs), worker.sources.http);
   const title = request.logName || `resolve metadata for ${identifier}`;
-  const { digest, filename, lastModified } = await job.step(digestOf(`${title}\0${identifier}`), title, () =>
-    source.metadata({ signal, sessions: () => job.sessions }),
-  );
-  return {
-    source: request.source,
-    http: { checksum: digest, filename, ...(lastModified ? { lastModified } : {}) },
-  };
+  const context = { signal, sessions: () => job.sessions };
+  return job.step(digestOf(`${title}\0${identifier}`), title, async () => {
+    const { digest, filename, lastModified } = await source.metadata(context);
+    const found = { checksum: digest, filename, ...(lastModified ? { lastModified } : {}) };
+    if (!httpChecksum) return { source: asked, http: found };
+    const { algorithm, suffix } = httpChecksum;
+    const withSuffix = { digest: await source.checksum(algorithm, suffix, context), suffix };
+    return { source: asked, http: { ...found, withSuffix } };
+  });
 }
 
 async function resolveGit(

@@ -41,12 +41,25 @@ export interface SourceMetaRequest {
   readonly noConfig: boolean;
   /** Give the commit and tag themselves. */
   readonly gitObjects?: boolean;
+  /** Hash the downloaded file with something behind it (FEATURES I12). */
+  readonly httpChecksum?: HttpChecksumRequest;
+}
+
+export interface HttpChecksumRequest {
+  readonly algorithm: 'sha256' | 'sha384' | 'sha512';
+  readonly suffix: Uint8Array;
 }
 
 export interface SourceMeta {
   readonly source: SourceOp;
   readonly image?: { readonly digest: string; readonly config: Uint8Array };
-  readonly http?: { readonly checksum: string; readonly filename: string; readonly lastModified?: Date };
+  readonly http?: {
+    readonly checksum: string;
+    readonly filename: string;
+    readonly lastModified?: Date;
+    /** Answer to `httpChecksum`. */
+    readonly withSuffix?: { readonly digest: string; readonly suffix: Uint8Array };
+  };
   readonly git?: {
     readonly ref: string;
     readonly checksum: string;

@@ -119,6 +119,7 @@ export const ENABLED_GATEWAY_CAPS: readonly string[] = [
   'solve.base',
   'solve.inlinereturn',
   'source.metaresolver',
+  'source.metaresolver.http.checksumrequest',
   'statfile',
 ];
 
@@ -130,7 +131,6 @@ export const UNSERVED_GATEWAY_CAPS: readonly string[] = [
   'gateway.exec.secretenv',
   'gateway.exec.signals',
   'reference.attestations',
-  'source.metaresolver.http.checksumrequest',
   'source.metaresolver.image.attestations',
 ];
 

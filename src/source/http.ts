@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { closeSync, readSync } from 'node:fs';
+import { closeSync, createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { type Digest, isDigest } from '../base/digest.ts';
-import { BuildError, Code, hasCode, invalidArgument } from '../base/errors.ts';
+import { BuildError, Code, hasCode } from '../base/errors.ts';
 import { SharedTask } from '../base/shared-task.ts';
 import type { RecordMetadata } from '../cache/metadata.ts';
 import type { ImmutableRef, RefManager, RefMounts } from '../cache/ref.ts';
@@ -99,7 +99,7 @@ export class HttpSource implements SourceInstance {
     context: HttpContext,
   ): Promise<string> {
     if (suffix.length > MAX_SUFFIX_BYTES)
-      throw invalidArgument(`http checksum request suffix exceeds max size ${MAX_SUFFIX_BYTES}`);
+      throw new BuildError(`http checksum request suffix exceeds max size ${MAX_SUFFIX_BYTES}`);
     await using ref = await this.snapshot(context);
     const name = ref.record.get(keyName) ?? httpFileName(this.#spec, undefined);
     const tree = await this.#services.mountLocally(await ref.mount(true, { signal: context.signal }));
@@ -108,11 +108,8 @@ export class HttpSource implements SourceInstance {
       using root = openRootfs(tree.path);
       const fd = root.openFileNoFollow(name);
       try {
-        const buffer = Buffer.allocUnsafe(READ_BYTES);
-        for (let n: number; (n = readSync(fd, buffer)) > 0; ) {
-          context.signal.throwIfAborted();
-          hash.update(buffer.subarray(0, n));
-        }
+        const options = { fd, autoClose: false, highWaterMark: READ_BYTES, signal: context.signal };
+        for await (const chunk of createReadStream('', options)) hash.update(chunk as Buffer);
       } finally {
         closeSync(fd);
       }

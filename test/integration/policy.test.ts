@@ -1,5 +1,6 @@
 // A client says which sources its build may use.
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
@@ -35,12 +36,17 @@ after(async () => {
 type Decide = (identifier: string) => Parameters<typeof CheckPolicyResponse.fromPartial>[0];
 
 /** Solves one source below the policy. @returns the identifiers that the policy was asked about */
-async function solve(path: string, decide: Decide): Promise<string[]> {
+async function solve(
+  path: string,
+  decide: Decide,
+  told: (digest: string) => void = () => {},
+): Promise<string[]> {
   const asked: string[] = [];
   const policy = service(PolicyVerifierDefinition, {
     checkPolicy: async (request) => {
       const identifier = request.Source?.Source?.identifier ?? '';
       asked.push(request.Source?.HTTP ? `${identifier} known` : identifier);
+      told(request.Source?.HTTP?.ChecksumResponse?.Digest ?? '');
       return CheckPolicyResponse.fromPartial(decide(asked.at(-1) ?? ''));
     },
   });
@@ -70,6 +76,22 @@ async function solve(path: string, decide: Decide): Promise<string[]> {
 }
 
 const allow = { result: { $case: 'decision', value: { action: PolicyAction.ALLOW } } } as const;
+
+test('a policy gets the checksum of a download with something behind it, as signatures are made', async () => {
+  const sums: string[] = [];
+  const ChecksumRequest = { Algo: 2, Suffix: Buffer.from('+') } as const;
+  const look: Decide = (identifier) =>
+    identifier.endsWith(' known')
+      ? allow
+      : {
+          result: {
+            $case: 'request',
+            value: { Source: { identifier, attrs: {} }, HTTP: { ChecksumRequest } },
+          },
+        };
+  await solve('/signed', look, (sum) => sums.push(sum));
+  assert.deepEqual(sums, ['', `sha512:${createHash('sha512').update('/signed+').digest('hex')}`]);
+});
 
 test('a policy allows, looks at, converts and denies sources', async () => {
   assert.deepEqual(await solve('/plain', () => allow), [`${base}/plain`]);
