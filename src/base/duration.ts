@@ -17,7 +17,7 @@ export function parseDuration(text: string): bigint | undefined {
   if (!match) return undefined;
   const body = match[2] ?? '';
   if (body === '0') return 0n;
-  const parts = /^(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+$/.exec(body);
+  const parts = /^(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+$/.exec(body);
   if (!parts) return undefined;
   let total = 0n;
   for (const part of body.matchAll(/(\d*)(?:\.(\d*))?(ns|us|µs|μs|ms|s|m|h)/g)) {

@@ -161,3 +161,11 @@ test('random files never crash and keep their lines in order', () => {
     }
   }
 });
+
+test('the type of a health check ends at the first byte that is a blank', () => {
+  const args = (text: string) => parseDockerfile(text).nodes[0]?.args;
+  assert.deepEqual(args('HEALTHCHECK CMD  a b'), { kind: 'words', words: ['CMD', 'a b'] });
+  assert.deepEqual(args('HEALTHCHECK CMD ["a"]'), { kind: 'json', words: ['CMD', 'a'] });
+  // The last byte but one of the fraction is a blank of Latin-1.
+  assert.deepEqual(args('HEALTHCHECK x\u2155y z'), { kind: 'words', words: ['x\ufffd', '\ufffdy z'] });
+});

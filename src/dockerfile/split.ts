@@ -140,12 +140,21 @@ function jsonOrText(rest: string): NodeArgs {
 
 function healthcheck(rest: string): NodeArgs {
   if (rest === '') return words();
-  const match = /^([^\t-\r \x85\xa0]+)[\t-\r \x85\xa0]*/.exec(rest);
-  const type = match?.[1] ?? rest;
-  const command = jsonOrText(rest.slice(match?.[0].length ?? rest.length));
+  const [type, command] = firstWord(rest, jsonOrText);
   return command.kind === 'json'
     ? { kind: 'json', words: [type, ...command.words] }
     : { kind: 'words', words: [type, ...(command.kind === 'words' ? command.words : [])] };
+}
+
+/** Splits behind the first word, at bytes as `takeFlags` does: some blanks are parts of other characters. */
+function firstWord<T>(text: string, read: (rest: string) => T): [word: string, rest: T] {
+  const bytes = Buffer.from(text).toString('latin1');
+  let end = 0;
+  while (end < bytes.length && !isSpace(bytes[end]!)) end++;
+  let next = end;
+  while (next < bytes.length && isSpace(bytes[next]!)) next++;
+  const utf8 = (from: number, to?: number) => Buffer.from(bytes.slice(from, to), 'latin1').toString();
+  return [utf8(0, end), read(utf8(next))];
 }
 
 /** Undefined for anything that is no JSON array: that is then the shell form. */

@@ -22,7 +22,10 @@ export function joinPath(...elements: readonly string[]): string {
 /** `path.Base` of Go. */
 export function basePath(name: string): string {
   if (name === '') return '.';
-  const trimmed = name.replace(/\/+$/, '');
+  // Not a regular expression: one that is anchored at the end only is quadratic on long inner runs.
+  let end = name.length;
+  while (name[end - 1] === '/') end--;
+  const trimmed = name.slice(0, end);
   return trimmed === '' ? '/' : trimmed.slice(trimmed.lastIndexOf('/') + 1);
 }
 

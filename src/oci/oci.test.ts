@@ -76,7 +76,18 @@ test('platforms', () => {
   assert.throws(() => parsePlatform('linux/*'), /wildcards not yet supported: invalid argument/);
   assert.throws(() => parsePlatform('nonsense'), /unknown operating system or architecture/);
   assert.throws(() => parsePlatform('linux/a/b/c'), /cannot parse platform specifier/);
-  assert.throws(() => parsePlatform('linux(%zz)/amd64'), BuildError);
+  assert.throws(() => parsePlatform('linux(%zz)/amd64'), {
+    message: '"linux(%zz)/amd64" has an invalid OS version "%zz": invalid URL escape "%zz"',
+  });
+  assert.throws(
+    () => parsePlatform('linux(1+a%)'),
+    /has invalid OS features: invalid os feature "a%": .* "%"$/,
+  );
+  assert.throws(
+    () => parsePlatform('linux/a/b/c/d'),
+    /^BuildError: "c\/d" is an invalid component of "linux\/a\/b\/c\/d": /,
+  );
+  assert.deepEqual(parsePlatform('windows(10%2e0+a%2Bb)/amd64').osFeatures, ['a+b']);
   assert.deepEqual(amd64Variants('cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3'), ['v2']);
   assert.deepEqual(amd64Variants('sse4_1'), []);
 });

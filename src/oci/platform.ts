@@ -21,6 +21,8 @@ export interface PlatformJson {
 
 const OS_FORM = /^([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?$/;
 const PART_FORM = /^[A-Za-z0-9_.-]+$/;
+/** System, architecture, variant; more of them are one part, which is refused. */
+const MAX_PARTS = 3;
 const SYSTEMS = new Set(
   'aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 solaris windows zos'.split(
     ' ',
@@ -64,7 +66,11 @@ export function parsePlatform(specifier: string): Platform {
   const invalid = (problem: string) => invalidArgument(`${problem}: invalid argument`);
   const quoted = goQuote(specifier);
   if (specifier.includes('*')) throw invalid(`${quoted}: wildcards not yet supported`);
-  const parts = specifier.split('/');
+  const all = specifier.split('/');
+  const parts = [
+    ...all.slice(0, MAX_PARTS),
+    ...(all.length > MAX_PARTS ? [all.slice(MAX_PARTS).join('/')] : []),
+  ];
   const [first = '', second, third] = parts;
   const match = OS_FORM.exec(first);
   if (!match)
@@ -78,7 +84,7 @@ export function parsePlatform(specifier: string): Platform {
     );
   const os = systemParts(match, specifier);
   if (second === undefined) return bare(specifier, first, os);
-  if (parts.length > 3) throw invalid(`${quoted}: cannot parse platform specifier`);
+  if (parts.length > MAX_PARTS) throw invalid(`${quoted}: cannot parse platform specifier`);
   const normal = normalizeArchitecture(second, third ?? '');
   if (third === undefined && normal.architecture === 'arm' && normal.variant === 'v7')
     return { ...os, architecture: 'arm' };
@@ -90,20 +96,25 @@ export function parsePlatform(specifier: string): Platform {
 type SystemParts = Pick<Platform, 'os' | 'osVersion' | 'osFeatures'>;
 
 function systemParts(match: RegExpExecArray, specifier: string): SystemParts {
-  const decode = (option: string): string => {
-    try {
-      return decodeURIComponent(option);
-    } catch {
-      throw invalidArgument(`${goQuote(specifier)} has an invalid OS option ${goQuote(option)}`);
-    }
-  };
-  const version = match[2] ? decode(match[2]) : undefined;
-  const features = match[3] ? match[3].slice(1).split('+').map(decode) : undefined;
+  const [, system = '', written = '', plus = ''] = match;
+  const named = (problem: string): string => `${goQuote(specifier)} has ${problem}`;
+  const version = decodeOption(written, () => named(`an invalid OS version ${goQuote(written)}`));
+  const features = plus
+    .split('+')
+    .slice(1)
+    .map((f) => decodeOption(f, () => named(`invalid OS features: invalid os feature ${goQuote(f)}`)));
   return {
-    os: normalizeSystem(match[1] ?? ''),
-    ...(version === undefined ? {} : { osVersion: version }),
-    ...(features === undefined ? {} : { osFeatures: features }),
+    os: normalizeSystem(system),
+    ...(version === '' ? {} : { osVersion: version }),
+    ...(features.length === 0 ? {} : { osFeatures: features }),
   };
+}
+
+function decodeOption(text: string, problem: () => string): string {
+  const bad = /%(?![0-9a-fA-F]{2}).{0,2}/.exec(text);
+  if (bad) throw invalidArgument(`${problem()}: invalid URL escape ${goQuote(bad[0])}`);
+  const bytes = text.replace(/%(..)/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  return Buffer.from(bytes, 'latin1').toString();
 }
 
 function bare(specifier: string, part: string, os: SystemParts): Platform {

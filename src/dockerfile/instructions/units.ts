@@ -9,7 +9,7 @@ const INT64 = 64;
 export function memoryBytes(text: string): bigint | undefined {
   const match = /^(.*[0-9. ])?([^0-9. ]*)$/s.exec(text);
   const digits = match?.[1]?.replace(/ $/, '');
-  if (!match || digits === undefined || !/^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?$/i.test(digits))
+  if (!match || digits === undefined || !/^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?$/i.test(digits))
     return undefined;
   const size = Number(digits);
   if (size < 0 || size === Number.POSITIVE_INFINITY) return undefined;

@@ -30,6 +30,8 @@ test('random files, ignore files and expansions are read or refused, and nothing
 test('long texts of the same take no longer than their length', async () => {
   const texts: [FuzzKind, string][] = [
     ['directives', `# syntax=a${'\r'.repeat(LONG)}x`],
+    ['units', `${'1'.repeat(60_000)}x1`],
+    ['file', `FROM scratch\nCOPY a ${'/'.repeat(60_000)}b\nWORKDIR ${'/'.repeat(60_000)}c`],
     ['file', `FROM a\nARG ${'a '.repeat(30_000)}`],
     ['file', `FROM a\n${Array.from({ length: 4_000 }, (_, i) => `ENV K${i}=v`).join('\n')}`],
   ];
@@ -38,7 +40,7 @@ test('long texts of the same take no longer than their length', async () => {
     const before = process.cpuUsage();
     const outcome = await runCase({ kind, text, env, options, paths, buildArgs: new Map() });
     const { user, system } = process.cpuUsage(before);
-    assert.equal(outcome.accepted, true, outcome.message);
+    assert.equal(outcome.accepted, kind !== 'units', outcome.message);
     assert.ok((user + system) / 1000 < MAX_CASE_MS, text.slice(0, 20));
   }
 });
