@@ -52,13 +52,13 @@ if [ "${1:-}" = --tests ] && [ ! -x $foreign/busybox ]; then
   apt="-q -o Dir::State::Lists=$work/lists -o Dir::Cache=$work/cache -o Acquire::Languages=none -o APT::Sandbox::User=root"
   arm64="-o APT::Architecture=arm64 -o APT::Architectures::=arm64"
   # shellcheck disable=SC2086
-  { apt-get $apt $arm64 update && cd "$work" && apt-get $apt $arm64 download busybox-static:arm64 &&
+  ( apt-get $apt $arm64 update && cd "$work" && apt-get $apt $arm64 download busybox-static:arm64 &&
     { apt-get -q -o APT::Sandbox::User=root download qemu-user-static ||
       { apt-get -q update && apt-get -q -o APT::Sandbox::User=root download qemu-user-static; }; } && cd "$OLDPWD" &&
     dpkg-deb --fsys-tarfile "$work"/qemu-user-static_*.deb | tar -xO --wildcards '*/qemu-aarch64-static' >$foreign/qemu-aarch64 &&
     dpkg-deb --fsys-tarfile "$work"/busybox-static_*.deb | tar -xO ./bin/busybox >"$work/busybox" &&
-    chmod 755 $foreign/qemu-aarch64 "$work/busybox" && mv "$work/busybox" $foreign/busybox; } >"$work/log" 2>&1 ||
-    { tail -20 "$work/log" >&2; fail "no emulator or no program for arm64 (see above)"; }
+    chmod 755 $foreign/qemu-aarch64 "$work/busybox" && mv "$work/busybox" $foreign/busybox ) >"$work/log" 2>&1 ||
+    { tail -5 "$work/log" >&2; say "no emulator or no program for arm64 (see above): tests of emulation are skipped"; }
   rm -rf "$work"
 fi
 

@@ -12,7 +12,7 @@ const EMULATOR = join(FOREIGN, 'qemu-aarch64');
 const skip =
   process.arch !== 'x64'
     ? 'the foreign architecture is arm64'
-    : existsSync(EMULATOR)
+    : existsSync(join(FOREIGN, 'busybox'))
       ? false
       : 'no emulator: run scripts/setup.sh --tests';
 /** 64 bits, little-endian, executable, for arm64: what the kernel compares the head of a program with. */
