@@ -68,6 +68,11 @@ test('devices: granted, allowed by themselves, under another name, or refused', 
     'device=auto.com/d=a',
   );
   refused(['v.com/d=*'], 'device v.com/d=b is requested by the build but not allowed', 'device=v.com/d=a');
+  refused(
+    Array.from({ length: 1001 }, (_, i) => `v.com/d=${i}`),
+    '1001 devices are too many for a step, at most 1000',
+    'device',
+  );
   refused(['v.com/x'], 'required device "v.com/x" is not registered');
   refused(['v.com/d=a'], 'required device "w.com/d" is not registered', 'device=w.com/d');
 });

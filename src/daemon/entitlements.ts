@@ -6,6 +6,9 @@ import type { DeviceRegistry, DeviceRequest } from '../executor/cdi/registry.ts'
 export type Entitlement = 'network.host' | 'security.insecure' | 'device';
 const KNOWN: ReadonlySet<string> = new Set(['network.host', 'security.insecure', 'device']);
 
+/** Devices that a step may ask for: each is looked up among all there are. */
+const MAX_DEVICES = 1000;
+
 /** Devices that a request may use. */
 export interface DeviceGrant {
   /** Every device. */
@@ -55,7 +58,8 @@ function parseDevices(text: string): DeviceGrant {
 /** The entitlements a request gets, each of which the daemon must allow. */
 export function grantEntitlements(requested: readonly string[], allowed: ReadonlySet<Entitlement>): Grants {
   const names = new Set<Entitlement>();
-  let devices: DeviceGrant | undefined;
+  const devices = new Map<string, string>();
+  let all = false;
   for (const { name, devices: own } of requested.map(parseEntitlement)) {
     if (!allowed.has(name)) {
       throw new BuildError(`granting entitlement ${name} is not allowed by build daemon configuration`, {
@@ -63,14 +67,10 @@ export function grantEntitlements(requested: readonly string[], allowed: Readonl
       });
     }
     names.add(name);
-    if (own) {
-      devices = {
-        all: own.all || devices?.all === true,
-        names: new Map([...(devices?.names ?? []), ...own.names]),
-      };
-    }
+    if (own?.all) all = true;
+    for (const [device, stand] of own?.names ?? []) devices.set(device, stand);
   }
-  return { names, devices };
+  return { names, devices: names.has('device') ? { all, names: devices } : undefined };
 }
 
 /** @throws BuildError when a step needs what the build was not granted. */
@@ -96,6 +96,8 @@ export function allowDevices(
   grant: DeviceGrant | undefined,
   registry: Pick<DeviceRegistry, 'find' | 'isAutoAllowed' | 'isOnDemand'>,
 ): DeviceRequest[] {
+  if (requests.length > MAX_DEVICES)
+    throw invalidArgument(`${requests.length} devices are too many for a step, at most ${MAX_DEVICES}`);
   if (grant?.all) return [...requests];
   const allowed: DeviceRequest[] = [];
   const rest: DeviceRequest[] = [];
