@@ -1,6 +1,7 @@
 import { BuildError } from '../base/errors.ts';
 import type { Heredoc, ParsedLine } from './ast.ts';
 import { expand, noVariables } from './expand.ts';
+import { lower } from './text.ts';
 
 const FORM = /^([0-9]*)<<(-?)[\t\n\f\r ]*([^<]*)$/;
 const TAKES_HEREDOCS: ReadonlySet<string> = new Set(['add', 'copy', 'run']);
@@ -54,9 +55,9 @@ export function heredocsOf(line: ParsedLine): Heredoc[] {
 }
 
 function takesHeredocs(line: ParsedLine): boolean {
-  const isTrigger = line.name.toLowerCase() === 'onbuild' && line.args.kind === 'trigger';
+  const isTrigger = lower(line.name) === 'onbuild' && line.args.kind === 'trigger';
   const inner = isTrigger && line.args.kind === 'trigger' ? line.args.trigger : line;
-  return TAKES_HEREDOCS.has(inner.name.toLowerCase()) && inner.args.kind !== 'json';
+  return TAKES_HEREDOCS.has(lower(inner.name)) && inner.args.kind !== 'json';
 }
 
 /** Body without the tabs that `<<-` ignores. */

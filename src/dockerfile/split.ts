@@ -1,6 +1,6 @@
 import { BuildError } from '../base/errors.ts';
 import type { KeyValue, NodeArgs, ParsedLine } from './ast.ts';
-import { cut, isSpace, quote, splitBlanks, trim, trimStart } from './text.ts';
+import { cut, isSpace, lower, quote, splitBlanks, trim, trimStart, upper } from './text.ts';
 
 type ArgsParser = (rest: string, escapeChar: string) => NodeArgs;
 
@@ -29,14 +29,14 @@ const ARGS: Readonly<Record<string, ArgsParser>> = {
   workdir: text,
 };
 
-export const instructionNames: readonly string[] = Object.keys(ARGS).map((name) => name.toUpperCase());
+export const instructionNames: readonly string[] = Object.keys(ARGS).map((name) => upper(name));
 
 /** Splits one joined line into instruction word, flags and arguments. */
 export function parseLine(original: string, escapeChar: string): ParsedLine {
   const [name = '', afterName] = splitBlanks(trim(original), 2);
   const { flags, rest } =
     afterName === undefined ? { flags: [], rest: '' } : takeFlags(afterName, escapeChar);
-  const parse = Object.hasOwn(ARGS, name.toLowerCase()) ? ARGS[name.toLowerCase()]! : () => words('');
+  const parse = Object.hasOwn(ARGS, lower(name)) ? ARGS[lower(name)]! : () => words('');
   return { name, flags, args: parse(trim(rest), escapeChar), original };
 }
 

@@ -1,4 +1,5 @@
 import { BuildError } from '../base/errors.ts';
+import { lower, upper } from './text.ts';
 
 /** Edits from which on a name is no longer a likely misspelling. */
 const TOO_FAR = 3;
@@ -35,12 +36,12 @@ export function closest(
   options: Iterable<string>,
   caseSensitive: boolean,
 ): string | undefined {
-  const wanted = caseSensitive ? value : value.toLowerCase();
+  const wanted = caseSensitive ? value : lower(value);
   const characters = [...wanted];
   let best: string | undefined;
   let bestDistance = TOO_FAR;
   for (const option of options) {
-    const candidate = caseSensitive ? option : option.toLowerCase();
+    const candidate = caseSensitive ? option : lower(option);
     if (candidate === wanted) return undefined;
     if (Math.abs(candidate.length - wanted.length) >= 2 * bestDistance) continue;
     const distance = editDistance(characters, [...candidate], bestDistance);
@@ -52,8 +53,8 @@ export function closest(
 }
 
 function inCaseOf(text: string, model: string): string {
-  if (model === model.toLowerCase()) return text.toLowerCase();
-  if (model === model.toUpperCase()) return text.toUpperCase();
+  if (model === lower(model)) return lower(text);
+  if (model === upper(model)) return upper(text);
   return text;
 }
 

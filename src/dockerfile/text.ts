@@ -25,6 +25,28 @@ export function trim(text: string): string {
   return start.slice(0, end);
 }
 
+const ASCII = /^[\0-\x7f]*$/;
+
+/** Small letters, character by character: one never becomes two, and its place in the word does not matter. */
+export function lower(text: string): string {
+  if (ASCII.test(text)) return text.toLowerCase();
+  return Array.from(text, (character) => single(character.toLowerCase())).join('');
+}
+
+/** Capital letters, in the same way; one that has none stays. */
+export function upper(text: string): string {
+  if (ASCII.test(text)) return text.toUpperCase();
+  return Array.from(text, (character) => {
+    const capital = character.toUpperCase();
+    return single(capital) === capital ? capital : character;
+  }).join('');
+}
+
+/** The first character: the one long form of a small letter is an i with a dot of its own. */
+function single(text: string): string {
+  return String.fromCodePoint(text.codePointAt(0) ?? 0);
+}
+
 /** Splits at runs of ASCII blanks; like Go's regexp split it keeps an empty first or last part. */
 export function splitBlanks(text: string, limit?: 2): string[] {
   if (limit === undefined) return text.split(/[\t\v\f\r ]+/);

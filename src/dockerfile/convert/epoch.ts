@@ -5,7 +5,7 @@ import type { State } from '../../llb/state.ts';
 import { atLocation } from '../errors.ts';
 import { type ExpandOptions, expand } from '../expand.ts';
 import type { AddInstruction, Stage } from '../instructions/types.ts';
-import { parseInt64, quote } from '../text.ts';
+import { lower, parseInt64, quote } from '../text.ts';
 import type { ConvertOptions } from './options.ts';
 import { downloadName, gitOptions, isHttpSource, parseDigest } from './remote-source.ts';
 import type { VariableList } from './variables.ts';
@@ -75,7 +75,7 @@ async function sourceOf(name: string, scope: EpochScope): Promise<[State | undef
     const { state } = await context.load(options.signal ? { signal: options.signal } : {});
     return [state, `[internal] resolve SOURCE_DATE_EPOCH named context ${name}`];
   }
-  const stage = scope.stages.find((one) => one.name !== '' && one.name === name.toLowerCase());
+  const stage = scope.stages.find((one) => one.name !== '' && one.name === lower(name));
   if (!stage) throw new BuildError(`invalid SOURCE_DATE_EPOCH: ${name}`);
   try {
     return [stageSource(stage, scope), `[internal] resolve SOURCE_DATE_EPOCH source stage ${stage.name}`];

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { BuildError } from '../../base/errors.ts';
 import { type Finding, rules } from '../lint/rules.ts';
-import { cut, parseInt64, quote } from '../text.ts';
+import { cut, lower, parseInt64, quote } from '../text.ts';
 
 const PROTOCOLS: readonly string[] = ['tcp', 'udp', 'sctp'];
 const MAX_PORT = 65535n;
@@ -16,21 +16,21 @@ export function exposedPorts(written: string, report: (finding: Finding) => void
   const hostPort = parts.length > 1 ? parts.at(-2)! : '';
   const address = parts.slice(0, -2).join(':');
   const [ports, protocol] = withPrefix(`invalid port: ${quote(written)}`, () => splitProtocol(container));
-  checkAddress(address);
-  if (protocol !== protocol.toLowerCase()) report(rules.exposeProtoCasing(written));
+  if (protocol !== lower(protocol)) report(rules.exposeProtoCasing(written));
   if (address !== '' || hostPort !== '') report(rules.exposeInvalidFormat(written));
+  checkAddress(address);
   const range = portRange(ports);
   if (range === undefined) throw new BuildError(`invalid containerPort: ${ports}`);
   if (hostPort !== '') checkHostPort(hostPort, ports, range);
   const count = range.end - range.start + 1;
-  return Array.from({ length: count }, (_, i) => `${range.start + i}/${protocol.toLowerCase()}`);
+  return Array.from({ length: count }, (_, i) => `${range.start + i}/${lower(protocol)}`);
 }
 
 function splitProtocol(text: string): [string, string] {
   const [port, protocol = ''] = cut(text, '/');
   if (port === '') throw new BuildError('no port specified');
   if (protocol === '') return [port, 'tcp'];
-  if (!PROTOCOLS.includes(protocol.toLowerCase())) throw new BuildError(`invalid proto: ${protocol}`);
+  if (!PROTOCOLS.includes(lower(protocol))) throw new BuildError(`invalid proto: ${protocol}`);
   return [port, protocol];
 }
 

@@ -2,7 +2,7 @@ import { normalizePlatform } from '../../oci/platform.ts';
 import type { Platform } from '../../oci/platform.ts';
 import { type ExpandOptions, expand, type Variables } from '../expand.ts';
 import { formatPlatformFull, parsePlatform } from '../../oci/platform.ts';
-import { cut } from '../text.ts';
+import { cut, upper } from '../text.ts';
 import type { StageState } from './stage.ts';
 
 /**
@@ -29,7 +29,7 @@ export function vertexName(
 /** Text of an instruction with its variables filled in and its first word in upper case. */
 export function instructionText(code: string, variables: Variables, options: ExpandOptions): string {
   const [word, rest] = cut(expandedOrSame(code, variables, options), ' ');
-  return rest === undefined ? word.toUpperCase() : `${word.toUpperCase()} ${rest}`;
+  return rest === undefined ? upper(word) : `${upper(word)} ${rest}`;
 }
 
 function expandedOrSame(code: string, variables: Variables, options: ExpandOptions): string {

@@ -12,7 +12,7 @@ import { formatReference, type ImageReference, parseReference, withDefaultTag } 
 import { checkBasePlatform } from '../lint/from-checks.ts';
 import type { Linter } from '../lint/linter.ts';
 import { suggestion } from '../suggest.ts';
-import { quote } from '../text.ts';
+import { lower, quote } from '../text.ts';
 import { addDependencies, commandOf, scratchName } from './graph.ts';
 import { cloneImage, emptyImage, type Image, parseImage } from './image.ts';
 import { commandDescription, locationOf } from './llb.ts';
@@ -138,7 +138,7 @@ export class BaseResolver {
   }
 
   namedContext(name: string, stage: StageState, platform = stage.platform) {
-    if (['scratch', 'context'].includes(name.toLowerCase())) return undefined;
+    if (['scratch', 'context'].includes(lower(name))) return undefined;
     const chosen = platform ?? this.#options.targetPlatform;
     return this.#options.namedContext(name, {
       resolveMode: this.#options.imageResolveMode,

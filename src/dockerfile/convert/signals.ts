@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import { BuildError } from '../../base/errors.ts';
+import { upper } from '../text.ts';
 
 /** Names that Node does not list. */
 const MORE: ReadonlySet<string> = new Set(['CLD', 'STKFLT', 'RTMIN', 'RTMAX']);
@@ -11,7 +12,7 @@ export function checkSignal(text: string): void {
     if (Number(text) === 0) throw invalid();
     return;
   }
-  const name = text.toUpperCase().replace(/^SIG/, '');
+  const name = upper(text).replace(/^SIG/, '');
   const offset = /^RT(MIN\+|MAX-)([0-9]+)$/.exec(name);
   if (offset) {
     const distance = Number(offset[2]);

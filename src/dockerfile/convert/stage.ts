@@ -5,6 +5,7 @@ import type { ArgPair, Instruction, Stage } from '../instructions/types.ts';
 import { cloneImage, emptyImage, type Image } from './image.ts';
 import { OutlineNotes } from './outline.ts';
 import type { NamedContext } from './options.ts';
+import { lower } from '../text.ts';
 
 export interface Command {
   readonly instruction: Instruction;
@@ -99,11 +100,11 @@ export class StageList {
     this.all.push(stage);
     stage.base = this.#byName.get(stage.baseName);
     if (stage.base) stage.outline = stage.base.outline.clone();
-    if (stage.head.name !== '') this.#byName.set(stage.head.name.toLowerCase(), stage);
+    if (stage.head.name !== '') this.#byName.set(lower(stage.head.name), stage);
   }
 
   byName(name: string): StageState | undefined {
-    return this.#byName.get(name.toLowerCase());
+    return this.#byName.get(lower(name));
   }
 
   names(): string[] {

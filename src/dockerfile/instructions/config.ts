@@ -1,6 +1,6 @@
 import { BuildError } from '../../base/errors.ts';
 import type { KeyValue, Node } from '../ast.ts';
-import { cut, parseInt64, quote, trim } from '../text.ts';
+import { cut, parseInt64, quote, trim, upper } from '../text.ts';
 import { parseFlags } from './flags.ts';
 import { baseOf, commandLine, commandWords, description, onlyWord, requireWords } from './request.ts';
 import type { ArgPair, Healthcheck, InstructionOf } from './types.ts';
@@ -18,7 +18,7 @@ const NO_HEALTH: Omit<Healthcheck, 'test'> = {
 export function parsePairs(node: Node, kind: 'env' | 'label'): InstructionOf<'env'> {
   parseFlags(node.flags, {});
   const pairs: readonly KeyValue[] = node.args.kind === 'pairs' ? node.args.pairs : [];
-  const instruction = kind.toUpperCase();
+  const instruction = upper(kind);
   if (pairs.length === 0) throw new BuildError(`${instruction} requires at least one argument`);
   if (pairs.some((pair) => pair.key === '')) throw new BuildError(`${instruction} names can not be blank`);
   return { kind, ...baseOf(node), pairs };
@@ -83,7 +83,7 @@ export function parseShell(node: Node): InstructionOf<'shell'> {
 
 /** The trigger is kept as text and read again by the build that it runs in. */
 export function parseOnbuild(node: Node): InstructionOf<'onbuild'> {
-  const trigger = trim(requireWords(node, 'ONBUILD')[0]!).toUpperCase();
+  const trigger = upper(trim(requireWords(node, 'ONBUILD')[0]!));
   parseFlags(node.flags, {});
   if (trigger === 'ONBUILD') throw new BuildError("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed");
   if (trigger === 'MAINTAINER' || trigger === 'FROM')
@@ -95,7 +95,7 @@ export function parseOnbuild(node: Node): InstructionOf<'onbuild'> {
 
 export function parseHealthcheck(node: Node): InstructionOf<'healthcheck'> {
   const [type = '', ...args] = requireWords(node, 'HEALTHCHECK');
-  if (type.toUpperCase() === 'NONE') {
+  if (upper(type) === 'NONE') {
     if (args.length > 0) throw new BuildError('HEALTHCHECK NONE takes no arguments');
     return { kind: 'healthcheck', ...baseOf(node), health: { test: ['NONE'], ...NO_HEALTH } };
   }
@@ -106,7 +106,7 @@ export function parseHealthcheck(node: Node): InstructionOf<'healthcheck'> {
     'start-interval': 'string',
     retries: 'string',
   });
-  const test = healthTest(node, type.toUpperCase(), args);
+  const test = healthTest(node, upper(type), args);
   const health: Healthcheck = {
     test,
     interval: interval('interval', flags.interval),

@@ -1,6 +1,6 @@
 import { BuildError } from '../../base/errors.ts';
 import { suggestError } from '../suggest.ts';
-import { cut } from '../text.ts';
+import { cut, lower } from '../text.ts';
 
 export type FlagKind = 'bool' | 'string' | 'strings';
 
@@ -37,8 +37,8 @@ export function parseFlags<D extends Record<string, FlagKind>>(
 
 function boolValue(flag: string, value: string | undefined): boolean {
   if (value === '') throw new BuildError(`missing a value on flag: ${flag}`);
-  const lower = (value ?? 'true').toLowerCase();
-  if (lower === 'true') return true;
-  if (lower === 'false') return false;
+  const truth = lower(value ?? 'true');
+  if (truth === 'true') return true;
+  if (truth === 'false') return false;
   throw new BuildError(`expecting boolean value for flag ${flag}, not: ${value}`);
 }

@@ -1,6 +1,6 @@
 import { BuildError } from '../../base/errors.ts';
 import { suggestError } from '../suggest.ts';
-import { cut, parseBool, parseUint, quote } from '../text.ts';
+import { cut, lower, parseBool, parseUint, quote } from '../text.ts';
 import { csvFields } from './csv.ts';
 import type { MountType, RunDevice, RunMount, Sharing } from './types.ts';
 import { memoryBytes } from './units.ts';
@@ -23,7 +23,7 @@ export function mountFrom(value: string): string {
   let from = '';
   for (const field of mountFields(value)) {
     const [key, source] = cut(field, '=');
-    if (key.toLowerCase() !== 'from' || source === undefined) continue;
+    if (lower(key) !== 'from' || source === undefined) continue;
     const dollar = source.indexOf('$');
     if (dollar >= 0 && dollar !== source.length - 1)
       throw new BuildError("'from' doesn't support variable expansion, define alias stage instead");
@@ -47,7 +47,7 @@ export function parseMount(value: string, expand: (word: string) => string): Run
   };
   for (const field of mountFields(value)) {
     const [key, text] = cut(field, '=');
-    const name = key.toLowerCase();
+    const name = lower(key);
     if (text === undefined) setBare(draft, name, field);
     else setField(draft, name, expand(text), field);
   }
@@ -144,7 +144,7 @@ function unexpectedKey(name: string, type: MountType): BuildError {
 }
 
 function oneOf<T extends string>(allowed: readonly T[], value: string, problem: string): T {
-  const found = allowed.find((item) => item === value.toLowerCase());
+  const found = allowed.find((item) => item === lower(value));
   if (found === undefined) throw suggestError(`${problem} ${quote(value)}`, value, allowed, true);
   return found;
 }
@@ -191,14 +191,14 @@ export function parseDevice(value: string): RunDevice {
   let required = false;
   for (const field of fields) {
     const [key, text] = cut(field, '=');
-    const lower = key.toLowerCase();
-    if (lower === 'required') required = text === undefined ? true : bool(lower, text);
-    else if (lower === 'name' && text !== undefined) {
+    const word = lower(key);
+    if (word === 'required') required = text === undefined ? true : bool(word, text);
+    else if (word === 'name' && text !== undefined) {
       if (name !== '') throw new BuildError(`device name already set to ${name}`);
       name = text;
     } else if (name === '') name = field;
     else if (text === undefined) throw new BuildError(`invalid field '${field}' must be a key=value pair`);
-    else throw suggestError(`unexpected key '${lower}' in '${field}'`, lower, ['name', 'required'], true);
+    else throw suggestError(`unexpected key '${word}' in '${field}'`, word, ['name', 'required'], true);
   }
   return { name, required };
 }

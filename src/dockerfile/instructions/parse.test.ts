@@ -6,6 +6,7 @@ import { csvFields } from './csv.ts';
 import { parseMount } from './mount.ts';
 import { parseStages } from './parse.ts';
 import type { Instruction } from './types.ts';
+import { lower, upper } from '../text.ts';
 import { formatDuration, memoryBytes, parseDuration } from './units.ts';
 
 function one(line: string): Instruction {
@@ -162,4 +163,14 @@ test('records, sizes and durations', () => {
   assert.equal(formatDuration(1_500_000n), '1.5ms');
   assert.equal(formatDuration(90_000_000_000n), '1m30s');
   assert.throws(() => parseDuration('5'), { message: 'time: missing unit in duration "5"' });
+});
+
+test('letters change their case one by one', () => {
+  // The first has a dot that is dropped; the second has no capital of one letter.
+  assert.deepEqual(
+    [lower('\u0130A\u03a3'), upper('\u00dfa'), lower('AB'), upper('a-b')],
+    ['ia\u03c3', '\u00dfA', 'ab', 'A-B'],
+  );
+  const { nodes } = parseDockerfile('FROM scratch AS \u0130\n');
+  assert.equal(parseStages(nodes).stages[0]?.name, 'i');
 });

@@ -5,7 +5,7 @@ import { instructionNames } from '../split.ts';
 import { checkDescription, checkNode } from '../lint/file-checks.ts';
 import type { Linter } from '../lint/linter.ts';
 import { suggestError } from '../suggest.ts';
-import { quote, trim } from '../text.ts';
+import { lower, quote, trim } from '../text.ts';
 import * as config from './config.ts';
 import { parseAdd, parseCopy } from './copy.ts';
 import { parseFlags } from './flags.ts';
@@ -40,7 +40,7 @@ const STAGE_NAME = /^[a-z][a-z0-9\-_.]*$/;
 /** Reads the instruction of one node; FROM is no instruction here. */
 export function parseInstruction(node: Node): Instruction {
   return located(node, () => {
-    const name = node.name.toLowerCase();
+    const name = lower(node.name);
     if (name === 'from') {
       parseFrom(node);
       throw new BuildError('*instructions.Stage is not a command type');
@@ -59,7 +59,7 @@ export function parseStages(nodes: readonly Node[], lint?: Linter): StagedFile {
   for (const node of nodes) {
     if (lint) checkNode(node, lint);
     const parsed = prefixed(node, () =>
-      node.name.toLowerCase() === 'from' ? parseFrom(node) : instruction(node, node.name.toLowerCase()),
+      lower(node.name) === 'from' ? parseFrom(node) : instruction(node, lower(node.name)),
     );
     if (lint) checkDefinition(parsed, node, lint);
     const current = stages.at(-1);
@@ -91,10 +91,10 @@ function instruction(node: Node, name: string): Instruction {
 function parseFrom(node: Node): Omit<Stage, 'instructions'> {
   const [baseName = '', asWord = '', asName = '', ...rest] = wordsOf(node);
   const count = wordsOf(node).length;
-  const named = count === 3 && asWord.toLowerCase() === 'as';
+  const named = count === 3 && lower(asWord) === 'as';
   if (!named && (count !== 1 || rest.length > 0))
     throw new BuildError('FROM requires either one or three arguments');
-  const name = named ? asName.toLowerCase() : '';
+  const name = named ? lower(asName) : '';
   if (named && !STAGE_NAME.test(name))
     throw new BuildError(
       `invalid name for build stage: ${quote(asName)}, name can't start with a number or contain symbols`,

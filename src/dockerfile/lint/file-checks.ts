@@ -5,14 +5,14 @@ import type { Location } from '../location.ts';
 import { lines } from '../location.ts';
 import { wordsOf } from '../instructions/request.ts';
 import type { Stage } from '../instructions/types.ts';
-import { quote } from '../text.ts';
+import { lower, quote, upper } from '../text.ts';
 import type { Linter } from './linter.ts';
 import { rules } from './rules.ts';
 
 const RESERVED: readonly string[] = ['context', 'scratch'];
 
-const isLower = (text: string): boolean => text === text.toLowerCase();
-const isUpper = (text: string): boolean => text === text.toUpperCase();
+const isLower = (text: string): boolean => text === lower(text);
+const isUpper = (text: string): boolean => text === upper(text);
 
 export function checkContinuations(warnings: readonly ParseWarning[], lint: Linter): void {
   for (const { line } of warnings) lint.report(rules.noEmptyContinuation(), lines(line, line));
@@ -22,7 +22,7 @@ export function checkContinuations(warnings: readonly ParseWarning[], lint: Lint
 export function checkNode(node: Node, fileLint: Linter): void {
   const lint = fileLint.withComments(node.comments);
   const location = nodeLocation(node);
-  const name = node.name.toLowerCase();
+  const name = lower(node.name);
   if (name === 'maintainer') lint.report(rules.maintainerDeprecated(), location);
   if (name === 'from') checkFrom(node, lint, location);
 }
