@@ -58,7 +58,7 @@ if [ "${1:-}" = --tests ] && [ ! -x $foreign/busybox ]; then
     dpkg-deb --fsys-tarfile "$work"/qemu-user-static_*.deb | tar -xO --wildcards '*/qemu-aarch64-static' >$foreign/qemu-aarch64 &&
     dpkg-deb --fsys-tarfile "$work"/busybox-static_*.deb | tar -xO ./bin/busybox >"$work/busybox" &&
     chmod 755 $foreign/qemu-aarch64 "$work/busybox" && mv "$work/busybox" $foreign/busybox ) >"$work/log" 2>&1 ||
-    { tail -5 "$work/log" >&2; say "no emulator or no program for arm64 (see above): tests of emulation are skipped"; }
+    { tail -5 "$work/log" >&2; fail "no emulator or no program for arm64 (see above)"; }
   rm -rf "$work"
 fi
 
