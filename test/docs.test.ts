@@ -14,6 +14,7 @@ const DOCS = [
   'ARCHITECTURE.md',
   'STYLE.md',
   'docs/cli.md',
+  'docs/steps.md',
   'docs/benchmarks.md',
   'docs/dockerfile-library.md',
   ...readdirSync(join(ROOT, 'docs/how-to')).map((name) => `docs/how-to/${name}`),
