@@ -235,6 +235,29 @@ test('an imported cache is used and taken over', async () => {
   assert.equal(totals(again).exec, 0);
 });
 
+test('look-ups wait for imports under way, nothing else does; a failed one is no cache', async () => {
+  const other = world();
+  const graph = (value: string) => step({ name: 'v0', value, inputs: [step({ name: 'v1' })] });
+  await other.build(graph('imported'));
+  const own = world();
+  const source = { keys: other.keys, results: other.results };
+  const { promise, resolve } = Promise.withResolvers<(typeof source)[]>();
+  await using job = own.solver.createJob('j', { sessions: [] });
+  const top = graph('never');
+  const imports = [
+    { id: 'late', sources: promise },
+    { id: 'none', sources: Promise.resolve([]) },
+  ];
+  const solved = job.solve({ vertex: vertexOf(top), index: 0 }, undefined, imports);
+  await new Promise((done) => setTimeout(done, 20));
+  assert.deepEqual(totals(top), { map: 2, exec: 0 });
+  resolve([source]);
+  const { value, cached } = await solved;
+  assert.deepEqual([value?.value, cached, totals(top).exec], ['imported', true, 0]);
+  await value?.release();
+  assert.equal(job.cacheTrace().sources.length, 2);
+});
+
 test('the newest record is tried first, then the next; ones whose result is gone are let go', async () => {
   const { build, keys, results } = world();
   await build(step({ name: 'v', value: 'made' }));
