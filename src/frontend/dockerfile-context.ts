@@ -1,4 +1,4 @@
-import { BuildError } from '../base/errors.ts';
+import { BuildError, Code, hasCode } from '../base/errors.ts';
 import { fromDefinition } from '../llb/definition-state.ts';
 import { copy, file } from '../llb/file.ts';
 import { marshal } from '../llb/marshal.ts';
@@ -111,11 +111,8 @@ export class BuildContext<R> {
   }
 
   async #takeIgnoreFile(ref: BuildRef<R> | null, name: string): Promise<void> {
-    try {
-      this.#ignore = { name, data: await readFrom(ref, name) };
-    } catch {
-      // most builds have none beside the Dockerfile
-    }
+    const data = await readIgnore(ref, name); // most builds have none beside the Dockerfile
+    if (data) this.#ignore = { name, data };
   }
 
   /** Patterns of files that stay away from the build. Only local contexts have them. */
@@ -167,7 +164,17 @@ export function ignoreFileOptions(key: string, prefix: string): LocalOptions {
 
 /** Content of the ignore file, empty when there is none. */
 export async function readOrNothing<R>(ref: BuildRef<R> | null): Promise<Uint8Array> {
-  return readFrom(ref, IGNORE_NAME).catch(() => new Uint8Array()); // without the file nothing is ignored
+  return (await readIgnore(ref, IGNORE_NAME)) ?? new Uint8Array(); // without the file nothing is ignored
+}
+
+/** undefined when it can not be read; one that is too large does not count as absent. */
+async function readIgnore<R>(ref: BuildRef<R> | null, name: string): Promise<Uint8Array | undefined> {
+  try {
+    return await readFrom(ref, name);
+  } catch (error) {
+    if (hasCode(error, Code.resourceExhausted)) throw error;
+    return undefined;
+  }
 }
 
 export function parsePatterns(name: string, data: Uint8Array): readonly string[] {

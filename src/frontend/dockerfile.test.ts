@@ -50,6 +50,8 @@ function fake(
       const files = trees[identifierOf(definition).replace(/^local:\/\//, '')] ?? {};
       const readFile = async (path: string) => {
         const content = files[path];
+        if (content === 'too large')
+          throw new BuildError(`${path} is too large`, { code: Code.resourceExhausted });
         if (content === undefined) throw new BuildError(`open ${path}: no such file or directory`);
         return Buffer.from(content);
       };
@@ -141,6 +143,13 @@ test('the ignore file beside the Dockerfile wins over that of the context', asyn
   await buildDockerfile(bridge);
   assert.equal(solved.length, 2);
   assert.equal(sourceOf(solved[1]!, 'local://context')?.['local.excludepatterns'], '["own"]');
+});
+
+test('an ignore file that is too large to read is no absent one', async () => {
+  const own = dockerfile('FROM scratch\nCOPY . /', { 'Dockerfile.dockerignore': 'too large' });
+  const main = { ...dockerfile('FROM scratch\nCOPY . /'), context: { '.dockerignore': 'too large' } };
+  for (const trees of [own, main])
+    await assert.rejects(buildDockerfile(fake(trees).bridge), { code: Code.resourceExhausted });
 });
 
 test('the file may be called dockerfile; without it the error says what was looked for', async () => {

@@ -2,10 +2,9 @@ import { invalidArgument } from '../base/errors.ts';
 import type { Digest } from '../base/digest.ts';
 import { goJson } from '../base/gojson.ts';
 import { type GitUrl, isGitTransport, parseGitUrl } from '../giturl/git-url.ts';
-import { formatReference, parseReference } from '../oci/reference.ts';
+import { formatReference, normalizeReference, parseReference } from '../oci/reference.ts';
 import { joinPath } from './gopath.ts';
 import type { Constraints } from './node.ts';
-import { normalizeReference } from './reference.ts';
 import { type State, stateOf } from './state.ts';
 
 type Attrs = Record<string, string>;
