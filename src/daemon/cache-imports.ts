@@ -1,5 +1,5 @@
 import { digestOf } from '../base/digest.ts';
-import { BuildError } from '../base/errors.ts';
+import { BuildError, Code } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { ImmutableRef, RefManager } from '../cache/ref.ts';
 import type { VertexSpec } from '../llb/parse.ts';
@@ -9,6 +9,9 @@ import type { CacheImport, CacheSource } from '../solver/sources.ts';
 import type { VertexProgress } from '../solver/types.ts';
 import { type CacheEntry, cacheId } from './cache-options.ts';
 import type { CachePlaces } from './cache-places.ts';
+
+/** Caches that one build may import. */
+const MAX_IMPORTS = 200;
 
 export interface CacheImportParts {
   readonly places: CachePlaces;
@@ -33,6 +36,8 @@ export class CacheImports {
       const id = cacheId(entry);
       let known = this.#known.get(id);
       if (!known) {
+        if (this.#known.size >= MAX_IMPORTS)
+          throw new BuildError(`more than ${MAX_IMPORTS} caches to import`, { code: Code.resourceExhausted });
         // Builds do not share caches that come through their sessions.
         known = { id: `${this.#job.id} ${id}`, sources: this.#import(entry, id) };
         this.#known.set(id, known);
@@ -59,14 +64,17 @@ export class CacheImports {
   ): Promise<readonly CacheSource<ImmutableRef>[]> {
     const { places, refs } = this.#parts;
     const { signal } = this.#job;
-    const origin = configured(entry, () => places.origin(entry, () => this.#job.sessions));
-    return await readCache(origin, id, { refs }, { signal, progress });
+    const { origin, root } = await configured(entry, async () => {
+      const place = places.origin(entry, () => this.#job.sessions);
+      return { origin: place, root: await place.resolve(signal) };
+    });
+    return await readCache(origin, root, id, { refs }, { signal, progress });
   }
 }
 
-function configured<T>({ type }: CacheEntry, make: () => T): T {
+async function configured<T>({ type }: CacheEntry, make: () => Promise<T>): Promise<T> {
   try {
-    return make();
+    return await make();
   } catch (error) {
     if (error instanceof BuildError && error.message.startsWith('unknown cache importer')) throw error;
     throw BuildError.wrap(error, `failed to configure ${type} cache importer`);

@@ -58,7 +58,7 @@ class Place {
         return { release: async () => {} } as ImmutableRef;
       },
     };
-    const sources = await readCache(this.origin, 'id', { refs }, context);
+    const sources = await readCache(this.origin, this.root!, 'id', { refs }, context);
     return { sources, layers };
   }
 }

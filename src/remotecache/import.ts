@@ -7,12 +7,10 @@ import type { VertexProgress } from '../solver/types.ts';
 import { decodeConfig } from './config.ts';
 import { importedCache, type ImportedLayers } from './graph.ts';
 import { readInline } from './inline-import.ts';
+import { MAX_CACHE_BLOB_BYTES } from './limits.ts';
 import { decodeCacheManifest } from './manifest.ts';
 import { parseChains } from './parse.ts';
 import { oneOff } from './status.ts';
-
-/** Manifest or config of a cache, bytes. */
-export const MAX_CACHE_BLOB_BYTES = 1 << 20;
 
 /** Where a cache comes from. */
 export interface CacheOrigin {
@@ -37,14 +35,15 @@ export interface CacheImportContext {
   readonly progress: VertexProgress;
 }
 
-/** Reads a cache, or the caches that images carry inside (FEATURES K8, K9). */
+/** Reads the cache of manifest `root`, or the caches that images carry inside (FEATURES K8, K9). */
 export async function readCache(
   origin: CacheOrigin,
+  root: Descriptor,
   id: string,
   services: CacheImportServices,
   context: CacheImportContext,
 ): Promise<readonly CacheSource<ImmutableRef>[]> {
-  const data = await readSmall(origin, await origin.resolve(context.signal), context.signal);
+  const data = await readSmall(origin, root, context.signal);
   const { mediaType, blobs, config } = decodeCacheManifest(data);
   await oneOff(context.progress, `inferred cache manifest type: ${mediaType}`, async () => {});
   const layers: ImportedLayers = {

@@ -11,10 +11,11 @@ import { type Manifest, MAX_MANIFEST_BYTES, parseManifest } from '../oci/manifes
 import type { Chains } from './chains.ts';
 import { decodeRecords } from './config.ts';
 import type { CacheOrigin } from './import.ts';
+import { MAX_CACHE_BLOB_BYTES } from './limits.ts';
 import { parseChains } from './parse.ts';
 
-/** Manifests below one reference that are looked at. */
-const MAX_MANIFESTS = 500;
+/** Manifests below one reference that are looked at; each is as large as a cache's own may be. */
+const MAX_MANIFESTS = 100;
 
 /** Caches that the images below a manifest or index carry in their configs (FEATURES K9). */
 export async function readInline(
@@ -49,7 +50,7 @@ async function collect(
         throw new BuildError(`more than ${MAX_MANIFESTS} manifests below one reference`, {
           code: Code.resourceExhausted,
         });
-      open.push(await origin.fetchAll(child, MAX_MANIFEST_BYTES, signal));
+      open.push(await origin.fetchAll(child, MAX_CACHE_BLOB_BYTES, signal));
     }
   }
 }

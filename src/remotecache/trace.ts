@@ -106,7 +106,8 @@ class Walk {
       try {
         ref = await record.source.results.load(record.resultId, { ...this.#context, brief: true });
       } catch (error) {
-        if (hasCode(error, Code.notFound)) continue;
+        // Gone, or layers of an imported cache that say too little of themselves.
+        if (hasCode(error, Code.notFound) || hasCode(error, Code.invalidArgument)) continue;
         throw error;
       }
       this.#held.push(ref);
