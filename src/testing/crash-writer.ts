@@ -21,6 +21,11 @@ async function write(): Promise<never> {
     await store.content.writeBlob(Buffer.from(`${process.pid} rubbish ${i}`), { lease: work.id });
     const dropped = await refs.newMutable(ref);
     await dropped.release();
+    if (top) {
+      await using merged = refs.merge([ref, top]);
+      await merged.extract();
+      writeSync(1, `${merged.id} ${digest}\n`);
+    }
     work[Symbol.dispose]();
     if (i % 5 === 0) await store.gc();
     await top?.release();
