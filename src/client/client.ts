@@ -14,6 +14,7 @@ import type {
   UsageInfo,
   WorkerInfo,
 } from './types.ts';
+import { connectionProblem } from './tls-error.ts';
 import { pruneToWire, usageFromWire, versionFromWire, workerFromWire } from './wire.ts';
 
 const DIAL_TIMEOUT_MS = 5_000;
@@ -144,7 +145,7 @@ export class Client implements Disposable {
     const { stream, authority } = await dial(this.address, this.#options, limit);
     const channel = connectGrpc(stream, { authority });
     // What a helper command says as it fails is more than the end of the stream it was.
-    stream.prependOnceListener('error', (error) => channel.destroy(BuildError.from(error)));
+    stream.prependOnceListener('error', (error) => channel.destroy(connectionProblem(error)));
     return channel;
   }
 }

@@ -1,6 +1,8 @@
 import type { Duplex } from 'node:stream';
 import { BuildError, Code, errno } from '../base/errors.ts';
 import { abortable } from '../base/shared-task.ts';
+import { systemErrorText } from '../sys/errno.ts';
+import { handshakeProblem } from './tls-error.ts';
 import type { ConnectOptions, TlsFiles } from './types.ts';
 
 export const DEFAULT_ADDRESS = 'unix:///run/buildkit/buildkitd.sock';
@@ -71,7 +73,7 @@ function readTls(tls: TlsFiles, fs: typeof import('node:fs')) {
     try {
       return fs.readFileSync(path, 'utf8');
     } catch (error) {
-      throw BuildError.wrap(error, failure);
+      throw new BuildError(`${failure}: ${systemErrorText(error)}`, { cause: error });
     }
   };
   const { ca, cert, key } = tls;
@@ -117,9 +119,14 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 function unreachable(what: string, error: unknown): BuildError {
+  const handshake = handshakeProblem(error);
   const reason = REASONS[errno(error) ?? ''] ?? BuildError.from(error).message;
-  return new BuildError(
-    `connection error: desc = "transport: Error while dialing: ${what}: connect: ${reason}"`,
-    { code: Code.unavailable, cause: error },
-  );
+  const text =
+    handshake === undefined
+      ? `Error while dialing: ${what}: connect: ${reason}`
+      : `authentication handshake failed: ${handshake}`;
+  return new BuildError(`connection error: desc = "transport: ${text}"`, {
+    code: Code.unavailable,
+    cause: error,
+  });
 }
