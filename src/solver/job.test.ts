@@ -130,15 +130,18 @@ test('closing a job ends its solves and frees what runs', async () => {
   const job = solver.createJob('j', none);
   let aborted = false;
   const stuck = step({
-    beforeExec: ({ signal }) =>
-      new Promise((_, fail) =>
+    name: 'stuck',
+    beforeExec: ({ signal, progress }) => {
+      progress.status('working', {});
+      return new Promise((_, fail) =>
         signal.addEventListener('abort', () => {
           aborted = true;
           fail(signal.reason);
         }),
-      ),
+      );
+    },
   });
-  const solving = job.solve(edge(step({ inputs: [stuck] })));
+  const solving = job.solve(edge(step({ name: 'never run', inputs: [stuck] })));
   const failing = assert.rejects(solving, { message: 'context canceled', code: Code.canceled });
   await sleep(5);
   assert.deepEqual(
@@ -149,6 +152,15 @@ test('closing a job ends its solves and frees what runs', async () => {
     ],
   );
   await job.close();
+  const shown = (await statesOf(job.status(forever))).map(({ name, error, completed }) => [
+    name,
+    error,
+    completed !== undefined,
+  ]);
+  assert.deepEqual(shown, [
+    ['stuck', 'context canceled', true],
+    ['never run', '', false],
+  ]);
   await failing;
   assert.ok(aborted);
   assert.deepEqual(solver.dump(), []);

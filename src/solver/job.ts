@@ -148,8 +148,11 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
     const orphans: SharedVertex<Spec, R>[] = [];
     for (const vertex of this.#owned) {
       vertex.owners.delete(this);
+      if (vertex.owners.size === 0) {
+        orphans.push(vertex);
+        vertex.reporter.cancel(); // what ends it comes too late for this job's readers
+      }
       vertex.reporter.leave(this.progress);
-      if (vertex.owners.size === 0) orphans.push(vertex);
     }
     this.#owned.clear();
     this.progress.close();

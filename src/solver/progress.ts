@@ -214,6 +214,14 @@ export class VertexReporter implements VertexProgress {
     this.#update({ ...this.#state, started: this.#state.started ?? at, completed: at, error });
   }
 
+  /** Shows what is still under way as cancelled. */
+  cancel(): void {
+    if (this.#state.started === undefined || this.#state.completed !== undefined) return;
+    for (const [id, { completed }] of this.#statuses)
+      if (completed === undefined) this.status(id, { done: true });
+    this.complete('context canceled');
+  }
+
   /** Shows a vertex that was never asked for as cached. */
   skip(at: bigint): void {
     if (this.#state.completed !== undefined || this.#state.started !== undefined) return;
