@@ -60,6 +60,7 @@ export const ENABLED_CAPS: readonly string[] = [
   'source.git.knownsshhosts',
   'source.git.mountsshsock',
   'source.git.mtime',
+  'source.git.signatureverify',
   'source.git.skipsubmodules',
   'source.git.subdir',
   'source.http',
@@ -94,7 +95,6 @@ export const UNSERVED_CAPS: readonly string[] = [
   'exporter.image.attestations',
   'exporter.session',
   'history.filter',
-  'source.git.signatureverify',
   'source.http.signatureverify',
   'source.policy',
 ];

@@ -1,7 +1,8 @@
-import { BuildError, Code, invalidArgument } from '../base/errors.ts';
+import { BuildError, invalidArgument } from '../base/errors.ts';
 import { isCommitSha, isGitTransport, parseGitUrl } from '../giturl/git-url.ts';
 import { bundleOf, type GitBundle, wantsBundle } from './git-bundle-spec.ts';
 import { wrongChecksum } from './git-checksum.ts';
+import { type GitSignaturePolicy, signaturePolicy } from './git-signature.ts';
 import { gitKey } from './keys.ts';
 
 /** What `git://…` and its attributes ask for (FEATURES D32). */
@@ -27,6 +28,8 @@ export interface GitSourceSpec {
   readonly fetchByCommit: boolean;
   /** Where the commits come from instead of the remote. */
   readonly bundle?: GitBundle;
+  /** Refuse what is not signed so. */
+  readonly signature?: GitSignaturePolicy;
   /** The result is a bundle instead of a tree. */
   readonly checkoutBundle: boolean;
 }
@@ -48,7 +51,6 @@ export function gitSourceSpec(rest: string, attrs: Readonly<Record<string, strin
   const remote = full === undefined ? url.remote : isGitTransport(full) ? full : `https://${full}`;
   if (remote.startsWith('-')) throw invalidArgument(`invalid git remote ${JSON.stringify(remote)}`);
   checkRef(url.ref);
-  refuseLater(attrs);
   const isTrue = (key: string): boolean => attrs[key] === 'true';
   const { ref, subdir } = url;
   const which = {
@@ -58,10 +60,12 @@ export function gitSourceSpec(rest: string, attrs: Readonly<Record<string, strin
     keepGitDir: isTrue('git.keepgitdir'),
   };
   const bundle = bundleOf(attrs, which);
+  const signature = signaturePolicy(attrs);
   return {
     remote,
     ...which,
     ...(bundle ? { bundle } : {}),
+    ...(signature ? { signature } : {}),
     checkoutBundle: wantsBundle(attrs, which),
     authTokenSecret: attrs['git.authtokensecret'] ?? '',
     authHeaderSecret: attrs['git.authheadersecret'] ?? '',
@@ -82,14 +86,6 @@ function mtimeOf(text: string): GitSourceSpec['mtime'] {
 /** A ref must not be taken for an option. */
 export function checkRef(ref: string): void {
   if (ref.startsWith('-')) throw invalidArgument(`invalid git ref ${JSON.stringify(ref)}`);
-}
-
-function refuseLater(attrs: Readonly<Record<string, string>>): void {
-  const signature = Object.keys(attrs).find((key) => key.startsWith('git.sig.'));
-  if (signature !== undefined)
-    throw new BuildError(`verifying signatures of git sources (${signature}) is not supported yet`, {
-      code: Code.unimplemented,
-    });
 }
 
 /** What needs no server: a commit, or a ref that the client has resolved. Checks the checksum's form. */

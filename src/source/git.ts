@@ -9,6 +9,7 @@ import { fetchTarget, type GitTarget, hasTarget } from './git-fetch.ts';
 import type { GitFound } from './git-memo.ts';
 import { defaultBranchOf, tipOf } from './git-refs.ts';
 import { needsNewRepo, type SharedRepo, withSharedRepo } from './git-repo.ts';
+import { verifyGitSignature } from './git-signature.ts';
 import { checkTip, type GitSourceSpec, gitSpecKey, knownTip } from './git-spec.ts';
 import type { SourceInstance, SourceKey } from './source.ts';
 
@@ -30,6 +31,7 @@ export class GitSource implements SourceInstance {
   readonly #spec: GitSourceSpec;
   readonly #services: GitSourceServices;
   #found: GitFound | undefined;
+  #verified = false;
 
   constructor(spec: GitSourceSpec, services: GitSourceServices) {
     this.#spec = spec;
@@ -37,12 +39,15 @@ export class GitSource implements SourceInstance {
   }
 
   async cacheKey(_index: number, context: GitContext): Promise<SourceKey> {
+    await this.#verify(context);
     const found = await this.#resolve(context);
     return { key: gitSpecKey(this.#spec, found), pin: found.sha, done: true };
   }
 
+  /** Of what `cacheKey` has resolved and, if asked to, checked the signature of. */
   async snapshot(context: GitContext): Promise<ImmutableRef> {
     const spec = this.#spec;
+    await this.#verify(context);
     const { refs, locks } = this.#services;
     const found = await this.#resolve(context);
     const key = `${gitSpecKey(spec, found)}:${spec.subdir}`;
@@ -60,7 +65,22 @@ export class GitSource implements SourceInstance {
     return ref;
   }
 
+  /** @throws BuildError when a signature is asked for that is not there. */
   async metadata(options: { readonly objects: boolean }, context: GitContext): Promise<GitMetadata> {
+    const { signature } = this.#spec;
+    if (!signature) return this.#metadata(options, context);
+    const metadata = await this.#metadata({ objects: true }, context);
+    verifyGitSignature(metadata, signature);
+    return metadata;
+  }
+
+  async #verify(context: GitContext): Promise<void> {
+    if (!this.#spec.signature || this.#verified) return;
+    await this.metadata({ objects: true }, context);
+    this.#verified = true;
+  }
+
+  async #metadata(options: { readonly objects: boolean }, context: GitContext): Promise<GitMetadata> {
     const spec = this.#spec;
     const found = await this.#resolve(context);
     const commit = spec.keepGitDir ? '' : (found.commit ?? '');
