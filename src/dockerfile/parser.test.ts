@@ -59,6 +59,7 @@ test('heredocs', () => {
 test('errors carry the lines they come from', () => {
   const cases: [string, string, number[]][] = [
     ['', 'file with no instructions', [0]],
+    ['\ufeff', 'file with no instructions', [1]],
     ['# x\n\n', 'file with no instructions', [2]],
     ['FROM a\nRUN <<E\nx', 'unterminated heredoc', [2, 3]],
     ['# escape=x\nFROM a', "invalid escape token 'x' does not match ` or \\", [0]],

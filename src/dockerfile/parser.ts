@@ -28,15 +28,18 @@ class Parser {
   #escape = '\\';
   #comments: string[] = [];
 
+  readonly #firstLine: number;
+
   constructor(text: string) {
     this.#source = new LineSource(stripBom(text));
+    this.#firstLine = text === '' ? 0 : 1;
   }
 
   parse(): ParsedFile {
     for (let line = this.#source.next(); line !== undefined; line = this.#source.next()) {
       this.#instruction(line);
     }
-    const end = lines(this.#source.line, 0);
+    const end = lines(Math.max(this.#source.line, this.#firstLine), 0);
     if (this.#nodes.length === 0) throw atLocation(new BuildError('file with no instructions'), end);
     if (this.#source.tooLong)
       throw atLocation(

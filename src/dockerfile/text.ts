@@ -83,6 +83,16 @@ export function parseUint(text: string, base: 8 | 10, bits: 32 | 64 = 32): bigin
   return value < 1n << BigInt(bits) ? value : undefined;
 }
 
+/** What is wrong with text that should be such a number: it is none, or its size is more than `bits` bits. */
+export function intProblem(text: string, bits: 32 | 64 = 64): string {
+  const digits = /^[+-]?([0-9]*)/.exec(text)?.[1] ?? '';
+  const isNumber = digits !== '' && text.replace(/^[+-]/, '') === digits;
+  // Reading stops at a number that is too long, whatever follows it.
+  const tooLong = BigInt(digits || '0') >= 1n << BigInt(bits);
+  const problem = isNumber || tooLong ? 'value out of range' : 'invalid syntax';
+  return `strconv.ParseInt: parsing ${quote(text)}: ${problem}`;
+}
+
 /** A plain signed decimal of at most 64 bits; undefined for anything else. */
 export function parseInt64(text: string): bigint | undefined {
   if (!/^[+-]?[0-9]+$/.test(text)) return undefined;

@@ -7,6 +7,7 @@ import type { Definition } from '../llb/ops.ts';
 import { http, type LocalOptions, local } from '../llb/source.ts';
 import { type State, scratch } from '../llb/state.ts';
 import { readIgnoreFile } from '../match/ignorefile.ts';
+import { basePath, dirPath, joinPath } from '../match/paths.ts';
 import { PatternMatcher } from '../match/patterns.ts';
 import { isArchive } from './archive-header.ts';
 import type { BuildRef, FrontendBridge } from './dockerfile-bridge.ts';
@@ -187,8 +188,8 @@ export function parsePatterns(name: string, data: Uint8Array): readonly string[]
 
 /** A file may also be called `dockerfile`. */
 function lowerCaseName(filename: string): string | undefined {
-  const at = filename.lastIndexOf('/') + 1;
-  return filename.slice(at) === DEFAULT_NAME ? filename.slice(0, at) + DEFAULT_NAME.toLowerCase() : undefined;
+  if (basePath(filename) !== DEFAULT_NAME) return undefined;
+  return joinPath(dirPath(filename), DEFAULT_NAME.toLowerCase());
 }
 
 async function readFrom<R>(

@@ -7,8 +7,13 @@ import { ENABLED_CAPS } from '../llb/caps.ts';
 import { parsePlatform } from '../oci/platform.ts';
 import { buildDockerfile } from './dockerfile.ts';
 
-/** Broken files with the message of BuildKit v0.32 and the lines it shows, innermost place first. */
-type Golden = readonly (readonly [file: string, message: string, lines: readonly (readonly number[])[]])[];
+/** Broken files, and files with options that make no sense, with the message of BuildKit v0.32 and the lines it shows, innermost place first. */
+type Golden = readonly (readonly [
+  file: string,
+  message: string,
+  lines: readonly (readonly number[])[],
+  options?: Readonly<Record<string, string>>,
+])[];
 
 const golden = JSON.parse(
   readFileSync(new URL('../../test/golden/errors.json', import.meta.url), 'utf8'),
@@ -27,13 +32,13 @@ const config = (ref: string): Buffer =>
     }),
   );
 
-async function failure(file: string): Promise<BuildError> {
+async function failure(file: string, options: Readonly<Record<string, string>>): Promise<BuildError> {
   const readFile = async (path: string): Promise<Uint8Array> => {
     if (path !== 'Dockerfile') throw new BuildError(`open ${path}: no such file or directory`);
     return Buffer.from(file);
   };
   const outcome = await buildDockerfile<Definition>({
-    options: new Map([['cmdline', 'no look at syntax directives']]),
+    options: new Map(Object.entries({ ...options, cmdline: 'no look at syntax directives' })),
     sessionId: 'session',
     workerPlatforms: [parsePlatform('linux/amd64')],
     caps: new Set(ENABLED_CAPS),
@@ -58,14 +63,15 @@ interface SourceValue {
 
 test('broken files fail with the words, the lines and the code of BuildKit', async () => {
   assert.ok(golden.length > 300);
-  for (const [file, message, lines] of golden) {
-    const error = await failure(file);
-    assert.equal(error.message, message, file);
+  for (const [file, message, lines, options = {}] of golden) {
+    const label = `${file}${JSON.stringify(options)}`;
+    const error = await failure(file, options);
+    assert.equal(error.message, message, label);
     const sources = error.details.flatMap((detail) =>
       'type' in detail && detail.type === 'errdefs.Source' ? [detail.value as SourceValue] : [],
     );
     const shown = sources.map(({ ranges }) => ranges.map(({ start }) => start.line ?? 0));
-    assert.deepEqual(shown, lines, file);
-    assert.equal(error.code, Code.unknown, file);
+    assert.deepEqual(shown, lines, label);
+    assert.equal(error.code, Code.unknown, label);
   }
 });

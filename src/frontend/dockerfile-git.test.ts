@@ -37,6 +37,9 @@ test('a repository as context, in each spelling', () => {
     stepOf('https://me:secret@example.com/a.git')?.name,
     '[internal] load git source https://xxxxx:xxxxx@example.com/a.git',
   );
+  const withKey = 'ssh://git@example.com/a';
+  assert.equal(stepOf(withKey)?.name, `[internal] load git source ${withKey}`);
+  assert.match(stepOf('ssh://git:secret@example.com/a')?.name ?? '', /xxxxx@/);
   for (const none of ['', 'https://example.com/a.tar', './a.git', 'a.git'])
     assert.equal(stepOf(none), undefined);
 });

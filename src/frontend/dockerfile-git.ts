@@ -19,8 +19,13 @@ export function gitContext(address: string, options: GitOptions = {}): State | u
     ...options,
     ...gitOptions(repository),
     ...contextOptions(repository),
-    customName: `[internal] load git source ${redactCredentials(address)}`,
+    customName: `[internal] load git source ${shown(address)}`,
   });
+}
+
+/** The user of a key is no secret, as a password is, and a user that may be a token. */
+function shown(address: string): string {
+  return /^ssh:\/\/[^/:@]*@/.test(address) ? address : redactCredentials(address);
 }
 
 function contextOptions({ checksum, keepGitDir, mtime }: GitRef): GitOptions {

@@ -1,6 +1,6 @@
 import { BuildError } from '../base/errors.ts';
 import { csvFields } from '../dockerfile/instructions/csv.ts';
-import { cut, parseInt64, quote } from '../dockerfile/text.ts';
+import { cut, intProblem, parseInt64, quote } from '../dockerfile/text.ts';
 import type { LinuxResources } from '../llb/ops.ts';
 import { parseCpuset } from '../oci/cpuset.ts';
 import type { Ulimit } from '../llb/state.ts';
@@ -35,7 +35,7 @@ function parseUlimit(text: string): Ulimit {
 
 function integer(text: string): bigint {
   const value = parseInt64(text);
-  if (value === undefined) throw new BuildError(`strconv.ParseInt: parsing ${quote(text)}: invalid syntax`);
+  if (value === undefined) throw new BuildError(intProblem(text));
   return value;
 }
 

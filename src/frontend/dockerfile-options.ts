@@ -3,7 +3,7 @@ import { BuildError, Code } from '../base/errors.ts';
 import type { ConvertOptions, NetworkMode, ResolveMode } from '../dockerfile/convert/options.ts';
 import { csvFields } from '../dockerfile/instructions/csv.ts';
 import { type LintConfig, parseLintConfig } from '../dockerfile/lint/linter.ts';
-import { cut, parseBool, parseInt64, quote } from '../dockerfile/text.ts';
+import { cut, intProblem, parseBool, parseInt64, quote } from '../dockerfile/text.ts';
 import { hostPlatform, normalizePlatform, type Platform, parsePlatform } from '../oci/platform.ts';
 import type { CacheImport } from './bridge.ts';
 import { parseResources, parseUlimits } from './dockerfile-limits.ts';
@@ -139,7 +139,7 @@ function parseHosts(list: string): { host: string; ip: string }[] {
   return csvFields(list).map((field) => {
     const [host, ip] = cut(field.toLowerCase(), '=');
     if (ip === undefined) throw new BuildError(`invalid key-value pair ${field}`);
-    if (isIP(ip) === 0) throw new BuildError(`failed to parse IP ${ip}`);
+    if (isIP(ip) === 0 || ip.includes('%')) throw new BuildError(`failed to parse IP ${ip}`);
     return { host, ip: shortestIp(ip) };
   });
 }
@@ -157,7 +157,7 @@ function shortestIp(ip: string): string {
 function parseSize(text: string): bigint {
   if (text === '') return 0n;
   const bytes = parseInt64(text);
-  if (bytes === undefined) throw new BuildError(`strconv.ParseInt: parsing ${quote(text)}: invalid syntax`);
+  if (bytes === undefined) throw new BuildError(intProblem(text));
   return bytes;
 }
 
@@ -180,8 +180,13 @@ function parseMultiPlatform(text: string, count: number): boolean {
 function parseCacheImports(json: string): CacheImport[] {
   if (json === '') return [];
   return prefixed(`failed to unmarshal cache-imports (${quote(json)})`, () => {
-    const list: unknown = JSON.parse(json);
-    if (!Array.isArray(list)) throw new BuildError('not a list');
+    const list: unknown = JSON.parse(json) ?? [];
+    const refused = (value: unknown, type: string) =>
+      new BuildError(`json: cannot unmarshal ${kindOf(value)} into Go value of type ${type}`);
+    const entry = 'moby_buildkit_v1.CacheOptionsEntry';
+    if (!Array.isArray(list)) throw refused(list, `[]*${entry}`);
+    const wrong: unknown = list.find((item) => item !== null && kindOf(item) !== 'object');
+    if (wrong !== undefined) throw refused(wrong, entry);
     return list.map((item: { Type?: unknown; Attrs?: unknown } | null) => ({
       type: String(item?.Type ?? ''),
       attrs: Object.fromEntries(
@@ -189,6 +194,12 @@ function parseCacheImports(json: string): CacheImport[] {
       ),
     }));
   });
+}
+
+/** What JSON calls a value. */
+function kindOf(value: unknown): string {
+  if (Array.isArray(value)) return 'array';
+  return typeof value === 'boolean' ? 'bool' : typeof value;
 }
 
 function registryImports(list: string): CacheImport[] {

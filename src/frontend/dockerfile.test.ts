@@ -523,3 +523,50 @@ test('an image that can not be looked up is named with the whole reference', asy
     code: Code.notFound,
   });
 });
+
+test('an image is asked for once by all platforms of a build', async () => {
+  const { bridge, asked } = fake(dockerfile('FROM --platform=$BUILDPLATFORM tools\nRUN x'), {
+    platform: 'linux/amd64,linux/arm64',
+    'context:tools': 'docker-image://busybox',
+  });
+  await buildDockerfile(bridge);
+  assert.deepEqual(asked, ['[context tools] load metadata for busybox']);
+});
+
+test('a stage that is a context without a config has none', async () => {
+  const { bridge } = fake(dockerfile('FROM busybox AS tools\nRUN x'), { 'context:tools': 'local:extra' });
+  const { metadata } = await buildDockerfile(bridge);
+  const config = Buffer.from(metadata.get('containerimage.config') ?? '').toString();
+  assert.equal(config, '{"architecture":"","os":"linux","rootfs":{"type":"","diff_ids":null},"config":{}}');
+});
+
+test('the other name of a Dockerfile is written without detours', async () => {
+  const { bridge, solved } = fake(
+    { dockerfile: { 'sub/dockerfile': 'FROM scratch' } },
+    {
+      filename: './sub/Dockerfile',
+    },
+  );
+  await buildDockerfile(bridge);
+  assert.equal(
+    sourceOf(solved[0]!, 'local://dockerfile')?.['local.followpaths'],
+    '["./sub/Dockerfile","./sub/Dockerfile.dockerignore","sub/dockerfile"]',
+  );
+});
+
+test('a time that an image can not hold fails when the image is written', async () => {
+  const options = { 'build-arg:SOURCE_DATE_EPOCH': '253402300800' };
+  await assert.rejects(buildDockerfile(fake(dockerfile('FROM scratch\nCOPY a b'), options).bridge), {
+    message:
+      'failed to marshal image config: json: error calling MarshalJSON for type *time.Time: Time.MarshalJSON: year outside of range [0,9999]',
+  });
+  await buildDockerfile(fake(dockerfile('FROM scratch'), options).bridge);
+});
+
+test('options of the remote cache that are no list of entries', async () => {
+  const entries = async (text: string) =>
+    buildDockerfile(fake(dockerfile('FROM scratch'), { 'cache-imports': text }).bridge);
+  await entries('null');
+  await assert.rejects(entries('{}'), /cannot unmarshal object into Go value of type \[\]\*moby_buildkit_v1/);
+  await assert.rejects(entries('[1]'), /cannot unmarshal number into Go value of type moby_buildkit_v1/);
+});

@@ -131,7 +131,6 @@ class DockerfileBuild<R> {
     this.#options = options;
     this.#context = context;
     this.#source = source;
-    this.#named = new NamedContexts(bridge, options.localSessions);
     this.#sourceMap = {
       filename: source.filename,
       language: LANGUAGE,
@@ -139,6 +138,7 @@ class DockerfileBuild<R> {
       definition: source.definition,
     };
     this.#resolveImage = remembered((ref, resolveOptions) => bridge.resolveImage(ref, resolveOptions));
+    this.#named = new NamedContexts({ ...bridge, resolveImage: this.#resolveImage }, options.localSessions);
   }
 
   /** Answers a question about the file instead of building it. */
@@ -254,11 +254,16 @@ function exportPlatform(platform: Platform, image: Platform): Platform {
   });
 }
 
-/** Asks once for each image and platform. */
+/** Asks once for each image, platform and reason. */
 function remembered(resolve: ImageResolver): ImageResolver {
   const asked = new Map<string, Promise<ResolvedImage>>();
   return (ref, options) => {
-    const key = `${ref} ${formatPlatformFull(options.platform)} ${options.resolveMode}`;
+    const key = JSON.stringify([
+      ref,
+      formatPlatformFull(options.platform),
+      options.resolveMode,
+      options.logName,
+    ]);
     const known = asked.get(key);
     if (known) return known;
     const answer = resolve(ref, options);

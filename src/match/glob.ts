@@ -1,8 +1,8 @@
-import { BuildError, Code } from '../base/errors.ts';
+import { BuildError } from '../base/errors.ts';
 
 /** The error of a malformed pattern. */
 export function badPattern(): BuildError {
-  return new BuildError('syntax error in pattern', { code: Code.invalidArgument });
+  return new BuildError('syntax error in pattern');
 }
 
 /** True when `name` holds `*`, `?` or `[` that is not escaped. */

@@ -1,4 +1,4 @@
-import { BuildError, Code } from '../base/errors.ts';
+import { BuildError } from '../base/errors.ts';
 import { cleanPath } from './paths.ts';
 import { trimSpace } from './patterns.ts';
 
@@ -15,7 +15,7 @@ export function readIgnoreFile(content: Uint8Array | string): string[] {
   const patterns: string[] = [];
   for (const line of text.replace(/^\ufeff/, '').split('\n')) {
     if (line.length >= MAX_LINE_BYTES / 4 && Buffer.byteLength(line) >= MAX_LINE_BYTES)
-      throw new BuildError('bufio.Scanner: token too long', { code: Code.invalidArgument });
+      throw new BuildError('bufio.Scanner: token too long');
     if (line.startsWith('#')) continue;
     const trimmed = trimSpace(line);
     if (trimmed === '') continue;

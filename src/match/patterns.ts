@@ -1,4 +1,4 @@
-import { BuildError, Code } from '../base/errors.ts';
+import { BuildError } from '../base/errors.ts';
 import { badPattern, globMatch } from './glob.ts';
 import type { PathTest } from './linear.ts';
 import { PatternIndex } from './pattern-index.ts';
@@ -161,8 +161,7 @@ function parsePattern(line: string): Pattern | undefined {
   let text = cleanPath(trimmed);
   const exclusion = text.startsWith('!');
   if (exclusion) {
-    if (text.length === 1)
-      throw new BuildError('illegal exclusion pattern: "!"', { code: Code.invalidArgument });
+    if (text.length === 1) throw new BuildError('illegal exclusion pattern: "!"');
     text = text.slice(1);
   }
   globMatch(text, '.');

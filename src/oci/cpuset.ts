@@ -27,7 +27,9 @@ function parseRange(element: string): Range {
   const kind = element.includes('-') ? 'range' : 'element';
   const first = Number(range?.[1]);
   const last = Number(range?.[2] ?? range?.[1]);
-  if (!range || last < first) throw new BuildError(`invalid cpuset ${kind} ${JSON.stringify(element)}`);
+  const tooLong = BigInt(range?.[2] ?? range?.[1] ?? '0') >= 1n << 63n;
+  if (!range || tooLong || last < first)
+    throw new BuildError(`invalid cpuset ${kind} ${JSON.stringify(element)}`);
   if (last > MAX_NUMBER)
     throw new BuildError(`cpuset ${kind} ${JSON.stringify(element)} exceeds maximum ${MAX_NUMBER}`);
   return [first, last];

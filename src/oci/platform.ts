@@ -1,5 +1,5 @@
 import { goQuote } from '../base/go-quote.ts';
-import { invalidArgument } from '../base/errors.ts';
+import { BuildError } from '../base/errors.ts';
 
 /** OCI platform (image-spec image-index.md), always in normalized form inside the daemon. */
 export interface Platform {
@@ -61,9 +61,9 @@ export function amd64Variants(cpuFlags: string): string[] {
   return AMD64_LEVELS.slice(0, missing < 0 ? undefined : missing).map(([variant]) => variant);
 }
 
-/** `os[(version+feature)][/arch[/variant]]` or a bare architecture. @throws invalidArgument */
+/** `os[(version+feature)][/arch[/variant]]` or a bare architecture. @throws {BuildError} */
 export function parsePlatform(specifier: string): Platform {
-  const invalid = (problem: string) => invalidArgument(`${problem}: invalid argument`);
+  const invalid = (problem: string) => new BuildError(`${problem}: invalid argument`);
   const quoted = goQuote(specifier);
   if (specifier.includes('*')) throw invalid(`${quoted}: wildcards not yet supported`);
   const all = specifier.split('/');
@@ -112,7 +112,7 @@ function systemParts(match: RegExpExecArray, specifier: string): SystemParts {
 
 function decodeOption(text: string, problem: () => string): string {
   const bad = /%(?![0-9a-fA-F]{2}).{0,2}/.exec(text);
-  if (bad) throw invalidArgument(`${problem()}: invalid URL escape ${goQuote(bad[0])}`);
+  if (bad) throw new BuildError(`${problem()}: invalid URL escape ${goQuote(bad[0])}`);
   const bytes = text.replace(/%(..)/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
   return Buffer.from(bytes, 'latin1').toString();
 }
@@ -121,9 +121,7 @@ function bare(specifier: string, part: string, os: SystemParts): Platform {
   if (SYSTEMS.has(os.os)) return { ...os, architecture: hostPlatform().architecture };
   const normal = normalizeArchitecture(part, '');
   if (!ARCHITECTURES.has(normal.architecture))
-    throw invalidArgument(
-      `${goQuote(specifier)}: unknown operating system or architecture: invalid argument`,
-    );
+    throw new BuildError(`${goQuote(specifier)}: unknown operating system or architecture: invalid argument`);
   const implied = normal.architecture === 'arm' && normal.variant === 'v7';
   return { os: 'linux', ...(implied ? { architecture: 'arm' } : normal) };
 }

@@ -13,7 +13,7 @@ import type { DispatchContext } from './dispatch.ts';
 import { addHistory } from './history.ts';
 import { commandDescription, inlineFile, locationOf, ownerOf, stateVariables } from './llb.ts';
 import { instructionText, vertexName } from './names.ts';
-import { isAbsolute, normalizePath, toSlash, withoutDrive } from './paths.ts';
+import { isAbsolute, normalizePath, relativeToDrive, toSlash } from './paths.ts';
 import { downloadName, gitOptions, isGitSource, isHttpSource, parseDigest } from './remote-source.ts';
 import type { StageState } from './stage.ts';
 
@@ -77,18 +77,10 @@ class CopyDispatch {
   }
 
   #destination(dest: string): string {
-    const written = this.#drive(dest, true);
+    const written = relativeToDrive(dest, this.#os, true);
     if (isAbsolute(written, this.#os)) return normalizePath('/', written, this.#os, true);
     const relative = written === '.' || written === '' ? './' : written;
     return normalizePath(this.#stage.state.dir, relative, this.#os, true);
-  }
-
-  #drive(path: string, keepSlash: boolean): string {
-    try {
-      return withoutDrive(path, this.#os, keepSlash);
-    } catch (error) {
-      throw BuildError.wrap(error, 'removing drive letter');
-    }
   }
 
   #checkChecksum(): void {
@@ -213,7 +205,7 @@ class CopyDispatch {
   }
 
   #fromInline(name: string, data: string, target: string, common: CopyOptions): FileStep {
-    const path = this.#drive(name, false);
+    const path = relativeToDrive(name, this.#os, false);
     const state = inlineFile(mkfile(path, 0o644, data), this.#stage.platform);
     return copy(state, toSlash(path, this.#os), target, common);
   }

@@ -36,10 +36,22 @@ function splitProtocol(text: string): [string, string] {
 
 function checkAddress(address: string): void {
   if (address === '') return;
-  const inner = address.startsWith('[') && address.endsWith(']') ? address.slice(1, -1) : address;
-  if (address.startsWith('[') && inner === address)
-    throw new BuildError(`invalid IP address ${address}: address ${address}:: missing ']' in address`);
-  if (isIP(inner) === 0) throw new BuildError(`invalid IP address: ${inner}`);
+  const problem = address.startsWith('[') ? bracketProblem(address) : undefined;
+  if (problem !== undefined)
+    throw new BuildError(`invalid IP address ${address}: address ${address}:: ${problem}`);
+  const inner = address.startsWith('[') ? address.slice(1, -1) : address;
+  // A zone belongs to an interface, not to an address.
+  if (inner !== '' && (isIP(inner) === 0 || inner.includes('%')))
+    throw new BuildError(`invalid IP address: ${inner}`);
+}
+
+/** Why an address in brackets is none; undefined for a good one. */
+function bracketProblem(address: string): string | undefined {
+  const end = address.indexOf(']');
+  if (end < 0) return "missing ']' in address";
+  const rest = address.slice(end + 1);
+  if (rest !== '') return rest.startsWith(':') ? 'too many colons in address' : 'missing port in address';
+  return address.includes('[', 1) ? "unexpected '[' in address" : undefined;
 }
 
 function checkHostPort(hostPort: string, ports: string, range: { start: number; end: number }): void {

@@ -20,8 +20,13 @@ export function addHistory(
   });
 }
 
-/** RFC 3339 of seconds since 1970. */
+/** Years 0 to 9999: what an image can hold. */
+const FIRST_SECOND = -62_167_219_200n;
+const LAST_SECOND = 253_402_300_799n;
+
+/** RFC 3339 of seconds since 1970; '' for a time that no image can hold, which fails when it is written. */
 export function epochTime(seconds: bigint): string {
+  if (seconds < FIRST_SECOND || seconds > LAST_SECOND) return '';
   return new Date(Number(seconds) * 1000).toISOString().replace(/\.000Z$/, 'Z');
 }
 

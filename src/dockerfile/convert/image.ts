@@ -160,6 +160,10 @@ function parseRunConfig(config: Members): RunConfig {
 
 /** Config bytes in the field order that all BuildKit images have. */
 export function encodeImage(image: Image): Uint8Array {
+  if (image.history.some(({ created }) => created === ''))
+    throw new BuildError(
+      'failed to marshal image config: json: error calling MarshalJSON for type *time.Time: Time.MarshalJSON: year outside of range [0,9999]',
+    );
   const { platform, rootfs } = image;
   return Buffer.from(
     goJson({

@@ -21,9 +21,9 @@ export function isAbsolute(path: string, os: string): boolean {
  */
 export function normalizePath(parent: string, path: string, os: string, keepSlash: boolean): string {
   const written = toSlash(path, os);
-  let base = withoutDrive(toSlash(parent, os) || '/', os, keepSlash);
+  let base = relativeToDrive(toSlash(parent, os) || '/', os, keepSlash);
   if (!isAbsolute(base, os)) base = joinPath('/', base);
-  let result = withoutDrive(written === '' ? base : written, os, keepSlash);
+  let result = relativeToDrive(written === '' ? base : written, os, keepSlash);
   if (!isAbsolute(result, os)) result = joinPath(base, result);
   if (!keepSlash) return toSlash(result, os);
   if (written.endsWith('/') && !result.endsWith('/')) result += '/';
@@ -41,8 +41,17 @@ export function normalizeWorkdir(current: string, path: string, os: string): str
   }
 }
 
+/** As `withoutDrive`; errors say what was tried. */
+export function relativeToDrive(path: string, os: string, keepSlash: boolean): string {
+  try {
+    return withoutDrive(path, os, keepSlash);
+  } catch (error) {
+    throw BuildError.wrap(error, 'removing drive letter');
+  }
+}
+
 /** On Windows only the system drive exists. */
-export function withoutDrive(path: string, os: string, keepSlash: boolean): string {
+function withoutDrive(path: string, os: string, keepSlash: boolean): string {
   if (os !== 'windows') return path;
   if (path.length === 2 && path[1] === ':')
     throw new BuildError(`No relative path specified in ${quote(path)}`);

@@ -83,12 +83,12 @@ export class StageState {
   }
 }
 
-/** Before anything is known there is not even a PATH. */
+/** Before anything is known there is not even a PATH; of a context without a config it stays so. */
 function emptyConfig(): Image {
   const image = emptyImage({ os: '', architecture: '' });
   image.config.env = [];
   image.config.workingDir = '';
-  return image;
+  return { ...image, rootfs: { type: '', diffIds: undefined } };
 }
 
 /** All stages in the order of the file, then the images that COPY and RUN take files from. */

@@ -1,6 +1,6 @@
 import { BuildError } from '../../base/errors.ts';
 import type { KeyValue, Node } from '../ast.ts';
-import { cut, parseInt64, quote, trim, upper } from '../text.ts';
+import { cut, intProblem, parseInt64, quote, trim, upper } from '../text.ts';
 import { parseFlags } from './flags.ts';
 import { baseOf, commandLine, commandWords, description, onlyWord, requireWords } from './request.ts';
 import type { ArgPair, Healthcheck, InstructionOf } from './types.ts';
@@ -137,10 +137,8 @@ function interval(name: string, value: string | undefined): bigint {
 function retries(value: string | undefined): number {
   if (!value) return 0;
   const parsed = parseInt64(value);
-  if (parsed === undefined && !/^[+-]?[0-9]+$/.test(value))
-    throw new BuildError(`strconv.ParseInt: parsing ${quote(value)}: invalid syntax`);
   if (parsed === undefined || parsed < -(1n << 31n) || parsed >= 1n << 31n)
-    throw new BuildError(`strconv.ParseInt: parsing ${quote(value)}: value out of range`);
+    throw new BuildError(intProblem(value, 32));
   if (parsed < 0n) throw new BuildError(`--retries cannot be negative (${parsed})`);
   return Number(parsed);
 }

@@ -22,7 +22,7 @@ function plainField(line: string, at: number): { text: string; end: number } {
   const end = comma < 0 ? line.length : comma;
   const text = line.slice(at, end);
   const bare = text.indexOf('"');
-  if (bare >= 0) throw csvError(line, at + bare, 'bare " in non-quoted field');
+  if (bare >= 0) throw csvError(line, at + bare, 'bare " in non-quoted-field');
   return { text, end };
 }
 

@@ -152,7 +152,7 @@ test('mounts take their keys in order', () => {
 test('records, sizes and durations', () => {
   assert.deepEqual(csvFields('a,"b,""c""",'), ['a', 'b,"c"', '']);
   assert.throws(() => csvFields('a,b"c'), {
-    message: 'parse error on line 1, column 4: bare " in non-quoted field',
+    message: 'parse error on line 1, column 4: bare " in non-quoted-field',
   });
   assert.equal(memoryBytes('1.5kib'), 1536n);
   assert.equal(memoryBytes('64 MB'), 67108864n);

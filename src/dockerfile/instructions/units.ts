@@ -1,5 +1,4 @@
 import { BuildError } from '../../base/errors.ts';
-import { quote } from '../text.ts';
 
 const POWERS: Readonly<Record<string, number>> = { k: 1, m: 2, g: 3, t: 4, p: 5 };
 
@@ -29,30 +28,54 @@ const UNITS: Readonly<Record<string, bigint>> = {
   m: 60_000_000_000n,
   h: 3_600_000_000_000n,
 };
-const MAX_NANOSECONDS = (1n << 63n) - 1n;
+const LIMIT = 1n << 63n;
 
 /** `1h30m`, `1.5s`, `-2ms`: nanoseconds. */
 export function parseDuration(text: string): bigint {
-  const invalid = () => new BuildError(`time: invalid duration ${quote(text)}`);
+  const invalid = () => new BuildError(`time: invalid duration ${quoteBytes(text)}`);
   const negative = text.startsWith('-');
   let rest = text.replace(/^[+-]/, '');
   if (rest === '0') return 0n;
   if (rest === '') throw invalid();
   let total = 0n;
   while (rest !== '') {
-    const match = /^([0-9]*)(?:\.([0-9]*))?([^0-9.]*)/.exec(rest)!;
-    const [whole, digits = '', fraction = '', unitName = ''] = match;
-    if (digits === '' && fraction === '') throw invalid();
-    if (unitName === '') throw new BuildError(`time: missing unit in duration ${quote(text)}`);
+    const [whole, digits = '', fraction = '', unitName = ''] = /^([0-9]*)(?:\.([0-9]*))?([^0-9.]*)/.exec(
+      rest,
+    )!;
+    const count = BigInt(digits || '0');
+    if ((digits === '' && fraction === '') || count > LIMIT) throw invalid();
+    if (unitName === '') throw new BuildError(`time: missing unit in duration ${quoteBytes(text)}`);
     const unit = Object.hasOwn(UNITS, unitName) ? UNITS[unitName] : undefined;
     if (unit === undefined)
-      throw new BuildError(`time: unknown unit ${quote(unitName)} in duration ${quote(text)}`);
-    total += BigInt(digits || '0') * unit;
-    if (fraction !== '') total += (BigInt(fraction) * unit) / 10n ** BigInt(fraction.length);
-    if (total > MAX_NANOSECONDS + (negative ? 1n : 0n)) throw invalid();
+      throw new BuildError(`time: unknown unit ${quoteBytes(unitName)} in duration ${quoteBytes(text)}`);
+    total += count * unit + fractionOf(fraction, unit);
+    if (total > LIMIT) throw invalid();
     rest = rest.slice(whole.length);
   }
+  if (!negative && total === LIMIT) throw invalid();
   return negative ? -total : total;
+}
+
+/** `0.digits` of a unit, with the rounding of a double; digits beyond 64 bits do not count. */
+function fractionOf(digits: string, unit: bigint): bigint {
+  let value = 0n;
+  let scale = 1;
+  for (const digit of digits) {
+    if (value > (LIMIT - 1n) / 10n) break;
+    const next = value * 10n + BigInt(digit);
+    if (next > LIMIT) break;
+    value = next;
+    scale *= 10;
+  }
+  return value === 0n ? 0n : BigInt(Math.trunc(Number(value) * (Number(unit) / scale)));
+}
+
+/** In quotes, with everything that is not ASCII as bytes. */
+function quoteBytes(text: string): string {
+  const bytes = (part: string): string =>
+    [...Buffer.from(part)].map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('');
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the ones to show
+  return `"${text.replace(/["\\]/g, '\\$&').replace(/[^\x20-\x7f]+/g, bytes)}"`;
 }
 
 /** `1m30s`, `500ms`, `0s` */

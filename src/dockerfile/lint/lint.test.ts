@@ -250,3 +250,10 @@ test('variables are reported also when the word they stand in fails', async () =
     assert.match(warnings[0]?.message ?? '', /NO/);
   }
 });
+
+test('a port that fails is judged first', async () => {
+  const warnings: LintWarning[] = [];
+  const file = 'FROM busybox\nEXPOSE [::1:80:80/TCP\n';
+  await assert.rejects(lint(file, { warn: (warning) => warnings.push(warning) }), /missing '\]' in address/);
+  assert.deepEqual(warnings.map(({ rule }) => rule).toSorted(), ['ExposeInvalidFormat', 'ExposeProtoCasing']);
+});
