@@ -13,6 +13,9 @@ import {
   startGitServer,
   TestRepo,
 } from '../../src/testing/git.ts';
+import { marshal } from '../../src/llb/marshal.ts';
+import { git } from '../../src/llb/source.ts';
+import { Definition } from '../../src/pb/ops.ts';
 import { Daemon, freePort, TempDir } from './harness.ts';
 
 let daemon: Daemon;
@@ -72,6 +75,8 @@ test('a repository as context: default branch, tag, folder, and with its Git fol
   const whole = await build([context]);
   assert.deepEqual(readdirSync(whole).sort(), ['Dockerfile', 'a', 'sub']);
   assert.equal(read(whole, 'a'), '2');
+  assert.equal(lstatSync(join(whole, 'a')).mode & 0o7777, 0o644);
+  assert.equal(lstatSync(join(whole, 'sub')).mode & 0o7777, 0o755);
   assert.equal(read(await build([`${context}#v1`]), 'a'), '1');
   assert.deepEqual(readdirSync(await build([`${context}?tag=v1&subdir=sub`])).sort(), ['Dockerfile', 's']);
   const scoped = await build([context, 'contextsubdir=sub']);
@@ -194,7 +199,7 @@ async function waitFor(ready: () => Promise<boolean>): Promise<void> {
 
 test('over ssh, with the agent of the client', { skip: !existsSync('/usr/sbin/sshd') }, async () => {
   await using stack = new AsyncDisposableStack();
-  const { port, agent } = await startSsh(stack);
+  const { port, agent, hostKey } = await startSsh(stack);
   const user = execFileSync('id', ['-un'], { encoding: 'utf8' }).trim();
   const options = [`context=ssh://${user}@127.0.0.1:${port}${repo.dir}#v1`];
   const without = await tryBuild(options);
@@ -202,4 +207,17 @@ test('over ssh, with the agent of the client', { skip: !existsSync('/usr/sbin/ss
   assert.match(without.stderr, /no SSH key "default" forwarded from the client/);
   const out = await build(options, ['--ssh', `default=${agent}`]);
   assert.equal(read(out, 'a'), '1');
+  // The server has to be the one that the definition knows.
+  const address = options[0]!.replace(/^context=|#.*$/g, '');
+  const known = async (line: string, ref: string) => {
+    const state = git(address, { ref, knownSshHosts: `[127.0.0.1]:${port} ${line}\n` });
+    const input = Definition.encode(marshal(state)).finish();
+    return daemon.buildctl(['build', '--progress=plain', '--ssh', `default=${agent}`], { input });
+  };
+  const right = await known(hostKey, 'refs/heads/main');
+  assert.equal(right.code, 0, right.stderr);
+  const [type, key = ''] = hostKey.split(' ');
+  const wrong = await known(`${type} ${key.slice(0, -4)}AAAA`, 'refs/tags/v1');
+  assert.equal(wrong.code, 1);
+  assert.match(wrong.stderr, /Host key verification failed/);
 });
