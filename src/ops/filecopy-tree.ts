@@ -2,7 +2,7 @@ import { closeSync } from 'node:fs';
 import { posix } from 'node:path';
 import { BuildError } from '../base/errors.ts';
 import { type MatchInfo, PatternMatcher } from '../match/patterns.ts';
-import { type FileTime, copyFileData } from '../sys/file.ts';
+import { type CopyWays, type FileTime, copyFileData } from '../sys/file.ts';
 import type { Rootfs } from '../sys/rootfs.ts';
 import { type FileStat, inodeKey, isDirMode, isRegularMode, isSymlinkMode } from '../sys/stat.ts';
 import { S_IFMT, S_IFREG, S_IFSOCK } from '../sys/stat.ts';
@@ -27,6 +27,14 @@ export interface CopyOptions {
   readonly throwIfAborted: () => void;
 }
 
+/** Where an entry goes. */
+interface Target {
+  readonly path: string;
+  /** In a directory that this copy has made: nothing can be there. */
+  readonly fresh: boolean;
+  readonly overwrite: boolean;
+}
+
 /** A directory on the way down that is made when something below it is copied. */
 interface OpenDirectory {
   readonly from: string;
@@ -43,6 +51,7 @@ export class TreeCopier {
   readonly #exclude: PatternMatcher | undefined;
   readonly #links = new Map<string, string>();
   readonly #open: OpenDirectory[] = [];
+  readonly #ways: CopyWays = { clone: true, range: true };
 
   constructor(source: Rootfs, target: Rootfs, options: CopyOptions) {
     this.#source = source;
@@ -60,7 +69,7 @@ export class TreeCopier {
     const made = this.makeDirectories(followPath(this.#target, parent));
     const from = this.#options.followLinks ? followPath(this.#source, src) : followParents(this.#source, src);
     const to = this.#placeFor(from, src, followPath(this.#target, posix.normalize(dest)), made);
-    this.#copyEntry(from, '', to, false, undefined, undefined);
+    this.#copyEntry(from, '', { path: to, fresh: false, overwrite: false }, undefined, undefined);
     this.#setTimes(made);
   }
 
@@ -100,11 +109,11 @@ export class TreeCopier {
   #copyEntry(
     from: string,
     inside: string,
-    to: string,
-    overwrite: boolean,
+    target: Target,
     includeInfo: MatchInfo | undefined,
     excludeInfo: MatchInfo | undefined,
   ): void {
+    const to = target.path;
     this.#options.throwIfAborted();
     const wanted = this.#select(inside, includeInfo, excludeInfo);
     if (!wanted.include && !this.#include && !this.#exclude?.hasExclusions) return;
@@ -112,11 +121,11 @@ export class TreeCopier {
     const isDir = isDirMode(stat.mode);
     if (!wanted.include && !isDir) return;
     if (wanted.include) {
-      this.#clear(to, isDir);
-      this.#makeOpenDirectories(overwrite);
+      if (!target.fresh) this.#clear(to, isDir);
+      this.#makeOpenDirectories(target.overwrite);
     }
     if (isDir) {
-      this.#copyDirectory(from, inside, to, stat, overwrite, wanted);
+      this.#copyDirectory(from, inside, target, stat, wanted);
       return;
     }
     this.#copyNode(from, to, stat);
@@ -150,7 +159,9 @@ export class TreeCopier {
     for (const dir of this.#open) {
       if (dir.copied) continue;
       const stat = this.#source.lstat(dir.from);
-      if (this.#makeDirectory(dir.to, stat, overwrite)) this.#copyAttributes(dir.from, dir.to, stat);
+      const existing = this.#target.lstatOrNone(dir.to);
+      if (this.#makeDirectory(dir.to, stat, overwrite, existing))
+        this.#copyAttributes(dir.from, dir.to, stat);
       dir.copied = true;
     }
   }
@@ -158,13 +169,12 @@ export class TreeCopier {
   #copyDirectory(
     from: string,
     inside: string,
-    to: string,
+    { path: to, fresh, overwrite }: Target,
     stat: FileStat,
-    overwrite: boolean,
     wanted: Selection,
   ): void {
-    const before = this.#target.lstatOrNone(to);
-    const created = wanted.include && this.#makeDirectory(to, stat, overwrite);
+    const before = fresh ? undefined : this.#target.lstatOrNone(to);
+    const created = wanted.include && this.#makeDirectory(to, stat, overwrite, before);
     const open = { from, to, copied: wanted.include };
     this.#open.push(open);
     if (!wanted.excluded || this.#exclude?.hasExclusions) {
@@ -173,8 +183,7 @@ export class TreeCopier {
         this.#copyEntry(
           `${from === '/' ? '' : from}/${name}`,
           below,
-          `${to === '/' ? '' : to}/${name}`,
-          true,
+          { path: `${to === '/' ? '' : to}/${name}`, fresh: created, overwrite: true },
           wanted.includeInfo,
           wanted.excludeInfo,
         );
@@ -186,8 +195,7 @@ export class TreeCopier {
   }
 
   /** True when it was not there before. */
-  #makeDirectory(to: string, stat: FileStat, overwrite: boolean): boolean {
-    const existing = this.#target.lstatOrNone(to);
+  #makeDirectory(to: string, stat: FileStat, overwrite: boolean, existing: FileStat | undefined): boolean {
     if (!existing) {
       this.#target.mkdir(to, stat.mode & MODE_BITS);
       return true;
@@ -221,7 +229,8 @@ export class TreeCopier {
     try {
       const output = this.#target.createFile(to, stat.mode & MODE_BITS);
       try {
-        if (stat.size > 0) copyFileData(input, output, this.#options.throwIfAborted);
+        const { throwIfAborted: onChunk } = this.#options;
+        if (stat.size > 0) copyFileData(input, output, { onChunk, ways: this.#ways, size: stat.size });
       } finally {
         closeSync(output);
       }

@@ -13,7 +13,7 @@ export function copyFile(from: string, to: string, stat: FileStat, onChunk: () =
     try {
       const target = openSync(to, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
       try {
-        copyFileData(source, target, onChunk);
+        copyFileData(source, target, { onChunk });
       } finally {
         closeSync(target);
       }

@@ -16,7 +16,7 @@ import { Worker } from 'node:worker_threads';
 import { processCapabilities } from './caps.ts';
 import { SystemError, systemErrorText } from './errno.ts';
 import { cfunc, lastErrno } from './ffi.ts';
-import { copyFileData, lchown, lutimes, mknod, tryFlock } from './file.ts';
+import { type CopyOptions, type CopyWays, copyFileData, lchown, lutimes, mknod, tryFlock } from './file.ts';
 import { fileSystemSpace, fileSystemType, fstat, inodeKey, lstat, lstatOrNone, makedev } from './stat.ts';
 
 const base = mkdtempSync(join(tmpdir(), 'sysfile-'));
@@ -73,11 +73,11 @@ test('a lock is refused to a second open file and free after the close', () => {
 test('file data is copied whole, from proc too, and can be stopped', () => {
   const data = Buffer.alloc(300_001, 'abcdefg');
   writeFileSync(at('from'), data);
-  const copy = (from: string, to: string, onChunk?: () => void): void => {
+  const copy = (from: string, to: string, options: CopyOptions = {}): void => {
     const a = openSync(from, 'r');
     const b = openSync(to, 'w');
     try {
-      copyFileData(a, b, onChunk);
+      copyFileData(a, b, options);
     } finally {
       closeSync(a);
       closeSync(b);
@@ -87,10 +87,13 @@ test('file data is copied whole, from proc too, and can be stopped', () => {
   assert.deepEqual(readFileSync(at('to')), data);
   copy('/proc/version', at('version'));
   assert.equal(readFileSync(at('version'), 'utf8'), readFileSync('/proc/version', 'utf8'));
+  const ways: CopyWays = { clone: false, range: false };
+  copy(at('from'), at('by-hand'), { ways, size: data.length });
+  assert.deepEqual(readFileSync(at('by-hand')), data);
   const stop = (): never => {
     throw new Error('stopped');
   };
-  assert.throws(() => copy(at('from'), at('no'), stop), /stopped/);
+  assert.throws(() => copy(at('from'), at('no'), { onChunk: stop }), /stopped/);
 });
 
 test('system errors print upstream-like text, Node ones too', () => {

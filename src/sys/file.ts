@@ -99,15 +99,33 @@ const BUFFER_BYTES = 256 * 1024;
 /** Errors that mean "not here", after which plain reads and writes do the work. */
 const NO_COPY_RANGE: ReadonlySet<number> = new Set([1, 18, 22, 38, 95]);
 
+/** What the file systems of two trees can do for copies between them, as far as it has been tried. */
+export interface CopyWays {
+  clone: boolean;
+  range: boolean;
+}
+
+export interface CopyOptions {
+  /** Runs between pieces and may throw to stop. */
+  readonly onChunk?: (() => void) | undefined;
+  /** Kept from file to file: what failed once is not tried again. */
+  readonly ways?: CopyWays;
+  /** Bytes of a file that nobody changes: saves looking for more. */
+  readonly size?: number;
+}
+
+let copyBuffer: Buffer | undefined;
+
 /**
  * Copies what follows in `from` to `to`, both at their start: shared extents where the file system can,
  * else inside the kernel, else by reading and writing. Synchronous: large files belong in a worker.
- * `onChunk` runs between pieces and may throw to stop.
  */
-export function copyFileData(from: number, to: number, onChunk?: () => void): void {
-  if (ioctlFdCall(to, FICLONE, from) === 0) return;
+export function copyFileData(from: number, to: number, options: CopyOptions = {}): void {
+  const { onChunk, ways = { clone: true, range: true } } = options;
+  if (ways.clone && ioctlFdCall(to, FICLONE, from) === 0) return;
+  ways.clone = false;
   let total = 0;
-  for (;;) {
+  while (ways.range) {
     onChunk?.();
     const copied = copyRangeCall(from, null, to, null, onChunk ? 1 << 26 : COPY_STEP_BYTES, 0);
     if (copied > 0) {
@@ -118,18 +136,19 @@ export function copyFileData(from: number, to: number, onChunk?: () => void): vo
     const number = lastErrno();
     if (number === 4) continue;
     if (!NO_COPY_RANGE.has(number) || total > 0) throw new SystemError(number, 'copy_file_range');
-    break;
+    ways.range = false;
   }
-  if (total === 0) copyByHand(from, to, onChunk);
+  if (total === 0) copyByHand(from, to, options);
 }
 
 /** Also reached at a zero count: files of /proc and /sys look empty to the kernel's copy. */
-function copyByHand(from: number, to: number, onChunk?: () => void): void {
-  const buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
-  for (;;) {
+function copyByHand(from: number, to: number, { onChunk, size }: CopyOptions): void {
+  copyBuffer ??= Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  for (let total = 0; size === undefined || total < size; ) {
     onChunk?.();
-    const length = readSync(from, buffer, 0, BUFFER_BYTES, null);
+    const length = readSync(from, copyBuffer, 0, BUFFER_BYTES, null);
     if (length === 0) return;
-    for (let at = 0; at < length; ) at += writeSync(to, buffer, at, length - at, null);
+    for (let at = 0; at < length; ) at += writeSync(to, copyBuffer, at, length - at, null);
+    total += length;
   }
 }
