@@ -1,3 +1,4 @@
+import { mkdirSync } from 'node:fs';
 import { invalidArgument } from '../base/errors.ts';
 import { KeyedLock } from '../base/keyed-lock.ts';
 import type { ContentIndexes } from '../cache/content-indexes.ts';
@@ -123,6 +124,7 @@ function gitServices(
   openBlob: OpenBlob,
   memo: NonNullable<GitSourceServices['memo']>,
 ): GitSourceServices {
+  mkdirSync(git.tmpDir, { recursive: true, mode: 0o700 });
   return {
     refs,
     mountLocally,

@@ -89,7 +89,7 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     clients,
     mountLocally,
     contentIndexes,
-    git: { proxy: parts.proxy, searchPath: parts.searchPath, tmpDir },
+    git: { proxy: parts.proxy, searchPath: parts.searchPath, tmpDir: store.layout.tmp },
   });
   const platforms = openPlatforms(parts, tmpDir);
   const ops = new OpResolver({
