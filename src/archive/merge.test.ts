@@ -22,7 +22,20 @@ function tree(script = ''): string {
   return dir;
 }
 
-const whole = (dir: string, overlay = false) => ({ lower: [], upper: [dir], overlay });
+interface Diff {
+  readonly lower: readonly string[];
+  readonly upper: readonly string[];
+}
+
+function merge(target: string, diffs: readonly Diff[], below?: readonly string[]) {
+  const dirs = [...new Set(diffs.flatMap(({ lower, upper }) => [...lower, ...upper]))];
+  const places = (list: readonly string[]): number[] => list.map((dir) => dirs.indexOf(dir));
+  const numbered = diffs.map(({ lower, upper }) => ({ lower: places(lower), upper: places(upper) }));
+  const overlay = below !== undefined;
+  return runner.run('mergeTrees', { target, below: below ?? [], diffs: numbered, dirs, overlay });
+}
+
+const whole = (dir: string): Diff => ({ lower: [], upper: [dir] });
 const stat = (...path: string[]) => lstatSync(join(...path), { bigint: true });
 
 test('files of one inode stay one file, linked to where they come from', async () => {
@@ -30,7 +43,7 @@ test('files of one inode stay one file, linked to where they come from', async (
     'echo x > a; ln a b; mkdir d; ln a d/c; ln -s a s; mkfifo p; mknod n c 1 3; touch -d @7 d',
   );
   const target = tree();
-  const { size, inodes } = await runner.run('mergeTrees', { target, below: [], diffs: [whole(from)] });
+  const { size, inodes } = await merge(target, [whole(from)]);
   for (const name of ['a', 'b', 'd/c']) assert.equal(stat(target, name).ino, stat(from, 'a').ino);
   for (const name of ['s', 'n']) assert.equal(stat(target, name).ino, stat(from, name).ino);
   assert.notEqual(stat(target, 'p').ino, stat(from, 'p').ino);
@@ -49,7 +62,7 @@ test('between file systems files are copied, and stay one file where they were',
     execFileSync('bash', ['-euc', script], { cwd: from });
     lsetxattr(join(from, 'a'), 'trusted.some', Buffer.from('v'));
     const target = tree();
-    const { size } = await runner.run('mergeTrees', { target, below: [], diffs: [whole(from)] });
+    const { size } = await merge(target, [whole(from)]);
     const a = stat(target, 'a');
     assert.deepEqual([a.mode & 0o7777n, a.uid, a.gid, a.nlink, a.mtimeMs], [0o4711n, 3n, 4n, 2n, 9000n]);
     assert.equal(lgetxattr(join(target, 'b'), 'trusted.some')?.toString(), 'v');
@@ -67,8 +80,8 @@ test('marks of overlayfs are made for what lies below, and never taken over', as
   lsetxattr(join(upper, 'd/new'), 'trusted.overlay.origin', Buffer.from('o'));
   const again = tree('mkdir keep; touch keep/in');
   const target = tree();
-  const steps = { lower: [lower], upper: [upper, lower], overlay: true };
-  await runner.run('mergeTrees', { target, below: [below], diffs: [steps, whole(again, true)] });
+  const steps = { lower: [lower], upper: [upper, lower] };
+  await merge(target, [steps, whole(again)], [below]);
   assert.deepEqual(readdirSync(target).sort(), ['d', 'file', 'keep']);
   assert.equal(stat(target, 'file').rdev, 0n);
   assert.ok(lstatSync(join(target, 'file')).isCharacterDevice());
@@ -77,7 +90,7 @@ test('marks of overlayfs are made for what lies below, and never taken over', as
   assert.equal(lgetxattr(join(target, 'd'), 'trusted.overlay.opaque'), undefined);
   assert.equal(lgetxattr(join(target, 'keep'), 'trusted.overlay.opaque')?.toString(), 'y');
   const plain = tree();
-  await runner.run('mergeTrees', { target: plain, below: [], diffs: [steps] });
+  await merge(plain, [steps], []);
   assert.deepEqual(readdirSync(plain, { recursive: true }).sort(), ['d', 'd/new']);
   assert.deepEqual(llistxattr(join(plain, 'd/new')), []);
 });
@@ -87,12 +100,8 @@ test('links in trees are no ways out of them', async () => {
   const first = tree(`ln -s ${outside}/d d; ln -s ${outside} e`);
   const second = tree('mkdir d e; echo new > d/f; echo new > e/g');
   const target = tree();
-  const gone = { lower: [second], upper: [], overlay: false };
-  await runner.run('mergeTrees', {
-    target,
-    below: [],
-    diffs: [whole(first), whole(second), whole(first), gone],
-  });
+  const gone = { lower: [second], upper: [] };
+  await merge(target, [whole(first), whole(second), whole(first), gone]);
   assert.deepEqual(readdirSync(target), []);
   assert.equal(readFileSync(join(outside, 'd/f'), 'utf8'), 'kept\n');
   assert.deepEqual(readdirSync(outside), ['d']);

@@ -11,12 +11,10 @@ import { OPAQUE_XATTR } from './apply.ts';
 import { type Change, overlayChanges, viewChanges } from './changes.ts';
 import { findBelow, lookUp, type ViewEntry, type ViewRules } from './view.ts';
 
-/** What leads from one tree to another. Directories top first; none is the empty tree. */
-export interface TreeDiff {
-  readonly lower: readonly string[];
-  readonly upper: readonly string[];
-  /** The directories are layers of overlays; else each tree is at most one directory. */
-  readonly overlay: boolean;
+/** What leads from one tree to another. Directories, as their places in the list of all, top first. */
+export interface NumberedDiff {
+  readonly lower: readonly number[];
+  readonly upper: readonly number[];
 }
 
 export interface MergeTreesInput {
@@ -24,7 +22,11 @@ export interface MergeTreesInput {
   readonly target: string;
   /** Directories below the target, top first; what is to go from them gets overlay marks. */
   readonly below: readonly string[];
-  readonly diffs: readonly TreeDiff[];
+  readonly diffs: readonly NumberedDiff[];
+  /** Of all trees. */
+  readonly dirs: readonly string[];
+  /** The directories are layers of overlays; else each tree is at most one directory. */
+  readonly overlay: boolean;
 }
 
 /** Space that the target takes for itself, without files it shares with the trees it was made from. */
@@ -39,8 +41,16 @@ export interface MergeTreesResult {
  */
 export function mergeTrees(input: MergeTreesInput, context: JobContext): MergeTreesResult {
   const merger = new TreeMerger(input, context);
-  for (const diff of input.diffs) merger.apply(diff);
+  const named = (dirs: readonly number[]): string[] => dirs.map((i) => input.dirs[i]!);
+  for (const { lower, upper } of input.diffs)
+    merger.apply({ lower: named(lower), upper: named(upper), overlay: input.overlay });
   return merger.finish();
+}
+
+interface TreeDiff {
+  readonly lower: readonly string[];
+  readonly upper: readonly string[];
+  readonly overlay: boolean;
 }
 
 const OVERLAY: ViewRules = { overlay: true };

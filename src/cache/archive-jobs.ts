@@ -44,16 +44,24 @@ export function archiveLayerJobs(runner: JobRunner<ArchiveJobs>, mounter: LocalM
     },
     merge: async ({ target, diffs }, options) => {
       await using trees = new AsyncDisposableStack();
-      const dirs = (view: TreeView | undefined): readonly string[] => {
+      const dirs = new DirTable();
+      const places = new Map<TreeView, readonly number[]>();
+      const dirsOf = (view: TreeView | undefined): readonly number[] => {
         if (!view) return [];
-        if (view.overlay) return [view.overlay.upperDir, ...view.overlay.lowerDirs];
-        return [trees.use(mounter.mount(view.mounts)).path];
+        const { overlay: layers, mounts } = view;
+        const list =
+          places.get(view) ??
+          dirs.add(layers ? [layers.upperDir, ...layers.lowerDirs] : [trees.use(mounter.mount(mounts)).path]);
+        places.set(view, list);
+        return list;
       };
-      const overlay = target.overlay !== undefined;
+      const { overlay } = target;
       const input = {
-        target: dirs(target)[0]!,
-        below: target.overlay?.lowerDirs ?? [],
-        diffs: diffs.map(({ lower, upper }) => ({ lower: dirs(lower), upper: dirs(upper), overlay })),
+        target: overlay?.upperDir ?? trees.use(mounter.mount(target.mounts)).path,
+        below: overlay?.lowerDirs ?? [],
+        diffs: diffs.map(({ lower, upper }) => ({ lower: dirsOf(lower), upper: dirsOf(upper) })),
+        overlay: overlay !== undefined,
+        dirs: dirs.all,
       };
       return await runner.run('mergeTrees', input, options);
     },
@@ -64,4 +72,19 @@ export function archiveLayerJobs(runner: JobRunner<ArchiveJobs>, mounter: LocalM
         options,
       ),
   };
+}
+
+/** Directories by number: layers share most of what they lie on. */
+class DirTable {
+  readonly all: string[] = [];
+  readonly #known = new Map<string, number>();
+
+  add(dirs: readonly string[]): number[] {
+    return dirs.map((dir) => {
+      const known = this.#known.get(dir);
+      if (known !== undefined) return known;
+      this.#known.set(dir, this.all.length);
+      return this.all.push(dir) - 1;
+    });
+  }
 }

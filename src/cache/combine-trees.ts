@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Code, hasCode } from '../base/errors.ts';
 import type { Snapshotter } from '../store/snapshot.ts';
 import type { CacheParts } from './core.ts';
@@ -37,21 +38,36 @@ export async function combineTrees(
   const named = steps.map(({ lower, upper }) => ({ lower: lower?.row.snapshot, upper: upper?.row.snapshot }));
   const { base, count } = stackedSteps(snapshots, named);
   await snapshots.prepare(key, base, { lease: lease.id, signal });
-  const view = (snapshot: string): TreeView => ({
-    mounts: snapshots.mounts(snapshot),
-    overlay: snapshots.layout(snapshot),
-  });
+  const views = await viewsOf(snapshots, [key, ...named.slice(count).flatMap((s) => [s.lower, s.upper])]);
   const diffs = named.slice(count).map(({ lower, upper }) => ({
-    lower: lower === undefined ? undefined : view(lower),
-    upper: upper === undefined ? undefined : view(upper),
+    lower: lower === undefined ? undefined : views.get(lower),
+    upper: upper === undefined ? undefined : views.get(upper),
   }));
-  const usage = await jobs.merge({ target: view(key), diffs }, { signal });
+  signal.throwIfAborted();
+  const usage = await jobs.merge({ target: views.get(key)!, diffs }, { signal });
   try {
     snapshots.commit(name, key, usage);
   } catch (error) {
     // Somebody else has made the same tree meanwhile.
     if (!hasCode(error, Code.alreadyExists)) throw error;
   }
+}
+
+/** Trees that are looked up before others get their turn. */
+const VIEWS_PER_TURN = 64;
+
+/** What each snapshot is made of, each looked up once: a merge may have thousands of layers on many others. */
+async function viewsOf(
+  snapshots: Snapshotter,
+  names: readonly (string | undefined)[],
+): Promise<Map<string, TreeView>> {
+  const views = new Map<string, TreeView>();
+  for (const name of names) {
+    if (name === undefined || views.has(name)) continue;
+    views.set(name, { mounts: snapshots.mounts(name), overlay: snapshots.layout(name) });
+    if (views.size % VIEWS_PER_TURN === 0) await nextTurn();
+  }
+  return views;
 }
 
 /** How many of the first steps are a stack of snapshots already, and its top. */
