@@ -9,9 +9,12 @@ export function refuseUnsupported(request: pb.SolveRequest): void {
   if (request.ProxyNetwork) throw later('the proxy network');
   const version = Number(request.CompatibilityVersion);
   if (version !== 0 && version !== COMPATIBILITY_VERSION) {
-    throw new BuildError(`compatibility version ${version} is not supported`, {
-      hint: `this daemon speaks version ${COMPATIBILITY_VERSION}`,
-    });
+    const what = `unsupported compatibility-version ${version}`;
+    throw new BuildError(
+      version > COMPATIBILITY_VERSION
+        ? `${what}: upgrade buildkit (max supported: ${COMPATIBILITY_VERSION})`
+        : `${what} (supported: [${COMPATIBILITY_VERSION}])`,
+    );
   }
   for (const [key, value] of Object.entries(request.FrontendAttrs)) {
     if (key.startsWith('attest:') && value !== 'disabled=true') throw later(`${key} (attestations)`);

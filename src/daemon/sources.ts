@@ -217,7 +217,7 @@ function sourceResolver(services: {
 }) {
   return (op: { identifier: string; attrs: Record<string, string> }, platform: Platform): SourceInstance => {
     const at = op.identifier.indexOf('://');
-    if (at < 0) throw invalidArgument(`failed to parse source identifier ${op.identifier}`);
+    if (at < 0) throw invalidArgument(`failed to parse ${op.identifier}: invalid`);
     const scheme = op.identifier.slice(0, at);
     const rest = op.identifier.slice(at + 3);
     switch (scheme) {
@@ -244,7 +244,7 @@ function sourceResolver(services: {
       case 'git':
         return new GitSource(gitSourceSpec(rest, op.attrs), services.git);
       default:
-        throw invalidArgument(`unknown source scheme: ${scheme}`);
+        throw invalidArgument(`unknown scheme ${scheme}: not found`);
     }
   };
 }

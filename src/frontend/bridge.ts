@@ -156,7 +156,13 @@ export class Bridge {
         hint: `this daemon has: ${[...this.#services.frontends.keys()].join(', ')}`,
       });
     }
-    return frontend(this, request, signal);
+    try {
+      return await frontend(this, request, signal);
+    } catch (error) {
+      const { source } = request.frontendOpt;
+      const value = { name: request.frontend, ...(source ? { source } : {}) };
+      throw BuildError.from(error).with({ type: 'errdefs.Frontend', value });
+    }
   }
 
   #lazy(definition: Definition, cacheImports: readonly CacheImport[]): LazyRef {

@@ -192,7 +192,7 @@ export class Solver<Spec, R extends Result> {
       });
       return made;
     } catch (error) {
-      throw describeError(error, vertex);
+      throw describeError(BuildError.wrap(error, 'failed to load cache key'), vertex);
     }
   }
 

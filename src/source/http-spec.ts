@@ -62,7 +62,7 @@ export function goInteger(attrs: Readonly<Record<string, string>>, key: string):
   const known = /^(?:\d+|0[oO][0-7]+|0[xX][0-9a-fA-F]+|0[bB][01]+)$/.test(text);
   const value = octal !== undefined ? Number.parseInt(octal, 8) : known ? Number(text) : Number.NaN;
   if (!Number.isSafeInteger(value) || /^0\d*[89]/.test(text))
-    throw invalidArgument(`invalid ${key}: ${JSON.stringify(text)} is no number`);
+    throw invalidArgument(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`);
   return value;
 }
 

@@ -113,7 +113,8 @@ test('user and password of a URL reach the server alone', async () => {
   assert.equal(ref.record.description, `http url http://xxxxx:xxxxx@${server.host}/f`);
   const other = httpSourceSpec(url, { 'http.checksum': digestOf('other') });
   await assert.rejects(new HttpSource(other, b.services).snapshot(b.context), (error: Error) => {
-    assert.match(error.message, /digest mismatch for http:\/\/xxxxx:xxxxx@/);
+    assert.match(error.message, /^digest mismatch sha256:/);
+    assert.doesNotMatch(error.message, /hunter2/);
     return true;
   });
 });
@@ -148,10 +149,9 @@ test('with a checksum the key needs no server, and other content is refused', as
   await (await new HttpSource(right, b.services).snapshot(b.context)).release();
   assert.equal(server.seen.length, 1);
   const wrong = httpSourceSpec(url, { 'http.checksum': digestOf('other') });
-  await assert.rejects(
-    new HttpSource(wrong, b.services).snapshot(b.context),
-    new RegExp(`digest mismatch for ${url}: ${digestOf('hello')} \\(expected: ${digestOf('other')}\\)`),
-  );
+  await assert.rejects(new HttpSource(wrong, b.services).snapshot(b.context), {
+    message: `digest mismatch ${digestOf('hello')}: ${digestOf('other')}`,
+  });
 });
 
 test('a gzipped answer is unpacked; a broken one is an error', async () => {
@@ -242,6 +242,9 @@ test('file names', () => {
   assert.equal(httpFileName(spec, 'attachment; filename=plain.txt'), 'plain.txt');
   assert.equal(httpFileName(httpSourceSpec('https://host/', {}), undefined), 'download');
   for (const bad of ['..', '.', '', 'a\u0000b', '/']) assert.equal(safeFileName(bad), 'download');
-  assert.throws(() => httpSourceSpec('http://h/', { 'http.perm': '9x' }), /invalid http.perm/);
+  assert.throws(
+    () => httpSourceSpec('http://h/', { 'http.perm': '9x' }),
+    /strconv.ParseInt: parsing "9x": invalid syntax/,
+  );
   assert.equal(httpSourceSpec('http://h/', { 'http.perm': '0o600' }).perm, 0o600);
 });

@@ -151,9 +151,7 @@ export class HttpSource implements SourceInstance {
       ? await memo.resolve(downloadKey(this.#spec), ask, context.signal)
       : await ask(context.signal);
     if (checksum && found.digest !== checksum)
-      throw new BuildError(
-        `digest mismatch for ${shownUrl(this.#spec)}: ${found.digest} (expected: ${checksum})`,
-      );
+      throw new BuildError(`digest mismatch ${found.digest}: ${checksum}`);
     return found;
   }
 

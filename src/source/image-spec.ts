@@ -23,7 +23,7 @@ export function imageSourceSpec(
   const limit = layerLimit(attrs['image.layerlimit']);
   const checksum = attrs['image.checksum'];
   if (checksum !== undefined && !isDigest(checksum))
-    throw invalidArgument(`invalid image checksum ${checksum}`);
+    throw invalidArgument(`invalid image checksum ${checksum}: invalid checksum digest format`);
   return {
     reference: withDefaultTag(parseReference(ref)),
     platform: normalizePlatform(platform ?? hostPlatform()),
@@ -49,7 +49,11 @@ export function recordType(text: string): RecordType {
 
 export function layerLimit(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
-  const limit = /^[+-]?\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (!/^[+-]?\d+$/.test(text))
+    throw invalidArgument(
+      `invalid layer limit ${text}: strconv.Atoi: parsing ${JSON.stringify(text)}: invalid syntax`,
+    );
+  const limit = Number(text);
   if (!Number.isSafeInteger(limit) || limit <= 0) throw invalidArgument(`invalid layer limit ${text}`);
   return limit;
 }
