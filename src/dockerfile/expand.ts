@@ -136,8 +136,9 @@ class Expander {
   #rawEscapes = false;
 
   constructor(source: string, variables: Variables, options: ExpandOptions) {
-    // A byte order mark in front is not read.
-    this.#characters = [...(source.startsWith('\ufeff') ? source.slice(1) : source)];
+    // A byte order mark in front is not read, and what is no character becomes one.
+    const text = source.toWellFormed();
+    this.#characters = [...(text.startsWith('\ufeff') ? text.slice(1) : text)];
     this.#variables = variables;
     this.#options = options;
   }

@@ -1,3 +1,4 @@
+import { decodeText, encodeText } from './bytes.ts';
 import { BuildError } from '../base/errors.ts';
 import type { KeyValue, NodeArgs, ParsedLine } from './ast.ts';
 import { cut, isSpace, lower, quote, splitBlanks, trim, trimStart, upper } from './text.ts';
@@ -45,8 +46,8 @@ export function parseLine(original: string, escapeChar: string): ParsedLine {
  * characters outside ASCII reaches its instruction byte by byte.
  */
 export function takeFlags(line: string, escapeChar: string): { flags: string[]; rest: string } {
-  const bytes = Buffer.from(line).toString('latin1');
-  const rest = (from: number) => Buffer.from(bytes.slice(from), 'latin1').toString();
+  const bytes = encodeText(line).toString('latin1');
+  const rest = (from: number) => decodeText(Buffer.from(bytes.slice(from), 'latin1'));
   const flags: string[] = [];
   for (let at = 0; ; ) {
     while (at < bytes.length && isSpace(bytes[at]!)) at++;
@@ -76,7 +77,7 @@ function takeFlagWord(bytes: string, at: number, escapeChar: string): { text: st
 
 /** Words split at blanks outside quotes; quotes and escapes stay for expansion to remove. */
 export function shellWords(rest: string, escapeChar: string): string[] {
-  const characters = [...rest];
+  const characters = [...rest.toWellFormed()];
   const found: string[] = [];
   for (let at = 0; ; ) {
     while (at < characters.length && isSpace(characters[at]!)) at++;
@@ -148,12 +149,12 @@ function healthcheck(rest: string): NodeArgs {
 
 /** Splits behind the first word, at bytes as `takeFlags` does: some blanks are parts of other characters. */
 function firstWord<T>(text: string, read: (rest: string) => T): [word: string, rest: T] {
-  const bytes = Buffer.from(text).toString('latin1');
+  const bytes = encodeText(text).toString('latin1');
   let end = 0;
   while (end < bytes.length && !isSpace(bytes[end]!)) end++;
   let next = end;
   while (next < bytes.length && isSpace(bytes[next]!)) next++;
-  const utf8 = (from: number, to?: number) => Buffer.from(bytes.slice(from, to), 'latin1').toString();
+  const utf8 = (from: number, to?: number) => decodeText(Buffer.from(bytes.slice(from, to), 'latin1'));
   return [utf8(0, end), read(utf8(next))];
 }
 
@@ -163,7 +164,7 @@ function jsonArray(rest: string): NodeArgs | undefined {
   if (!source.startsWith('[')) return undefined;
   let value: unknown;
   try {
-    value = JSON.parse(source, (_, member: unknown) => {
+    value = JSON.parse(source.toWellFormed(), (_, member: unknown) => {
       if (typeof member === 'number' && !Number.isFinite(member)) throw new RangeError('number out of range');
       return member;
     });

@@ -9,6 +9,7 @@ import { type State, scratch } from '../llb/state.ts';
 import { readIgnoreFile } from '../match/ignorefile.ts';
 import { basePath, dirPath, joinPath } from '../match/paths.ts';
 import { PatternMatcher } from '../match/patterns.ts';
+import { decodeText } from '../dockerfile/bytes.ts';
 import { isArchive } from './archive-header.ts';
 import type { BuildRef, FrontendBridge } from './dockerfile-bridge.ts';
 import { gitContext, mainGitOptions } from './dockerfile-git.ts';
@@ -86,7 +87,7 @@ export class BuildContext<R> {
     });
     const data = await this.#read(ref, filename);
     await this.#takeIgnoreFile(ref, `${filename}${IGNORE_NAME}`);
-    return { text: new TextDecoder('utf-8', { ignoreBOM: true }).decode(data), data, filename, definition };
+    return { text: decodeText(data), data, filename, definition };
   }
 
   #localDockerfile(): State {

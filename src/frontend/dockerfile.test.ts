@@ -570,3 +570,24 @@ test('options of the remote cache that are no list of entries', async () => {
   await assert.rejects(entries('{}'), /cannot unmarshal object into Go value of type \[\]\*moby_buildkit_v1/);
   await assert.rejects(entries('[1]'), /cannot unmarshal number into Go value of type moby_buildkit_v1/);
 });
+
+test('bytes that are no text stay as they are in files, and are refused in commands', async () => {
+  const written = (text: string) => Buffer.from(text, 'latin1');
+  const build = (text: string) => fake({ dockerfile: { Dockerfile: written(text) } });
+  const copied = build('FROM scratch\n# caf\xe9\nCOPY <<"END" /x\ncaf\xe9\nEND\n');
+  await buildDockerfile(copied.bridge);
+  const data = opsOf(copied.solved.at(-1)!).flatMap(({ op }) =>
+    op?.$case === 'file' && op.value.actions[0]?.action?.$case === 'mkfile'
+      ? [Buffer.from(op.value.actions[0].action.value.data)]
+      : [],
+  );
+  assert.deepEqual(data, [written('caf\xe9\n')]);
+  await buildDockerfile(build('FROM busybox\nENV A=caf\xe9\nARG \xe9=1\nRUN x\n').bridge);
+  await assert.rejects(buildDockerfile(build('FROM busybox\nRUN echo caf\xe9\n').bridge), {
+    message: 'failed to marshal LLB definition: string field contains invalid UTF-8',
+  });
+  await assert.rejects(
+    buildDockerfile(build('FROM busybox AS caf\xe9\n').bridge),
+    /build stage: "caf\\xe9", name/,
+  );
+});

@@ -186,7 +186,11 @@ class DockerfileBuild<R> {
   }
 
   #marshal(converted: ConvertResult): Definition {
-    return marshal(converted.state, { platform: converted.platform, caps: this.#bridge.caps });
+    return marshal(converted.state, {
+      platform: converted.platform,
+      caps: this.#bridge.caps,
+      checkText: !this.#source.text.isWellFormed(),
+    });
   }
 
   #convert(change: Partial<ConvertOptions>): Promise<ConvertResult> {

@@ -20,6 +20,8 @@ export interface MarshalOptions {
   readonly workerConstraints?: readonly string[];
   /** Keeps local sources of different builds apart; random by default. */
   readonly localUniqueId?: string;
+  /** Fail on text that is no text (halves of surrogate pairs), which is otherwise replaced. */
+  readonly checkText?: boolean;
   /** LLB capabilities of the daemon, when they are known. */
   readonly caps?: ReadonlySet<string>;
 }
@@ -102,7 +104,9 @@ class Marshaller {
     if (node.kind === 'encoded') {
       return { digest: digestOf(node.bytes), bytes: node.bytes, metadata: node.metadata, locations };
     }
-    const bytes = encodeOp(this.#op(node));
+    const op = this.#op(node);
+    if (this.#options.checkText) refuseIllFormed(op);
+    const bytes = encodeOp(op);
     const caps =
       node.kind === 'exec' && this.#options.caps?.has(SETS_PATH) ? [...node.caps, SETS_PATH] : node.caps;
     return {
@@ -211,5 +215,14 @@ function inputsOf(node: Node): readonly Output[] {
     case 'passthrough':
     case 'encoded':
       return node.inputs;
+  }
+}
+
+/** @throws {BuildError} when a field of text, also of a message inside, can not be written as UTF-8 */
+function refuseIllFormed(message: object): void {
+  for (const value of Object.values(message)) {
+    if (typeof value === 'string' && !value.isWellFormed())
+      throw new BuildError('string field contains invalid UTF-8');
+    if (typeof value === 'object' && value !== null && !(value instanceof Uint8Array)) refuseIllFormed(value);
   }
 }

@@ -13,6 +13,7 @@ import type { DispatchContext } from './dispatch.ts';
 import { addHistory } from './history.ts';
 import { commandDescription, inlineFile, locationOf, ownerOf, stateVariables } from './llb.ts';
 import { instructionText, vertexName } from './names.ts';
+import { encodeText } from '../bytes.ts';
 import { isAbsolute, normalizePath, relativeToDrive, toSlash } from './paths.ts';
 import { downloadName, gitOptions, isGitSource, isHttpSource, parseDigest } from './remote-source.ts';
 import type { StageState } from './stage.ts';
@@ -206,7 +207,7 @@ class CopyDispatch {
 
   #fromInline(name: string, data: string, target: string, common: CopyOptions): FileStep {
     const path = relativeToDrive(name, this.#os, false);
-    const state = inlineFile(mkfile(path, 0o644, data), this.#stage.platform);
+    const state = inlineFile(mkfile(path, 0o644, encodeText(data)), this.#stage.platform);
     return copy(state, toSlash(path, this.#os), target, common);
   }
 

@@ -9,6 +9,7 @@ import {
   setNetwork,
   setSecurity,
 } from '../../llb/state.ts';
+import { encodeText } from '../bytes.ts';
 import type { Variables } from '../expand.ts';
 import { parseMount } from '../instructions/mount.ts';
 import type { RunInstruction, RunMount } from '../instructions/types.ts';
@@ -70,7 +71,7 @@ const NETWORKS = { none: NetMode.NONE, host: NetMode.HOST } as const;
 function scriptMount(stage: StageState, command: RunCommand): readonly MountOptions[] {
   const { script } = command;
   if (!script) return [];
-  const state = inlineFile(mkfile(`/${script.name}`, 0o755, script.data), stage.platform);
+  const state = inlineFile(mkfile(`/${script.name}`, 0o755, encodeText(script.data)), stage.platform);
   return [{ dest: scriptDirectory, from: state, selector: '/', readonly: true }];
 }
 
