@@ -1,13 +1,6 @@
 import { closeSync, createReadStream, openSync, readSync } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
-import {
-  constants,
-  createGunzip,
-  createZstdCompress,
-  createZstdDecompress,
-  crc32,
-  deflateRaw,
-} from 'node:zlib';
+import { constants, createGunzip, createZstdDecompress, crc32, deflateRaw, zstdCompress } from 'node:zlib';
 import { BuildError, Code } from '../base/errors.ts';
 import { bunzip2 } from './bzip2.ts';
 import { unxz } from './xz.ts';
@@ -17,6 +10,8 @@ export type BlobCompression = 'uncompressed' | 'gzip' | 'zstd';
 
 const READ_BYTES = 1 << 20;
 const DICTIONARY_BYTES = 32 * 1024;
+/** Data of one zstd frame, at least. Far more than the window of usual levels, so that cutting costs next to nothing. */
+const FRAME_BYTES = 4 << 20;
 /** Blocks that are compressed at the same time. */
 const MAX_BLOCKS = 4;
 const DEFAULT_GZIP_LEVEL = -1;
@@ -177,40 +172,51 @@ class GzipCompressor implements Compressor {
   }
 }
 
+/** Frames behind one another, which readers take as one stream; each is compressed on its own in the thread pool. */
 class ZstdCompressor implements Compressor {
-  readonly #stream;
-  readonly #drained: Promise<void>;
-  #failure: unknown;
+  readonly #params: Record<number, number>;
+  readonly #write: (bytes: Uint8Array) => void;
+  readonly #inWork: Promise<Buffer>[] = [];
+  #waiting: Buffer[] = [];
+  #waitingBytes = 0;
+  #frames = 0;
 
   constructor(level: number, write: (bytes: Uint8Array) => void) {
-    this.#stream = createZstdCompress({
-      chunkSize: READ_BYTES / 4,
-      params: { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 },
-    });
-    this.#drained = this.#drain(write);
-    this.#drained.catch((error: unknown) => {
-      this.#failure = error;
-    });
-  }
-
-  async #drain(write: (bytes: Uint8Array) => void): Promise<void> {
-    for await (const bytes of this.#stream as AsyncIterable<Buffer>) write(bytes);
+    this.#params = { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 };
+    this.#write = write;
   }
 
   async push(chunk: Buffer): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure;
-    await new Promise<void>((resolve, reject) =>
-      this.#stream.write(chunk, (error) => (error ? reject(error) : resolve())),
-    );
+    this.#waiting.push(chunk);
+    this.#waitingBytes += chunk.length;
+    if (this.#waitingBytes < FRAME_BYTES) return;
+    this.#startFrame();
+    if (this.#inWork.length >= MAX_BLOCKS) this.#write(await this.#inWork.shift()!);
   }
 
   async finish(): Promise<void> {
-    this.#stream.end();
-    await this.#drained;
+    // What is empty is one frame, too.
+    if (this.#waitingBytes > 0 || this.#frames === 0) this.#startFrame();
+    for (const frame of this.#inWork.splice(0)) this.#write(await frame);
   }
 
   destroy(): void {
-    this.#stream.destroy();
+    this.#inWork.length = 0;
+    this.#waiting = [];
+  }
+
+  #startFrame(): void {
+    const data = Buffer.concat(this.#waiting);
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    this.#frames++;
+    const frame = new Promise<Buffer>((resolve, reject) => {
+      const done = (error: Error | null, result: Buffer): void => (error ? reject(error) : resolve(result));
+      zstdCompress(data, { params: this.#params, chunkSize: READ_BYTES }, done);
+    });
+    // Handled where it is awaited.
+    frame.catch(() => {});
+    this.#inWork.push(frame);
   }
 }
 
