@@ -159,12 +159,16 @@ export async function fetchAll(
   descriptor: Descriptor,
   maxBytes = MAX_MANIFEST_BYTES,
 ): Promise<Uint8Array> {
-  if (descriptor.size > maxBytes)
-    throw new BuildError(`blob ${descriptor.digest} is too large`, { code: Code.resourceExhausted });
+  const tooLarge = (): BuildError =>
+    new BuildError(`blob ${descriptor.digest} is too large`, { code: Code.resourceExhausted });
+  if (descriptor.size > maxBytes) throw tooLarge();
   const chunks: Uint8Array[] = [];
   const algorithm = digestAlgorithm(descriptor.digest);
   const hash = createHash(algorithm);
+  let size = 0;
   for await (const chunk of content) {
+    size += chunk.length;
+    if (size > maxBytes) throw tooLarge(); // whatever size it was said to have
     hash.update(chunk);
     chunks.push(chunk);
   }
