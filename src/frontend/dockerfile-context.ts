@@ -226,14 +226,23 @@ async function remoteContext<R>(
   return { context: unpacked };
 }
 
+/** All inputs are looked at together: an empty one is told whichever is asked for. */
+export function checkInputs(inputs: Readonly<Record<string, Definition>>): void {
+  for (const { def } of Object.values(inputs))
+    if (def.length === 0) throw new BuildError('invalid nil input definition to definition op');
+}
+
 function inputContext<R>(
   bridge: FrontendBridge<R>,
   dockerfileName: string,
 ): { context?: State; dockerfile?: State } {
   const context = bridge.inputs.context;
   const dockerfile = bridge.inputs[dockerfileName];
-  if (dockerfile?.def.length === 0)
-    throw new BuildError(`input ${dockerfileName}: invalid nil input definition to definition op`);
+  try {
+    checkInputs(bridge.inputs);
+  } catch (error) {
+    throw BuildError.wrap(error, 'failed to get frontend inputs');
+  }
   return {
     ...(context ? { context: fromDefinition(context) } : {}),
     ...(dockerfile ? { dockerfile: fromDefinition(dockerfile) } : {}),

@@ -19,8 +19,9 @@ import {
 } from '../oci/reference.ts';
 import { type FrontendBridge, NoImage } from './dockerfile-bridge.ts';
 import { gitContext } from './dockerfile-git.ts';
-import { ignoreFileOptions, parsePatterns, readOrNothing } from './dockerfile-context.ts';
+import { checkInputs, ignoreFileOptions, parsePatterns, readOrNothing } from './dockerfile-context.ts';
 
+const CONFIG_KEY = 'containerimage.config';
 /** Times that a policy may send a name on. */
 const MAX_CONVERSIONS = 10;
 
@@ -149,6 +150,7 @@ export class NamedContexts<R> {
   }
 
   #input(key: string, name: string): Loaded {
+    checkInputs(this.#bridge.inputs);
     const definition = this.#bridge.inputs[name];
     if (!definition) throw new BuildError(`invalid input ${name} for ${key}`);
     const state = fromDefinition(definition);
@@ -193,8 +195,9 @@ function parseLayoutConfig(bytes: Uint8Array): Image {
 
 function configOf(metadata: string): string | undefined {
   try {
-    const value = (JSON.parse(metadata) as Record<string, unknown> | null)?.['containerimage.config'];
-    return typeof value === 'string' ? value : undefined;
+    const value = (JSON.parse(metadata) as Record<string, unknown> | null)?.[CONFIG_KEY];
+    if (value === undefined || typeof value === 'string') return value;
+    throw new BuildError(`${CONFIG_KEY} is no text`);
   } catch (error) {
     throw BuildError.wrap(error, `failed to parse input metadata ${metadata}`);
   }

@@ -303,6 +303,26 @@ test('inputs stand for the context and the Dockerfile', async () => {
   assert.deepEqual(solved.at(-1)!.def[0], input.def[0]);
 });
 
+test('an input that is nothing is told, and so is a config of one that can not be read', async () => {
+  const input = marshal(imageSource('docker.io/library/input:latest'));
+  const empty = { def: [], metadata: {}, Source: undefined };
+  const nothing = 'invalid nil input definition to definition op';
+  const main = fake(dockerfile('FROM scratch'), {}, { context: empty });
+  await assert.rejects(buildDockerfile(main.bridge), {
+    message: `failed to get frontend inputs: ${nothing}`,
+  });
+  const config = (metadata: string) => {
+    const options = { 'context:base': 'input:in', 'input-metadata:in': metadata };
+    return buildDockerfile(fake(dockerfile('FROM base\nENV A=b'), options, { in: input }).bridge);
+  };
+  await assert.rejects(config('{'), /failed to parse input metadata \{:/);
+  await assert.rejects(config('{"containerimage.config":5}'), /failed to parse input metadata/);
+  const encoded = Buffer.from(JSON.stringify(CONFIG)).toString('base64');
+  const { metadata } = await config(JSON.stringify({ 'containerimage.config': encoded }));
+  const made = JSON.parse(Buffer.from(metadata.get('containerimage.config')!).toString());
+  assert.deepEqual(made.config.Env, ['PATH=/bin', 'A=b']);
+});
+
 test('named contexts replace images and stages', async () => {
   const trees = {
     ...dockerfile('FROM base AS a\nCOPY x /\nFROM scratch\nCOPY --from=a /q /\nCOPY --from=extra /p/f /'),
