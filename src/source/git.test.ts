@@ -302,6 +302,24 @@ function processesWith(text: string): string[] {
   return lines.filter((line) => line.includes(text));
 }
 
+test('a client that does not answer keeps no other from the repository', async () => {
+  await using b = await gitBench();
+  b.repo.commit({ a: '1' });
+  const abort = new AbortController();
+  const silent = {
+    ...b.services,
+    secret: (_id: string, { signal }: { signal: AbortSignal }) =>
+      new Promise<never>((_, fail) => signal.addEventListener('abort', () => fail(signal.reason))),
+  };
+  const attrs = { 'git.fullurl': `${b.server.url}/main.git`, 'git.authtokensecret': 'T' };
+  const sha = b.repo.commit({ a: '2' });
+  const spec = gitSourceSpec(`${b.server.host}/main.git#${sha}`, attrs);
+  const waiting = new GitSource(spec, silent).snapshot({ signal: abort.signal, sessions: () => [] });
+  assert.deepEqual(await filesOf(b, b.source('#main')), { a: '2' });
+  abort.abort();
+  await assert.rejects(waiting, { name: 'AbortError' });
+});
+
 test('hooks, files of the host and other transports are out of reach', async () => {
   await using b = await gitBench();
   b.repo.commit({ a: '1' });

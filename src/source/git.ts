@@ -48,10 +48,24 @@ export class GitSource implements SourceInstance {
   async snapshot(context: GitContext): Promise<ImmutableRef> {
     const spec = this.#spec;
     await this.#verify(context);
-    const { refs, locks } = this.#services;
     const found = await this.#resolve(context);
     const key = `${gitSpecKey(spec, found)}:${spec.subdir}`;
-    using _turn = await locks.acquire(`git-snapshot ${key}`, context.signal);
+    const target = { spec, ref: found.asked, tip: found };
+    const known = await this.#checkedOut(key);
+    if (known) return known;
+    return this.#withRepo(context, target.tip, async (repo) => {
+      // Perhaps another build's, while this one waited for its turn.
+      const made = await this.#checkedOut(key);
+      if (made) return made;
+      await this.#fetch(target, repo, context);
+      const ref = await this.#checkout(target, repo, context);
+      ref.record.set(keySnapshot, key);
+      return ref;
+    });
+  }
+
+  async #checkedOut(key: string): Promise<ImmutableRef | undefined> {
+    const { refs } = this.#services;
     for (const record of refs.search(keySnapshot, key)) {
       try {
         return await refs.get(record.id);
@@ -59,10 +73,7 @@ export class GitSource implements SourceInstance {
         if (!hasCode(error, Code.notFound)) throw error; // pruned just now
       }
     }
-    const target = { spec, ref: found.asked, tip: found };
-    const ref = await this.#withFetched(target, context, (repo) => this.#checkout(target, repo, context));
-    ref.record.set(keySnapshot, key);
-    return ref;
+    return undefined;
   }
 
   /** @throws BuildError when a signature is asked for that is not there. */
@@ -87,7 +98,9 @@ export class GitSource implements SourceInstance {
     const plain = { ref: found.ref, checksum: found.sha, commitChecksum: commit };
     if (!options.objects) return plain;
     const target = { spec, ref: found.asked, tip: found };
-    return this.#withFetched(target, context, async ({ git }) => {
+    return this.#withRepo(context, found, async (repo) => {
+      await this.#fetch(target, repo, context);
+      const { git } = repo;
       const type = await git.text('cat-file', '-t', found.sha);
       if (type === 'commit')
         return { ...plain, commitChecksum: '', commitObject: await git.run('cat-file', 'commit', found.sha) };
@@ -126,21 +139,19 @@ export class GitSource implements SourceInstance {
     return found;
   }
 
-  /** Fetches into the shared repository; a second time into a new one, where the old one is in the way. */
-  async #withFetched<T>(
-    target: GitTarget,
+  /** The shared repository for one step at a time; work that it is in the way of is done again with a new one. */
+  async #withRepo<T>(
     context: GitContext,
+    { sha }: { readonly sha: string },
     work: (repo: SharedRepo) => Promise<T>,
   ): Promise<T> {
     const { remote } = this.#spec;
-    const sha256 = target.tip.sha.length === 64;
-    using _turn = await this.#services.locks.acquire(`git-remote ${remote}`, context.signal);
+    const sha256 = sha.length === 64;
     return await withGit(this.#spec, this.#services, context, async (git) => {
+      // Not while a client is asked for its secrets: it may let us wait.
+      using _turn = await this.#services.locks.acquire(remote, context.signal);
       const attempt = (reset: boolean) =>
-        withSharedRepo({ remote, sha256, reset }, git, this.#services, context, async (repo) => {
-          await this.#fetch(target, repo, context);
-          return await work(repo);
-        });
+        withSharedRepo({ remote, sha256, reset }, git, this.#services, context, work);
       try {
         return await attempt(false);
       } catch (error) {
