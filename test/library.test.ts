@@ -22,7 +22,7 @@ const GOLDEN = join(ROOT, 'test/golden/dockerfile-api.txt');
 const skip = existsSync(MODULE) ? false : 'dist/ is not built';
 /** Rooms that know nothing of daemons, files or networks. */
 const ROOMS = ['base', 'dockerfile', 'giturl', 'llb', 'match', 'oci', 'pb'];
-const BUILT_IN = ['node:crypto', 'node:net', 'node:os', 'node:path'];
+const BUILT_IN = ['node:buffer', 'node:crypto', 'node:net', 'node:os', 'node:path'];
 
 const scratch = mkdtempSync(join(tmpdir(), 'library-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));

@@ -109,7 +109,8 @@ test('threads start with the work, share the queue and end when idle', async () 
   assert.deepEqual(sums, [...sums.keys()]);
   assert.equal(runner.threads, 2);
   while (idle === 0) await new Promise((resolve) => setTimeout(resolve, 50));
-  assert.deepEqual([runner.threads, idle], [0, 1]);
+  // More than once when the machine is so busy that a thread ends before the next has begun.
+  assert.ok(runner.threads === 0 && idle > 0);
   assert.equal(await runner.run('add', { a: 1, b: 1 }), 2);
 });
 
