@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BuildError } from '../base/errors.ts';
-import { type ExpandOptions, expand, variablesOf } from './expand.ts';
+import { type ExpandOptions, expand, expandWords, variablesOf } from './expand.ts';
 
 const ENV = variablesOf(['A=alpha', 'EMPTY=', 'P=/usr/local/bin', 'F=a.tar.gz', 'S=two words', 'N=x\ny']);
 const text = (source: string, options: Partial<ExpandOptions> = {}): string =>
@@ -97,7 +97,7 @@ test('options keep quotes, escapes and unset references', () => {
 });
 
 test('words are split after substitution, outside quotes', () => {
-  const words = (source: string) => expand(source, ENV, { escape: '\\' }).words;
+  const words = (source: string) => expandWords(source, ENV, { escape: '\\' });
   assert.deepEqual(words('a $S "$S" b\\ c'), ['a', 'two', 'words', 'two words', 'b c']);
   assert.deepEqual(words('  $EMPTY "" x '), ['x']);
   assert.deepEqual(words('cat << EOF'), ['cat', '<< EOF']);

@@ -1,6 +1,7 @@
 import { BuildError } from '../base/errors.ts';
 import { replacePattern, reverse, reversePattern, trimPrefix } from './pattern.ts';
-import { isSpace, quote } from './text.ts';
+import { quote } from './text.ts';
+import { NO_WORDS, WordCollector, type Words } from './words.ts';
 
 /** Where values come from. `keys` is for suggestions. */
 export interface Variables {
@@ -19,12 +20,12 @@ export interface ExpandOptions {
   readonly ignoreQuotes?: boolean;
   /** References to unset variables stay as written. */
   readonly keepUnset?: boolean;
+  /** What all expansions that share it may still give together, in UTF-16 units. */
+  readonly budget?: { left: number };
 }
 
 export interface Expansion {
   readonly text: string;
-  /** The text split at blanks outside quotes, after substitution. */
-  readonly words: readonly string[];
   readonly used: ReadonlySet<string>;
   readonly missing: ReadonlySet<string>;
 }
@@ -33,6 +34,8 @@ export interface Expansion {
 const MAX_NESTING = 500;
 /** Longest text that an expansion may give, in UTF-16 units: `ENV A=$A$A` doubles every time. */
 const MAX_LENGTH = 8 << 20;
+/** Of all expansions of one file, which end up in steps, the image config and its history. */
+export const MAX_TOTAL_LENGTH = 32 << 20;
 const SPECIAL_PARAMETERS = '@*#?-$!0';
 
 export const noVariables: Variables = { get: () => undefined, keys: () => [] };
@@ -52,13 +55,37 @@ export function variablesOf(env: readonly string[]): Variables {
  * @throws {BuildError} `failed to process "…": …`
  */
 export function expand(source: string, variables: Variables, options: ExpandOptions): Expansion {
-  const run = new Expander(source, variables, options);
+  const run = new Expander(source, variables, options, () => NO_WORDS);
   try {
-    const { text, words } = run.scan(undefined, options.rawEscapes ?? false);
-    return { text, words, used: run.used, missing: run.missing };
+    const { text } = run.scan(undefined, options.rawEscapes ?? false);
+    spend([text], options);
+    return { text, used: run.used, missing: run.missing };
   } catch (error) {
     throw new ExpansionError(BuildError.wrap(error, `failed to process ${quote(source)}`), run.missing);
   }
+}
+
+/**
+ * The expanded text split at blanks outside quotes; blanks that came with a variable count too.
+ * @throws {BuildError} as `expand`
+ */
+export function expandWords(source: string, variables: Variables, options: ExpandOptions): readonly string[] {
+  const shared = { buffer: '' };
+  const run = new Expander(source, variables, options, () => new WordCollector(shared));
+  try {
+    const { words } = run.scan(undefined, options.rawEscapes ?? false);
+    spend(words, options);
+    return words;
+  } catch (error) {
+    throw BuildError.wrap(error, `failed to process ${quote(source)}`);
+  }
+}
+
+function spend(texts: readonly string[], { budget }: ExpandOptions): void {
+  if (!budget) return;
+  for (const { length } of texts) budget.left -= length;
+  if (budget.left < 0)
+    throw new BuildError(`the results of all expansions are longer than ${MAX_TOTAL_LENGTH} characters`);
 }
 
 /** Also knows which variables were missing in front of the place at fault. */
@@ -88,59 +115,24 @@ export function expandChecked(
   }
 }
 
-/** Collects words while the text is built. The buffer is shared with nested scans, which empty it. */
-class WordCollector {
-  readonly #shared: { buffer: string };
-  readonly #words: string[] = [];
-  #inWord = false;
-
-  constructor(shared: { buffer: string }) {
-    this.#shared = shared;
-    shared.buffer = '';
-  }
-
-  add(text: string): void {
-    for (const character of text) {
-      if (!isSpace(character)) this.addRaw(character);
-      else if (this.#inWord) this.#flush();
-    }
-  }
-
-  addRaw(text: string): void {
-    this.#shared.buffer += text;
-    this.#inWord = true;
-  }
-
-  finish(): string[] {
-    this.#flush();
-    return this.#words;
-  }
-
-  #flush(): void {
-    if (this.#shared.buffer === '') return;
-    this.#words.push(this.#shared.buffer);
-    this.#shared.buffer = '';
-    this.#inWord = false;
-  }
-}
-
 class Expander {
   readonly used = new Set<string>();
   readonly missing = new Set<string>();
   readonly #characters: readonly string[];
   readonly #variables: Variables;
   readonly #options: ExpandOptions;
-  readonly #shared = { buffer: '' };
+  readonly #newWords: () => Words;
   #at = 0;
   #depth = 0;
   #rawEscapes = false;
 
-  constructor(source: string, variables: Variables, options: ExpandOptions) {
+  constructor(source: string, variables: Variables, options: ExpandOptions, newWords: () => Words) {
     // A byte order mark in front is not read, and what is no character becomes one.
     const text = source.toWellFormed();
     this.#characters = [...(text.startsWith('\ufeff') ? text.slice(1) : text)];
     this.#variables = variables;
     this.#options = options;
+    this.#newWords = newWords;
   }
 
   /** Reads up to `stop` (consumed), or to the end when `stop` is undefined. */
@@ -148,7 +140,7 @@ class Expander {
     if (++this.#depth > MAX_NESTING) throw new BuildError('substitutions are nested too deeply');
     const outerRawEscapes = this.#rawEscapes;
     this.#rawEscapes = rawEscapes;
-    const words = new WordCollector(this.#shared);
+    const words = this.#newWords();
     let text = '';
     for (let next = this.#peek(); ; next = this.#peek()) {
       if (next === undefined) {
@@ -187,7 +179,7 @@ class Expander {
     return next === '"' ? this.#doubleQuoted() : undefined;
   }
 
-  #plain(words: WordCollector): string {
+  #plain(words: Words): string {
     const character = this.#take()!;
     if (character !== this.#options.escape) {
       words.add(character);

@@ -1,6 +1,6 @@
 import { BuildError } from '../base/errors.ts';
 import type { Heredoc, ParsedLine } from './ast.ts';
-import { expand, noVariables } from './expand.ts';
+import { expandWords, noVariables } from './expand.ts';
 import { lower } from './text.ts';
 
 const FORM = /^([0-9]*)<<(-?)[\t\n\f\r ]*([^<]*)$/;
@@ -12,9 +12,9 @@ export function parseHeredocWord(word: string): Heredoc | undefined {
   const rest = match?.[3] ?? '';
   if (!match || rest === '') return undefined;
   const options = { escape: '\\', keepUnset: true };
-  const plain = expand(rest, noVariables, options).words;
+  const plain = expandWords(rest, noVariables, options);
   if (plain.length !== 1) return undefined;
-  const raw = expand(rest, noVariables, { ...options, rawQuotes: true }).words;
+  const raw = expandWords(rest, noVariables, { ...options, rawQuotes: true });
   if (raw.length !== 1)
     throw new BuildError(`internal lexing of heredoc produced inconsistent results: ${rest}`);
   const name = plain[0]!;
@@ -42,12 +42,12 @@ export function heredocsOf(line: ParsedLine): Heredoc[] {
   if (!line.original.includes('<<') || !takesHeredocs(line)) return [];
   let words: readonly string[];
   try {
-    words = expand(line.original, noVariables, {
+    words = expandWords(line.original, noVariables, {
       escape: '\\',
       rawQuotes: true,
       rawEscapes: true,
       keepUnset: true,
-    }).words;
+    });
   } catch {
     return []; // the shell of the step will complain about its quotes
   }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { type Digest, digestOf } from '../base/digest.ts';
-import { BuildError } from '../base/errors.ts';
+import { BuildError, invalidArgument } from '../base/errors.ts';
 import type { Platform } from '../oci/platform.ts';
 import { encodeOp } from './encode.ts';
 import { fileInputs, fileMessage } from './file-message.ts';
@@ -12,6 +12,8 @@ import { SourceCollector } from './source-map.ts';
 import type { State } from './state.ts';
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+/** Every step repeats the whole environment. */
+const MAX_DEFINITION_BYTES = 256 << 20;
 const SETS_PATH = 'exec.meta.setsdefaultpath';
 
 export interface MarshalOptions {
@@ -52,6 +54,7 @@ class Marshaller {
   readonly #def = new Map<Digest, Uint8Array>();
   readonly #metadata = new Map<Digest, OpMetadata>();
   readonly #sources = new SourceCollector();
+  #size = 0;
 
   constructor(options: MarshalOptions) {
     this.#options = options;
@@ -96,7 +99,11 @@ class Marshaller {
     const before = this.#metadata.get(encoded.digest) ?? emptyMetadata();
     this.#metadata.set(encoded.digest, mergeMetadata(before, encoded.metadata));
     this.#sources.add(encoded.digest, encoded.locations);
-    if (!this.#def.has(encoded.digest)) this.#def.set(encoded.digest, encoded.bytes);
+    if (this.#def.has(encoded.digest)) return;
+    this.#def.set(encoded.digest, encoded.bytes);
+    this.#size += encoded.bytes.length;
+    if (this.#size > MAX_DEFINITION_BYTES)
+      throw invalidArgument(`the definition is larger than ${MAX_DEFINITION_BYTES} bytes`);
   }
 
   #encode(node: Node): Encoded {

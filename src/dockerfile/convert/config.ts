@@ -2,7 +2,7 @@ import { BuildError } from '../../base/errors.ts';
 import { setEnv as addEnv, setUser as setStateUser } from '../../llb/state.ts';
 import type { KeyValue } from '../ast.ts';
 import type { Location } from '../location.ts';
-import { expand, expandChecked } from '../expand.ts';
+import { expandChecked, expandWords } from '../expand.ts';
 import type { ArgPair, Healthcheck, Instruction, InstructionOf } from '../instructions/types.ts';
 import { formatDuration } from '../instructions/units.ts';
 import { checkSecretName, checkVariables } from '../lint/instruction-checks.ts';
@@ -128,7 +128,7 @@ function applyExpose(
   context: DispatchContext,
 ): string {
   const variables = stateVariables(stage.state);
-  const written = instruction.ports.flatMap((port) => expand(port, variables, context.expansion).words);
+  const written = instruction.ports.flatMap((port) => expandWords(port, variables, context.expansion));
   const ports: string[] = [];
   for (const range of written) {
     ports.push(...exposedPorts(range, (finding) => context.lint.report(finding, instruction.location)));

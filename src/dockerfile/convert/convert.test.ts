@@ -287,3 +287,14 @@ test('checksums that are none are told apart', async () => {
       message,
     });
 });
+
+test('variables that double do not fill the memory', async () => {
+  const doubled = 'ENV A=$A$A\n'.repeat(22);
+  const start = `FROM scratch\nENV A=xx\n${doubled}`;
+  const uses = (line: string) =>
+    Array.from({ length: 300 }, (_, i) => line.replace('%', String(i))).join('\n');
+  for (const file of [start + uses('ENV B%=$A'), start + uses('LABEL B%=$A'), start + uses('COPY $A /b%')])
+    await assert.rejects(convert(file), /the results of all expansions are longer than \d+ characters$/);
+  const graph = await convert(`${start}ENV B=$A\n${uses('RUN ["x%"]')}`);
+  assert.throws(() => encode(graph), /the definition is larger than \d+ bytes$/);
+});

@@ -6,7 +6,7 @@ import { type State, scratch, setEnv, setHostname, setNetwork, stateOf } from '.
 import type { Platform } from '../../oci/platform.ts';
 import { atLocation } from '../errors.ts';
 import { findDirective } from '../directives.ts';
-import { type ExpandOptions, expand } from '../expand.ts';
+import { type ExpandOptions, expand, MAX_TOTAL_LENGTH } from '../expand.ts';
 import { PatternMatcher } from '../../match/patterns.ts';
 import { parseStages } from '../instructions/parse.ts';
 import type { StagedFile } from '../instructions/types.ts';
@@ -42,7 +42,12 @@ export async function convertDockerfile(text: string, options: ConvertOptions): 
   const file = parseStages(parsed.nodes, lint);
   if (file.stages.length === 0) throw new BuildError('dockerfile contains no stages to build');
   checkStages(file.stages, lint);
-  return new Conversion(file, { escape: parsed.escape }, options, lint).run();
+  return new Conversion(
+    file,
+    { escape: parsed.escape, budget: { left: MAX_TOTAL_LENGTH } },
+    options,
+    lint,
+  ).run();
 }
 
 /** What the `check` directive of the file says. */
