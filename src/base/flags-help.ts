@@ -36,13 +36,17 @@ function usageLine(path: readonly CommandSpec[], fullName: string): string {
   return [fullName, options, command.argsUsage].filter(Boolean).join(' ');
 }
 
+/** Numbers are shown with their default, nothing too. */
+const ZERO: Readonly<Partial<Record<FlagSpec['kind'], string>>> = { int: '0', float: '0', duration: '0s' };
+
 function flagRow(flag: FlagSpec): readonly [string, string] {
   const type = flag.kind === 'bool' ? '' : ` ${flag.kind === 'strings' ? 'string' : flag.kind}`;
   const names = [flag.name, ...(flag.aliases ?? [])]
     .map((n) => `${n.length === 1 ? '-' : '--'}${n}${type}`)
     .join(', ');
   const quoted = flag.kind === 'string' || flag.kind === 'strings';
-  const value = flag.value === undefined || flag.value === '' ? undefined : flag.value;
+  const given = flag.value ?? ZERO[flag.kind];
+  const value = given === '' ? undefined : given;
   const shown =
     value === undefined || flag.kind === 'bool'
       ? ''

@@ -141,6 +141,10 @@ GLOBAL OPTIONS:
     helpText([APP, APP.commands![0]!]),
     /--output string, -o string \[ --output string, -o string \] {2}outputs/,
   );
+  assert.match(
+    helpText([APP, APP.commands![0]!]),
+    /time \(default: 0s\)\n +--size float +MB \(default: 0\)\n/,
+  );
 });
 
 test('durations', () => {
