@@ -187,8 +187,11 @@ export class Unlazier {
     const action = record.kind === 'merge' ? 'merging' : 'diffing';
     const id = record === top ? action : record.row.description || `${action} ${record.id}`;
     progress.combine(action, id, false);
-    await combineTrees(this.#core.parts, record.row.snapshot, steps, signal);
-    progress.combine(action, id, true);
+    try {
+      await combineTrees(this.#core.parts, record.row.snapshot, steps, signal);
+    } finally {
+      progress.combine(action, id, true);
+    }
   }
 }
 
