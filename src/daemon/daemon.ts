@@ -15,6 +15,7 @@ import type { Platform } from '../oci/platform.ts';
 import { TraceServiceDefinition } from '../pb/otlp_trace.ts';
 import type { BuildkitVersion, WorkerRecord } from '../pb/worker.ts';
 import { type PoolOptions, WorkerPool } from '../pool/pool.ts';
+import type { ProxyConfig } from '../registry/config.ts';
 import { Registry } from '../registry/registry.ts';
 import { healthService } from '../rpc/health.ts';
 import { type Listener, listenGrpc, type TlsIdentity } from '../rpc/listen.ts';
@@ -52,7 +53,7 @@ export interface DaemonParts {
   readonly worker: PoolOptions['worker'];
   readonly searchPath: string;
   /** Proxy settings of the daemon's environment. */
-  readonly proxy: { readonly httpProxy?: string; readonly httpsProxy?: string; readonly noProxy?: string };
+  readonly proxy: ProxyConfig;
 }
 
 /** A running daemon; disposing it stops it: builds are cancelled, and nothing stays mounted or running. */

@@ -59,6 +59,7 @@ async function main(): Promise<void> {
       httpProxy: env.HTTP_PROXY ?? env.http_proxy ?? '',
       httpsProxy: env.HTTPS_PROXY ?? env.https_proxy ?? '',
       noProxy: env.NO_PROXY ?? env.no_proxy ?? '',
+      allProxy: env.ALL_PROXY ?? env.all_proxy ?? '',
     },
   });
   for (const address of daemon.addresses) log.info(`running server on ${address.replace(/^\w+:\/\//, '')}`);

@@ -141,7 +141,12 @@ function gitServices(
 }
 
 function proxyEnvironment(proxy: ProxyConfig): Record<string, string> {
-  const values = { http_proxy: proxy.httpProxy, https_proxy: proxy.httpsProxy, no_proxy: proxy.noProxy };
+  const values = {
+    http_proxy: proxy.httpProxy,
+    https_proxy: proxy.httpsProxy,
+    no_proxy: proxy.noProxy,
+    all_proxy: proxy.allProxy,
+  };
   const set = Object.entries(values).flatMap(([name, value]) => (value ? [[name, value] as const] : []));
   return Object.fromEntries(
     set.flatMap(([name, value]) => [

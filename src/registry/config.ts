@@ -23,6 +23,8 @@ export interface ProxyConfig {
   readonly httpProxy?: string;
   readonly httpsProxy?: string;
   readonly noProxy?: string;
+  /** Only for programs that know it, like git. */
+  readonly allProxy?: string;
 }
 
 /** One server to ask for a registry's content. */

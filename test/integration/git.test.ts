@@ -147,6 +147,15 @@ test('a guarded repository, with a token of the client', async () => {
   assert.doesNotMatch(log + JSON.stringify(refused), /t0ken|eC1hY2Nlc3M/);
 });
 
+test('through the proxy of the daemon', async () => {
+  await using behind = await Daemon.start({ env: { ALL_PROXY: server.url } });
+  const out = dir.join('proxied');
+  const address = 'http://git.invalid/main.git#v1';
+  const { code, stderr } = await behind.buildctl(['build', address, '--output', `type=local,dest=${out}`]);
+  assert.equal(code, 0, stderr);
+  assert.equal(read(out, 'a'), '1');
+});
+
 /** An ssh server that serves the repositories to one key, which an agent holds. */
 async function startSsh(
   stack: AsyncDisposableStack,
