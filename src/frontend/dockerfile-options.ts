@@ -46,7 +46,7 @@ export function parseFrontendOptions(
   refuseRemoved(options);
   const get = (key: string): string => options.get(key) ?? '';
   const targetPlatforms = parsePlatforms(get('platform'));
-  const resources = prefixed('failed to parse resource limits', () => parseResources(options));
+  // In this order: of several bad options the first one is told.
   return {
     targetPlatforms,
     buildPlatforms: [workerPlatforms[0] ?? hostPlatform()],
@@ -54,7 +54,7 @@ export function parseFrontendOptions(
     extraHosts: prefixed('failed to parse additional hosts', () => parseHosts(get('add-hosts'))),
     shmSize: prefixed('failed to parse shm size', () => parseSize(get('shm-size'))),
     ulimits: prefixed('failed to parse ulimit', () => parseUlimits(get('ulimit'))),
-    ...(resources ? { resources } : {}),
+    ...resourceOptions(options),
     networkMode: parseNetwork(get('force-network-mode')),
     isNoCache: parseNoCache(options.get('no-cache')),
     multiPlatform: parseMultiPlatform(
@@ -62,8 +62,8 @@ export function parseFrontendOptions(
       targetPlatforms.length,
     ),
     cacheImports: [...parseCacheImports(get('cache-imports')), ...registryImports(get('cache-from'))],
-    ...lintOptions(options),
     ...refuseAttestations(options),
+    ...lintOptions(options),
     buildArgs: withPrefix(options, 'build-arg:'),
     labels: withPrefix(options, 'label:'),
     cacheIdNamespace: get('build-arg:BUILDKIT_CACHE_MOUNT_NS'),
@@ -72,6 +72,11 @@ export function parseFrontendOptions(
     hostname: get('build-arg:BUILDKIT_SANDBOX_HOSTNAME') || get('hostname'),
     localSessions: withPrefix(options, 'local-sessionid:'),
   };
+}
+
+function resourceOptions(options: Options): Pick<ConvertOptions, 'resources'> {
+  const resources = prefixed('failed to parse resource limits', () => parseResources(options));
+  return resources ? { resources } : {};
 }
 
 function refuseRemoved(options: Options): void {

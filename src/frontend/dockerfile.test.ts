@@ -611,3 +611,25 @@ test('bytes that are no text stay as they are in files, and are refused in comma
     /build stage: "caf\\xe9", name/,
   );
 });
+
+test('of several bad options the first in the order of BuildKit is told', async () => {
+  const options = { memory: 'much', 'shm-size': 'x', ulimit: 'nofile', 'force-network-mode': 'x' };
+  const told = async (...left: string[]) => {
+    const kept = Object.fromEntries(Object.entries(options).filter(([key]) => !left.includes(key)));
+    const error = await buildDockerfile(fake(dockerfile('FROM scratch'), kept).bridge).catch((e: Error) => e);
+    return error instanceof Error ? error.message.split(':', 1)[0] : 'nothing';
+  };
+  assert.equal(await told(), 'failed to parse shm size');
+  assert.equal(await told('shm-size'), 'failed to parse ulimit');
+  assert.equal(await told('shm-size', 'ulimit'), 'failed to parse resource limits');
+  assert.equal(await told('shm-size', 'ulimit', 'memory'), 'invalid netmode x');
+});
+
+test('a layout is asked for once by all stages that stand on it', async () => {
+  const layout = `oci-layout://app@sha256:${'1'.repeat(64)}`;
+  const { bridge, asked } = fake(dockerfile('FROM tools\nRUN x\nFROM tools AS b\nCOPY --from=0 a b'), {
+    'context:tools': layout,
+  });
+  await buildDockerfile(bridge);
+  assert.equal(asked.length, 1);
+});

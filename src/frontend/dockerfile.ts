@@ -3,12 +3,7 @@ import { BuildError, Code } from '../base/errors.ts';
 import { goJson } from '../base/gojson.ts';
 import { convertDockerfile } from '../dockerfile/convert/convert.ts';
 import { encodeImage } from '../dockerfile/convert/image.ts';
-import type {
-  ConvertOptions,
-  ConvertResult,
-  ImageResolver,
-  ResolvedImage,
-} from '../dockerfile/convert/options.ts';
+import type { ConvertOptions, ConvertResult, ResolvedImage } from '../dockerfile/convert/options.ts';
 import type { LintWarning } from '../dockerfile/lint/linter.ts';
 import { withSources } from '../dockerfile/errors.ts';
 import { marshal } from '../llb/marshal.ts';
@@ -118,7 +113,6 @@ class DockerfileBuild<R> {
   readonly #source: DockerfileSource;
   readonly #named: NamedContexts<R>;
   readonly #sourceMap: SourceMap;
-  readonly #resolveImage: ImageResolver;
   readonly #abort = new AbortController();
 
   constructor(
@@ -127,7 +121,7 @@ class DockerfileBuild<R> {
     context: BuildContext<R>,
     source: DockerfileSource,
   ) {
-    this.#bridge = bridge;
+    this.#bridge = withMemory(bridge);
     this.#options = options;
     this.#context = context;
     this.#source = source;
@@ -137,8 +131,7 @@ class DockerfileBuild<R> {
       data: source.data,
       definition: source.definition,
     };
-    this.#resolveImage = remembered((ref, resolveOptions) => bridge.resolveImage(ref, resolveOptions));
-    this.#named = new NamedContexts({ ...bridge, resolveImage: this.#resolveImage }, options.localSessions);
+    this.#named = new NamedContexts(this.#bridge, options.localSessions);
   }
 
   /** Answers a question about the file instead of building it. */
@@ -205,7 +198,7 @@ class DockerfileBuild<R> {
       ...options,
       caps,
       sourceMap: this.#sourceMap,
-      resolveImage: this.#resolveImage,
+      resolveImage: (ref, resolveOptions) => this.#bridge.resolveImage(ref, resolveOptions),
       namedContext: (name, namedOptions) => this.#named.find(name, namedOptions),
       ignorePatterns: () => this.#context.ignorePatterns(),
       mainContext: (paths) => this.#context.mainContext(paths),
@@ -258,20 +251,37 @@ function exportPlatform(platform: Platform, image: Platform): Platform {
   });
 }
 
-/** Asks once for each image, platform and reason. */
-function remembered(resolve: ImageResolver): ImageResolver {
-  const asked = new Map<string, Promise<ResolvedImage>>();
-  return (ref, options) => {
-    const key = JSON.stringify([
-      ref,
-      formatPlatformFull(options.platform),
-      options.resolveMode,
-      options.logName,
-    ]);
-    const known = asked.get(key);
+/** Asks once for the same image, platform and reason. */
+function remembered<A extends readonly unknown[]>(
+  resolve: (...asked: A) => Promise<ResolvedImage>,
+  keyOf: (...asked: A) => readonly unknown[],
+): (...asked: A) => Promise<ResolvedImage> {
+  const answers = new Map<string, Promise<ResolvedImage>>();
+  return (...asked) => {
+    const key = JSON.stringify(keyOf(...asked));
+    const known = answers.get(key);
     if (known) return known;
-    const answer = resolve(ref, options);
-    asked.set(key, answer);
+    const answer = resolve(...asked);
+    answers.set(key, answer);
     return answer;
+  };
+}
+
+/** The bridge with a memory: platforms of one build ask for the same images. */
+function withMemory<R>(bridge: FrontendBridge<R>): FrontendBridge<R> {
+  return {
+    ...bridge,
+    resolveImage: remembered(bridge.resolveImage, (ref, { platform, resolveMode, logName }) => [
+      ref,
+      formatPlatformFull(platform),
+      resolveMode,
+      logName,
+    ]),
+    resolveLayout: remembered(bridge.resolveLayout, (ref, store, { platform, logName }) => [
+      ref,
+      store,
+      platform && formatPlatformFull(platform),
+      logName,
+    ]),
   };
 }
