@@ -61,7 +61,7 @@ async function main(options: ReturnType<typeof optionsOf>): Promise<void> {
   const uniqueId = options['unique-id'];
   const resolveImage: ImageResolver =
     options.images === undefined ? fromRegistry : fromFile(readFileSync(options.images, 'utf8'));
-  const result = await convert(readFileSync(0, 'utf8'), {
+  const result = await convert(readFileSync(0), {
     resolveImage,
     buildArgs: pairs(options['build-arg']),
     labels: pairs(options.label),

@@ -7,7 +7,7 @@ import { encodeImage } from '../convert/image.ts';
 import type { ConvertResult } from '../convert/options.ts';
 import { locationsOf } from '../errors.ts';
 import { publicError } from './error.ts';
-import { capabilitiesOf, innerOptions } from './options.ts';
+import { capabilitiesOf, innerOptions, textOf } from './options.ts';
 import type {
   Conversion,
   ConvertOptions,
@@ -22,18 +22,20 @@ import type {
  * Converts a Dockerfile to the graph that a BuildKit daemon builds, and the image config of its target. Nothing is
  * built or fetched; what must be known about base images is asked of `options.resolveImage`. The same input gives the
  * same bytes when `options.uniqueId` is set.
+ * @param file as text or as the bytes of a file, which need not be UTF-8
  * @throws {DockerfileError}
  */
-export async function convert(text: string, options: ConvertOptions = {}): Promise<Conversion> {
+export async function convert(file: string | Uint8Array, options: ConvertOptions = {}): Promise<Conversion> {
   const warnings: LintWarning[] = [];
   const warn = (warning: LintWarning): void => {
     warnings.push(warning);
     options.onWarning?.(warning);
   };
   try {
-    const result = await convertDockerfile(text, innerOptions(text, options, warn));
+    const text = textOf(file);
+    const result = await convertDockerfile(text, innerOptions(file, options, warn));
     return {
-      definition: definitionOf(result, options),
+      definition: definitionOf(result, options, !text.isWellFormed()),
       imageConfig: encodeImage(result.image),
       baseImageConfig: result.baseImage && encodeImage(result.baseImage),
       platform: formatPlatformFull(result.platform),
@@ -50,15 +52,15 @@ export async function convert(text: string, options: ConvertOptions = {}): Promi
  * Checks a Dockerfile against all rules. Without `options.target` all stages are checked, else those that the target
  * needs. Without `options.resolveImage` base images count as empty ones, and rules about them are not checked.
  */
-export async function lint(text: string, options: LintOptions = {}): Promise<LintResult> {
+export async function lint(file: string | Uint8Array, options: LintOptions = {}): Promise<LintResult> {
   const warnings: LintWarning[] = [];
   const warn = (warning: LintWarning): void => {
     warnings.push(warning);
     options.onWarning?.(warning);
   };
   try {
-    const inner = innerOptions(text, { resolveImage: emptyImages, ...options }, warn);
-    await convertDockerfile(text, { ...inner, allStages: inner.target === '' });
+    const inner = innerOptions(file, { resolveImage: emptyImages, ...options }, warn);
+    await convertDockerfile(textOf(file), { ...inner, allStages: inner.target === '' });
     return { warnings, error: undefined };
   } catch (error) {
     if (options.signal?.aborted || !(error instanceof BuildError)) throw publicError(error, options.signal);
@@ -73,10 +75,15 @@ const emptyImages: ImageResolver = (_, { platform }) => {
   return { config: { os, architecture, variant, rootfs: { type: 'layers', diff_ids: [layer] } } };
 };
 
-function definitionOf({ state, platform }: ConvertResult, options: ConvertOptions): Uint8Array {
+function definitionOf(
+  { state, platform }: ConvertResult,
+  options: ConvertOptions,
+  checkText: boolean,
+): Uint8Array {
   const definition = marshal(state, {
     platform: platform ?? hostPlatform(),
     caps: capabilitiesOf(options),
+    checkText,
     ...(options.uniqueId === undefined ? {} : { localUniqueId: options.uniqueId }),
   });
   return encodeDefinition(options.sourceMap === false ? { ...definition, Source: undefined } : definition);

@@ -11,6 +11,7 @@ import {
   parsePlatform,
 } from '../../oci/platform.ts';
 import { normalizeReference } from '../../oci/reference.ts';
+import { decodeText } from '../bytes.ts';
 import type { ConvertOptions as InnerOptions, ImageResolver as InnerResolver } from '../convert/options.ts';
 import { parseLintConfig } from '../lint/linter.ts';
 import type { ConvertOptions, ImageResolver, LintWarning, ResolvedImage } from './types.ts';
@@ -19,9 +20,13 @@ const CONTEXT = 'context';
 /** Hexadecimal digits. */
 const ID_LENGTH = 32;
 
+export function textOf(file: string | Uint8Array): string {
+  return typeof file === 'string' ? file : decodeText(file);
+}
+
 /** The options as the conversion takes them, with defaults filled in. */
 export function innerOptions(
-  text: string,
+  file: string | Uint8Array,
   options: ConvertOptions,
   warn: (warning: LintWarning) => void,
 ): InnerOptions {
@@ -52,7 +57,7 @@ export function innerOptions(
     sourceMap: {
       filename: options.filename ?? 'Dockerfile',
       language: 'Dockerfile',
-      data: Buffer.from(text),
+      data: typeof file === 'string' ? Buffer.from(file) : file,
     },
     resolveImage: resolver(options.resolveImage),
     namedContext: () => undefined,
