@@ -13,6 +13,10 @@ export interface Directive {
 const KNOWN: ReadonlySet<string> = new Set<DirectiveName>(['syntax', 'escape', 'check']);
 const START = /^([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*/;
 const BLANKS = '\t\n\f\r ';
+/** Behind a line that is longer, without its line feed, nothing is looked for. */
+const MAX_LINE_BYTES = 65535;
+/** Of one UTF-16 unit in UTF-8. */
+const MAX_UNIT_BYTES = 3;
 const BOM = '\ufeff';
 
 /** Takes lines from the top of a file; the first one that is no directive ends it (FEATURES H21). */
@@ -98,6 +102,7 @@ function findWith(text: string, name: string, comment: string, skipped: number):
   for (let rest: string | undefined = text; rest; ) {
     const [line, next] = cut(rest, '\n');
     rest = next;
+    if (isTooLong(line)) return undefined;
     let directive: Directive | undefined;
     try {
       directive = reader.read(line.replace(/\r$/, ''));
@@ -113,6 +118,10 @@ function findWith(text: string, name: string, comment: string, skipped: number):
       };
   }
   return undefined;
+}
+
+function isTooLong(line: string): boolean {
+  return line.length > MAX_LINE_BYTES / MAX_UNIT_BYTES && Buffer.byteLength(line) > MAX_LINE_BYTES;
 }
 
 function findInJson(text: string, skipped: number): FoundDirective | undefined {

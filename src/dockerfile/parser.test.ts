@@ -170,3 +170,8 @@ test('the type of a health check ends at the first byte that is a blank', () => 
   // The last byte but one of the fraction is a blank of Latin-1.
   assert.deepEqual(args('HEALTHCHECK x\u2155y z'), { kind: 'words', words: ['x\udce2', '\udc95y z'] });
 });
+
+test('no directive is longer than a line may be', () => {
+  const value = (length: number) => findDirective(`#check=${'x'.repeat(length)}\n`, 'check')?.value.length;
+  assert.deepEqual([value(65_528), value(65_529)], [65_528, undefined]);
+});
