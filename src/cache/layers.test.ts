@@ -169,6 +169,30 @@ test('abort stops the work when nobody waits any more, and the next wait works',
   assert.ok(seen.events.length > done);
 });
 
+test('a download goes on with the provider of another build when the first one ends', async () => {
+  await using fixture = await cache();
+  const { refs, root } = fixture;
+  const layer = layerWith(root, 'lent');
+  const opened = Promise.withResolvers<void>();
+  const gone = Promise.withResolvers<never>();
+  const first: BlobProvider = {
+    async *open() {
+      yield layer.data.subarray(0, 100);
+      opened.resolve();
+      yield await gone.promise;
+    },
+  };
+  const second = providerOf(layer);
+  await using one = await refs.getByBlob(layer.descriptor, undefined, { provider: first });
+  const extracted = one.extract();
+  await opened.promise;
+  await using two = await refs.getByBlob(layer.descriptor, undefined, { provider: second.provider });
+  gone.reject(new Error('client gone'));
+  await Promise.all([extracted, two.extract()]);
+  assert.deepEqual(second.seen.opens, [100]);
+  assert.deepEqual(await names(two), ['lent']);
+});
+
 test('a lazy ref without provider is a miss (F4)', async () => {
   await using root = temporaryRoot();
   const layer = layerWith(root.path, 'lazy');

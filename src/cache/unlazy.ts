@@ -106,8 +106,8 @@ export class Unlazier {
     signal: AbortSignal,
     progress: LayerProgress,
   ): Promise<void> {
-    const { provider, row } = record;
-    if (!provider) throw new MissingProvidersError([blob]);
+    const { row } = record;
+    if (!record.provider) throw new MissingProvidersError([blob]);
     const total = row.blob_size ?? 0;
     await using writer = await this.#core.parts.content.writer({
       ref: `layer-${blob}`,
@@ -116,7 +116,7 @@ export class Unlazier {
     });
     progress.download(blob, writer.offset, total, false);
     if (writer.offset < total || total === 0)
-      for await (const chunk of provider.open(recordDescriptor(record), writer.offset, { signal })) {
+      for await (const chunk of provided(record, () => writer.offset, signal)) {
         signal.throwIfAborted();
         await writer.write(chunk);
         progress.download(blob, writer.offset, total, false);
@@ -191,6 +191,27 @@ export class Unlazier {
       await combineTrees(this.#core.parts, record.row.snapshot, steps, signal);
     } finally {
       progress.combine(action, id, true);
+    }
+  }
+}
+
+/**
+ * The record's bytes from `offset` on. When they stop coming and another build has brought a provider of its own
+ * meanwhile, that one goes on: the client who lent the first may just have left.
+ */
+async function* provided(
+  record: LiveRecord,
+  offset: () => number,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void> {
+  for (;;) {
+    const { provider } = record;
+    if (!provider) return;
+    try {
+      yield* provider.open(recordDescriptor(record), offset(), { signal });
+      return;
+    } catch (error) {
+      if (signal.aborted || record.provider === provider) throw error;
     }
   }
 }
