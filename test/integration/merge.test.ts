@@ -36,7 +36,14 @@ async function layersOf(name: string): Promise<string[]> {
 async function unpacked(name: string): Promise<string[]> {
   const at = dir.join(`umoci-${name}`);
   const source = `docker://${registry.host}/${name}`;
-  execFileSync('skopeo', ['copy', '-q', '--src-tls-verify=false', source, `oci:${at}:x`]);
+  execFileSync('skopeo', [
+    'copy',
+    '--insecure-policy',
+    '-q',
+    '--src-tls-verify=false',
+    source,
+    `oci:${at}:x`,
+  ]);
   execFileSync('umoci', ['--log=error', 'raw', 'unpack', '--image', `${at}:x`, `${at}-fs`]);
   const found = execFileSync('find', [`${at}-fs`, '-not', '-type', 'd', '-printf', '%P\n']).toString();
   return found.split('\n').filter((line) => line !== '' && !line.startsWith('bin/'));
