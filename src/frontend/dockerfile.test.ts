@@ -332,6 +332,7 @@ test('named contexts replace images and stages', async () => {
     'context:base': 'docker-image://alpine',
     'context:extra': 'local:extra',
     'local-sessionid:extra': 'other',
+    'sharedkey:localdir:extra': 'kept',
   });
   await buildDockerfile(bridge);
   const build = solved.at(-1)!;
@@ -341,7 +342,7 @@ test('named contexts replace images and stages', async () => {
     'local.session': 'other',
     'local.excludepatterns': '["skip"]',
     'local.followpaths': '["p/f"]',
-    'local.sharedkeyhint': 'context:extra-',
+    'local.sharedkeyhint': 'context:extra-kept',
   });
 });
 
@@ -455,6 +456,23 @@ test('SOURCE_DATE_EPOCH is a number, or the time of what it names', async () => 
   const { bridge } = fake(dockerfile(seen), { 'build-arg:SOURCE_DATE_EPOCH': 'src', 'context:src': dated });
   const config = (await buildDockerfile(bridge)).metadata.get('containerimage.config')!;
   assert.match(Buffer.from(config).toString(), /"a=5"/);
+});
+
+test('names for one platform win, and each platform has its own SOURCE_DATE_EPOCH', async () => {
+  const { bridge, asked } = fake(dockerfile('FROM base\nENV a=b\n'), {
+    platform: 'linux/amd64,linux/arm64',
+    'build-arg:SOURCE_DATE_EPOCH': '7',
+    'context:base': 'docker-image://any',
+    'context:base::linux/arm64': 'docker-image://arm',
+  });
+  const { metadata } = await buildDockerfile(bridge);
+  assert.deepEqual(asked.toSorted(), [
+    '[context base::linux/arm64] load metadata for arm',
+    '[context base] load metadata for any',
+  ]);
+  for (const platform of ['linux/amd64', 'linux/arm64'])
+    assert.equal(Buffer.from(metadata.get(`source.date.epoch/${platform}`)!).toString(), '7');
+  assert.equal(metadata.get('source.date.epoch'), undefined);
 });
 
 test('what SOURCE_DATE_EPOCH can not stand for is told', async () => {
