@@ -10,7 +10,7 @@ import { formatPlatformFull, hostPlatform, normalizePlatform, parsePlatform } fr
 import { normalizeReference } from '../../oci/reference.ts';
 import { LocatedError } from '../errors.ts';
 import { convertDockerfile } from './convert.ts';
-import { encodeImage } from './image.ts';
+import { encodeImage, parseImage } from './image.ts';
 import type { ConvertOptions, ConvertResult } from './options.ts';
 
 /** Heads, vertex names, configs and errors as BuildKit v0.32 gives them for the same files. */
@@ -297,4 +297,13 @@ test('variables that double do not fill the memory', async () => {
     await assert.rejects(convert(file), /the results of all expansions are longer than \d+ characters$/);
   const graph = await convert(`${start}ENV B=$A\n${uses('RUN ["x%"]')}`);
   assert.throws(() => encode(graph), /the definition is larger than \d+ bytes$/);
+});
+
+test('members of an image config count in any case, the last one of several', () => {
+  const read = (config: string) => parseImage(Buffer.from(`{"Config":${config}}`)).config;
+  assert.deepEqual(read('{"env":["a=b"],"ENV":["c=d"]}').env, ['c=d']);
+  assert.deepEqual(read('{"ENV":["c=d"],"Env":["a=b"],"eNV":null}').env, ['a=b']);
+  assert.deepEqual([...read('{"ExposedPorts":{"1":{},"2":null}}').exposedPorts], ['1', '2']);
+  assert.throws(() => read('{"ExposedPorts":{"1":2}}'), /config.ExposedPorts is not of type object/i);
+  assert.throws(() => parseImage(Buffer.from('\ufeff{}')));
 });

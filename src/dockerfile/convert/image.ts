@@ -91,7 +91,7 @@ export function cloneImage(image: Image): Image {
 export function parseImage(bytes: Uint8Array): Image {
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder().decode(bytes));
+    value = JSON.parse(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes));
   } catch (error) {
     throw new BuildError(BuildError.from(error).message, { cause: error });
   }
@@ -136,11 +136,11 @@ function parseRunConfig(config: Members): RunConfig {
   const health = config.optional('Healthcheck');
   return {
     user: config.string('User'),
-    exposedPorts: new Set(config.keys('ExposedPorts')),
+    exposedPorts: new Set(config.set('ExposedPorts')),
     env: config.strings('Env'),
     entrypoint: config.strings('Entrypoint'),
     cmd: config.strings('Cmd'),
-    volumes: new Set(config.keys('Volumes')),
+    volumes: new Set(config.set('Volumes')),
     workingDir: config.string('WorkingDir'),
     labels: config.stringMap('Labels'),
     stopSignal: config.string('StopSignal'),

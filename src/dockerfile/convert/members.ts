@@ -16,10 +16,12 @@ export class Members {
   static of(value: unknown, path: string): Members {
     if (value === undefined || value === null) return new Members(new Map(), path);
     if (typeof value !== 'object' || Array.isArray(value)) throw typeError(path, 'object');
-    const entries = Object.entries(value);
-    const exact = new Map<string, unknown>(entries.map(([key, item]) => [key.toLowerCase(), item]));
-    for (const [key, item] of entries) exact.set(key, item);
-    return new Members(exact, path);
+    // Names count in any case; of several the last one counts.
+    const members = new Map<string, unknown>();
+    for (const [key, item] of Object.entries(value)) {
+      if (item !== null) members.set(key.toLowerCase(), item);
+    }
+    return new Members(members, path);
   }
 
   has(key: string): boolean {
@@ -67,6 +69,13 @@ export class Members {
     return Object.keys(value);
   }
 
+  /** The names of a set: a table of empty objects. */
+  set(key: string): string[] {
+    const names = this.keys(key);
+    for (const name of names) Members.of((this.#get(key) as Record<string, unknown>)[name], this.#at(key));
+    return names;
+  }
+
   stringMap(key: string): Map<string, string> {
     const value = this.#get(key);
     return new Map(
@@ -103,7 +112,7 @@ export class Members {
   }
 
   #get(key: string): unknown {
-    return this.#members.get(key) ?? this.#members.get(key.toLowerCase());
+    return this.#members.get(key.toLowerCase());
   }
 
   #at(key: string): string {
