@@ -123,6 +123,8 @@ test('plain: warnings, long names, description', () => {
   };
   const message = { vertexes: [vertex(long, 0, 1)], warnings: [warning] };
   assert.match(plain([message]), /^#1 n{80}\n#1 WARN: careful\n#1 DONE/);
+  const late = [{ vertexes: [vertex(long, 0, 1)] }, { warnings: [warning] }];
+  assert.match(plain(late), /^#1 n{80}\n#1 DONE 1.0s\n\n#1 n{80}\n#1 WARN: careful\n#1 DONE 1.0s\n$/);
   assert.match(plain([message], { cutNames: true }), /^#1 n{72}\.\.\.\n/);
   assert.match(plain([message], { description: 'building with x' }), /^#0 building with x\n\n#1 n/);
 });

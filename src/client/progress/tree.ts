@@ -126,8 +126,11 @@ export class ProgressTree {
     for (const update of status.statuses) this.#status(update);
     for (const warning of status.warnings) {
       const vertex = this.byDigest.get(warning.vertex);
-      vertex?.warnings.push(warning);
-      vertex?.touch();
+      if (!vertex) continue;
+      vertex.warnings.push(warning);
+      vertex.touch();
+      // A step that is shown as done is shown once more: its warning may come after its end.
+      this.updates.add(vertex.digest);
     }
     for (const log of status.logs) this.#log(log, width);
   }
