@@ -6,6 +6,7 @@ import type { RefManager } from '../cache/ref.ts';
 import type { MountLocally } from '../frontend/tree.ts';
 import type { SourceOp } from '../llb/ops.ts';
 import { blobKey, httpKey, imageConfigKey, imageManifestKey } from '../source/keys.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
 import type { ObjectReference } from '../oci/object-reference.ts';
 import type { Platform } from '../oci/platform.ts';
 import { type ImageReference, parseReference } from '../oci/reference.ts';
@@ -17,12 +18,12 @@ import type { OpContext } from '../solver/types.ts';
 import { BlobSource, type BlobSpec, blobSpec, type BlobSourceServices } from '../source/blob.ts';
 import { GitSource } from '../source/git.ts';
 import type { GitSourceServices } from '../source/git-access.ts';
-import { GitMemo } from '../source/git-memo.ts';
+import type { GitFound } from '../source/git-spec.ts';
 import { gitSourceSpec } from '../source/git-spec.ts';
 import { HttpSource, type HttpSourceServices } from '../source/http.ts';
 import { HttpMemo } from '../source/http-memo.ts';
 import { httpSourceSpec } from '../source/http-spec.ts';
-import { ImageMemo } from '../source/image-memo.ts';
+import { ResolveMemo } from '../source/memo.ts';
 import { type ImageOrigin, registryOrigin } from '../source/image-origin.ts';
 import { ImageResolver } from '../source/image-resolver.ts';
 import { imageSourceSpec } from '../source/image-spec.ts';
@@ -157,8 +158,8 @@ function proxyEnvironment(proxy: ProxyConfig): Record<string, string> {
 }
 
 interface BuildMemo {
-  readonly git: GitMemo;
-  readonly images: ImageMemo;
+  readonly git: ResolveMemo<GitFound>;
+  readonly images: ResolveMemo<Descriptor>;
   readonly http: HttpMemo;
 }
 
@@ -175,7 +176,7 @@ class BuildMemos {
   }
 
   start(sessions: readonly string[]): AsyncDisposable {
-    const memo: BuildMemo = { images: new ImageMemo(), http: new HttpMemo(), git: new GitMemo() };
+    const memo: BuildMemo = { images: new ResolveMemo(), http: new HttpMemo(), git: new ResolveMemo() };
     for (const id of sessions) this.#bySession.set(id, memo);
     return {
       [Symbol.asyncDispose]: async () => {

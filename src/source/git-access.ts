@@ -8,8 +8,8 @@ import { parseGoUrl } from '../giturl/go-url.ts';
 import type { OpContext, VertexProgress } from '../solver/types.ts';
 import type { GitBundle } from './git-bundle-spec.ts';
 import { GitCli } from './git-cli.ts';
-import type { GitMemo } from './git-memo.ts';
-import type { GitSourceSpec } from './git-spec.ts';
+import type { ResolveMemo } from './memo.ts';
+import type { GitFound, GitSourceSpec } from './git-spec.ts';
 
 /** What of the running step the source needs. */
 export interface GitContext extends Pick<OpContext, 'signal' | 'sessions'> {
@@ -41,7 +41,7 @@ export interface GitSourceServices {
   /** For files that live as long as a command. */
   readonly tmpDir: string;
   /** What the builds of these sessions have resolved. */
-  readonly memo?: (sessions: readonly string[]) => GitMemo | undefined;
+  readonly memo?: (sessions: readonly string[]) => ResolveMemo<GitFound> | undefined;
 }
 
 /** One token for all repositories of a host that many submodules come from. */

@@ -44,6 +44,11 @@ export interface GitTip {
   readonly commit?: string;
 }
 
+/** What a ref resolved to, and the name of the default branch where no ref was given. */
+export interface GitFound extends GitTip {
+  readonly asked: string;
+}
+
 /** @throws BuildError for an address or attribute that makes no sense; `rest` is what follows `git://` */
 export function gitSourceSpec(rest: string, attrs: Readonly<Record<string, string>>): GitSourceSpec {
   const url = parseGitUrl(isGitTransport(rest) ? rest : `https://${rest}`);

@@ -14,8 +14,8 @@ import { withMounted } from '../testing/contracts/snapshot.ts';
 import { FIRST_COMMIT_TIME, runGit, startGitServer, TestRepo } from '../testing/git.ts';
 import { filesOf, gitBench, inTree } from '../testing/git-bench.ts';
 import { GitSource } from './git.ts';
-import { GitMemo } from './git-memo.ts';
-import { gitSourceSpec } from './git-spec.ts';
+import { ResolveMemo } from './memo.ts';
+import { type GitFound, gitSourceSpec } from './git-spec.ts';
 
 for (const sha256 of [false, true])
   test(`the default branch, a branch, tags and a commit (${sha256 ? 'SHA-256' : 'SHA-1'})`, async () => {
@@ -194,7 +194,7 @@ test('a commit that the client vouches for is fetched without asking for its ref
 
 test('a ref that moves meanwhile stays what it was for the build', async () => {
   await using b = await gitBench();
-  const memo = new GitMemo();
+  const memo = new ResolveMemo<GitFound>();
   const make = () =>
     new GitSource(
       gitSourceSpec(`${b.server.host}/main.git#main`, { 'git.fullurl': `${b.server.url}/main.git` }),

@@ -6,11 +6,10 @@ import { checkoutAsBundle, withBundle } from './git-bundle.ts';
 import { checkout } from './git-checkout.ts';
 import { type GitCli, LOCAL_TRANSPORT } from './git-cli.ts';
 import { fetchTarget, type GitTarget, hasTarget } from './git-fetch.ts';
-import type { GitFound } from './git-memo.ts';
 import { defaultBranchOf, tipOf } from './git-refs.ts';
 import { needsNewRepo, type SharedRepo, withSharedRepo } from './git-repo.ts';
 import { verifyGitSignature } from './git-signature.ts';
-import { checkTip, type GitSourceSpec, gitSpecKey, knownTip } from './git-spec.ts';
+import { checkTip, type GitFound, type GitSourceSpec, gitSpecKey, knownTip } from './git-spec.ts';
 import type { SourceInstance, SourceKey } from './source.ts';
 
 /** Metadata key by which the tree of an earlier checkout is found. */

@@ -1,6 +1,6 @@
 import type { Digest } from '../base/digest.ts';
-import { SharedTask } from '../base/shared-task.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
+import { ResolveMemo } from './memo.ts';
 
 /** What is known of a file without looking into it. */
 export interface HttpMetadata {
@@ -18,29 +18,9 @@ export interface HttpFound extends HttpMetadata {
  * What one build has downloaded (FEATURES E29): a URL is asked once, and its file stays as long as the build,
  * whatever the server says later or is pruned meanwhile.
  */
-export class HttpMemo implements AsyncDisposable {
-  readonly #tasks = new Map<Digest, SharedTask<HttpFound>>();
+export class HttpMemo extends ResolveMemo<HttpFound> implements AsyncDisposable {
   readonly #refs: ImmutableRef[] = [];
   #disposed = false;
-
-  async resolve(
-    key: Digest,
-    work: (signal: AbortSignal) => Promise<HttpFound>,
-    signal: AbortSignal,
-  ): Promise<HttpFound> {
-    let task = this.#tasks.get(key);
-    if (!task) {
-      task = new SharedTask(work);
-      this.#tasks.set(key, task);
-    }
-    try {
-      return await task.join(signal);
-    } catch (error) {
-      // A failure holds for those who waited with us, not for the rest of the build.
-      if (this.#tasks.get(key) === task) this.#tasks.delete(key);
-      throw error;
-    }
-  }
 
   /** Takes over a ref until the end of the build. */
   async keep(ref: ImmutableRef): Promise<void> {

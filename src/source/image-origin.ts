@@ -3,7 +3,7 @@ import { formatReference, type ImageReference } from '../oci/reference.ts';
 import type { Credentials } from '../registry/credentials.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { RegistryContext } from '../registry/session.ts';
-import type { ImageMemo } from './image-memo.ts';
+import type { ResolveMemo } from './memo.ts';
 
 /** Where one image comes from: a registry, or a folder of the client. */
 export interface ImageOrigin {
@@ -28,7 +28,7 @@ export interface RegistryOriginServices {
   readonly credentials: Credentials;
   readonly log?: (line: string) => void;
   /** Makes all resolutions of one build agree although a tag moves (FEATURES E29). */
-  readonly memo?: ImageMemo | undefined;
+  readonly memo?: ResolveMemo<Descriptor> | undefined;
 }
 
 export function registryOrigin(reference: ImageReference, services: RegistryOriginServices): ImageOrigin {

@@ -102,6 +102,8 @@ test('the next start sweeps what a crash left', async () => {
   const mounted = join(layout.dir, 'mounted');
   mkdirSync(mounted);
   mountAll([{ type: 'tmpfs', source: 'tmpfs', options: [] }], mounted);
+  const trial = join(layout.dir, 'probe-x');
+  mkdirSync(join(trial, 'm'), { recursive: true });
   // A publication cut between rename and row, and a removal cut between commit and rename.
   const orphan = join(layout.content, 'sha256', 'f'.repeat(64));
   writeFileSync(orphan, 'x');
@@ -113,6 +115,7 @@ test('the next start sweeps what a crash left', async () => {
   await using again = openTestStore(root.path);
   assert.deepEqual(mountsUnder(layout.dir), []);
   assert.equal(existsSync(orphan), false);
+  assert.equal(existsSync(trial), false);
   assert.deepEqual(readdirSync(layout.tmp), []);
   assert.deepEqual(
     again.leases.list().map((l) => l.id),

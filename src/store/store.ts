@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { BuildError, Code, errno } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -12,7 +12,7 @@ import { STATE_DIR, type StoreLayout, storeLayout } from './layout.ts';
 import { SqlLeaseStore } from './lease-store.ts';
 import { STORE_SCHEMA } from './schema.ts';
 import { NativeSnapshotter } from './snapshot/native.ts';
-import { OverlaySnapshotter, overlaySupport } from './snapshot/overlay.ts';
+import { OverlaySnapshotter, overlaySupport, TRIAL_PREFIX } from './snapshot/overlay.ts';
 import type { SnapshotterOptions } from './snapshot/rows.ts';
 import { Trash } from './trash.ts';
 
@@ -51,6 +51,7 @@ export function openStore(options: OpenStoreOptions): Store {
   const { log, jobs } = options;
   const base = resolve(options.root, STATE_DIR);
   detachUnder(base);
+  clearTrials(base);
   const { kind, warning, cleared } = chooseSnapshotter(options);
   // Trees of one snapshotter mean nothing to another, and neither do the records about them.
   const layout = storeLayout(kind === 'overlayfs' ? base : join(base, kind));
@@ -105,6 +106,13 @@ function assemble(parts: Parts, collector: Collector, trash: Trash, cleared: Pro
     [Symbol.asyncDispose]: () => store.close(),
   };
   return store;
+}
+
+/** What a daemon that died while it tried overlayfs has left. */
+function clearTrials(base: string): void {
+  if (!existsSync(base)) return;
+  for (const name of readdirSync(base))
+    if (name.startsWith(TRIAL_PREFIX)) rmSync(join(base, name), { recursive: true, force: true });
 }
 
 function chooseSnapshotter(options: OpenStoreOptions): {

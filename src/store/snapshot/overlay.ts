@@ -115,6 +115,9 @@ function overlay(own: readonly string[], lower: readonly string[]): Mount {
   };
 }
 
+/** Directories in which overlayfs is tried. */
+export const TRIAL_PREFIX = 'probe-';
+
 export interface OverlaySupport {
   readonly supported: boolean;
   /** Why not. */
@@ -125,7 +128,7 @@ export interface OverlaySupport {
 
 /** Whether overlayfs works on the file system of `dir`: tried, not guessed. */
 export function overlaySupport(dir: string): OverlaySupport {
-  const probe = mkdtempSync(join(dir, 'probe-'));
+  const probe = mkdtempSync(join(dir, TRIAL_PREFIX));
   const clear = (): void => rmSync(probe, { recursive: true, force: true });
   try {
     const make = (name: string): string => {

@@ -1,15 +1,10 @@
 import { SharedTask } from '../base/shared-task.ts';
-import type { Descriptor } from '../oci/descriptor.ts';
 
-/** What tags resolved to within one build. */
-export class ImageMemo {
-  readonly #tasks = new Map<string, SharedTask<Descriptor>>();
+/** What one build has resolved, by name (FEATURES E29): it stays what it is though the source moves on. */
+export class ResolveMemo<T> {
+  readonly #tasks = new Map<string, SharedTask<T>>();
 
-  async resolve(
-    name: string,
-    work: (signal: AbortSignal) => Promise<Descriptor>,
-    signal: AbortSignal,
-  ): Promise<Descriptor> {
+  async resolve(name: string, work: (signal: AbortSignal) => Promise<T>, signal: AbortSignal): Promise<T> {
     let task = this.#tasks.get(name);
     if (!task) {
       task = new SharedTask(work);
