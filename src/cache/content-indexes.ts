@@ -1,5 +1,5 @@
 import { mkdirSync, rmSync } from 'node:fs';
-import { readdir, rm } from 'node:fs/promises';
+import { opendir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobRunner } from '../pool/types.ts';
 import type { ContentHashJobs } from './contenthash.ts';
@@ -37,11 +37,11 @@ export class ContentIndexes {
     rmSync(this.#file(recordId), { force: true });
   }
 
-  /** Removes the files of records that are gone. */
-  async sweep(exists: (recordId: string) => boolean): Promise<void> {
-    for (const name of await readdir(this.#dir)) {
-      const id = name.split('.')[0] ?? '';
-      if (!name.endsWith(SUFFIX) || !exists(id)) await rm(join(this.#dir, name), { force: true });
+  /** Removes the files of records that are gone, where a crash left them. */
+  async sweep(exists: (recordId: string) => boolean, signal: AbortSignal): Promise<void> {
+    for await (const { name } of await opendir(this.#dir)) {
+      signal.throwIfAborted();
+      if (!exists(name.split('.')[0] ?? '')) await rm(join(this.#dir, name), { force: true });
     }
   }
 

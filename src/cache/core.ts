@@ -18,6 +18,8 @@ export interface CacheParts {
   readonly jobs: LayerJobs;
   readonly mounter: LocalMounter;
   readonly log: Logger;
+  /** A record goes: told within the transaction that removes it. */
+  readonly removed?: (id: string) => void;
 }
 
 /** The records in memory and the rules of their life; shared by the files of this room. */
@@ -126,13 +128,14 @@ export class CacheCore {
 
   /** Deletes rows and leases; the collector takes snapshot and blobs that nothing else holds. */
   removeRow(id: string): void {
-    const { table, leases } = this.parts;
+    const { table, leases, removed } = this.parts;
     table.db.transaction(() => {
       const equal = table.equalImmutable(id);
       if (equal) this.removeRow(equal.id);
       table.delete(id);
       leases.delete(id);
       leases.delete(variantsLease(id));
+      removed?.(id);
     });
   }
 

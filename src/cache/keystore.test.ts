@@ -40,3 +40,22 @@ test('results are listed over page borders', async () => {
   });
   assert.equal(new Set(keys.resultIds()).size, 1203);
 });
+
+test('results that are gone are found and let go', async () => {
+  await using fixture = await temporaryStore();
+  const keys = new SqlKeyStore(fixture.store.db);
+  const step = { input: 0, output: 0, digest: 'd', selector: '' };
+  fixture.store.db.transaction(() => {
+    for (let i = 0; i < 1203; i++) keys.addRecord({ key: `k${i}`, resultId: `r${i}`, createdAt: i });
+    keys.link('root', step, 'k7');
+  });
+  await keys.releaseUnreferenced((id) => id === 'r8', new AbortController().signal);
+  assert.deepEqual([...keys.resultIds()], ['r8']);
+  assert.deepEqual(keys.query('root', step), []);
+  await assert.rejects(async () => {
+    fixture.store.db.transaction(() => {
+      for (let i = 0; i < 600; i++) keys.addRecord({ key: `k${i}`, resultId: `r${i}`, createdAt: i });
+    });
+    await keys.releaseUnreferenced(() => true, AbortSignal.abort(new Error('enough')));
+  }, /enough/);
+});

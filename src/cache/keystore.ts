@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { KeyBacklink, KeyLink, KeyRecord, KeyStore } from '../solver/keystore.ts';
 import type { Database } from '../store/database.ts';
 
@@ -111,6 +112,17 @@ export class SqlKeyStore implements KeyStore {
     );
     if (sources.length > 0) this.#db.run('DELETE FROM key_links WHERE target = ?', key);
     return sources.map(({ source }) => source);
+  }
+
+  /** Forgets the results that are gone, with a turn for others between pages. */
+  async releaseUnreferenced(exists: (resultId: string) => boolean, signal: AbortSignal): Promise<void> {
+    let seen = 0;
+    for (const id of this.resultIds()) {
+      if (!exists(id)) this.releaseResult(id);
+      if (++seen % RESULT_PAGE > 0) continue;
+      await nextTurn();
+      signal.throwIfAborted();
+    }
   }
 
   *resultIds(): Iterable<string> {

@@ -44,6 +44,8 @@ export interface RefManagerOptions {
   readonly log: Logger;
   /** Directory for mount points, below the state directory. */
   readonly mountDir: string;
+  /** A record goes: told within the transaction that removes it. */
+  readonly removed?: (id: string) => void;
   /** Runs after a prune. */
   readonly gc: () => Promise<unknown>;
   /** Replaces the free bytes of the file system, for tests. */
@@ -67,9 +69,10 @@ export class LocalRefManager implements RefManager, HandleHost {
   constructor(options: RefManagerOptions) {
     this.#options = options;
     this.#table = new RecordTable(options.db);
-    const { content, snapshots, leases, jobs, log } = options;
+    const { content, snapshots, leases, jobs, log, removed } = options;
     const mounter = new LocalMounter(options.mountDir);
-    this.core = new CacheCore({ table: this.#table, content, snapshots, leases, jobs, log, mounter });
+    const parts = { table: this.#table, content, snapshots, leases, jobs, log, mounter };
+    this.core = new CacheCore({ ...parts, ...(removed ? { removed } : {}) });
     this.unlazier = new Unlazier(this.core);
     this.blobs = new BlobMaker(this.core, this.unlazier);
     this.meter = new UsageMeter(this.core, this.blobs);

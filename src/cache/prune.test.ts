@@ -161,3 +161,13 @@ test('recency and frequency weigh the same', () => {
   assert.equal(order[0], 'never');
   assert.equal(order.at(-1), 'both');
 });
+
+test('whoever keeps something by record is told within the removal', async () => {
+  await using fixture = await temporaryStore();
+  const removed: string[] = [];
+  const refs = openTestCache(fixture.store, undefined, { removed: (id) => removed.push(id) });
+  const a = await record(refs, undefined, { description: 'a' });
+  await a.release();
+  await prune(refs, {});
+  assert.deepEqual(removed, [a.id]);
+});

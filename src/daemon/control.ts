@@ -19,8 +19,6 @@ export interface ControlServices {
   readonly refs: RefManager;
   /** Lets go of what is kept beside the records; called before they are pruned. */
   readonly forget: () => void;
-  /** A record is gone: its cache keys go too. */
-  readonly released: (recordId: string) => void;
   readonly version: BuildkitVersion;
   readonly workers: () => Promise<readonly WorkerRecord[]>;
   readonly solve: (request: pb.SolveRequest, signal: AbortSignal) => Promise<Record<string, string>>;
@@ -70,10 +68,8 @@ async function* prune(
   call: ServerCall,
 ): AsyncGenerator<pb.UsageRecord> {
   services.forget();
-  for await (const record of services.refs.prune([pruneFromWire(request)], { signal: call.signal })) {
-    services.released(record.id);
+  for await (const record of services.refs.prune([pruneFromWire(request)], { signal: call.signal }))
     yield usageToWire(record);
-  }
 }
 
 async function* status(

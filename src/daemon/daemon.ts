@@ -6,7 +6,6 @@ import type { Logger } from '../base/log.ts';
 import { makeDirs } from '../base/make-dirs.ts';
 import { Running } from '../base/running.ts';
 import { DOCKERFILE_VERSION, PACKAGE, REVISION, VERSION } from '../base/version.ts';
-import { SqlKeyStore } from '../cache/keystore.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import { describeVertexError } from '../frontend/describe-error.ts';
 import { dockerfileFrontend } from '../frontend/dockerfile.ts';
@@ -25,6 +24,7 @@ import { SessionManager } from '../session/manager.ts';
 import { Solver } from '../solver/solver.ts';
 import { openStore, type Store } from '../store/store.ts';
 import { trimMemory } from '../sys/memory.ts';
+import { AutoGc } from './auto-gc.ts';
 import { BuildRegistry } from './build-registry.ts';
 import { build } from './build.ts';
 import type { DaemonConfig } from './config.ts';
@@ -99,7 +99,8 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
     }),
   );
   const stopping = new AbortController();
-  const { server, builds, solver } = createServer(config, log, store, worker, sessions, stopping.signal);
+  const gc = stack.use(openGc(config, worker, log));
+  const { server, builds, solver } = createServer(config, log, store, worker, sessions, stopping.signal, gc);
   const listeners: Listener[] = [];
   stack.defer(async () => {
     stopping.abort(new BuildError('context canceled: the daemon is stopping', { code: Code.canceled }));
@@ -110,6 +111,7 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
     if (!ended) log.error('builds do not end: stopping without them', { builds: builds.count });
   });
   for (const address of config.addresses) listeners.push(await listen(server, address, config, tls, log));
+  gc.schedule();
   const running = stack.move();
   return {
     addresses: listeners.map((listener) => listener.address),
@@ -124,11 +126,11 @@ function createServer(
   worker: Worker,
   sessions: SessionManager,
   stopping: AbortSignal,
+  gc: AutoGc,
 ): { server: GrpcServer; builds: Running; solver: Pick<Solver<VertexSpec, ImmutableRef>, 'idle'> } {
   const running = new Running();
-  const keys = new SqlKeyStore(store.db);
   const solver = new Solver<VertexSpec, ImmutableRef>({
-    keys,
+    keys: worker.keys,
     results: {
       save: (ref) => ref.id,
       load: (id) => worker.refs.get(id),
@@ -161,7 +163,6 @@ function createServer(
     forget: () => {
       if (running.count === 0) worker.sources.images.forget();
     },
-    released: (id) => keys.releaseResult(id),
     version,
     workers,
     solve: (request, signal) =>
@@ -170,7 +171,7 @@ function createServer(
           request,
           { solver, worker, builds, frontends, ...clients, entitlements: config.entitlements, stopping },
           signal,
-        ),
+        ).finally(() => gc.schedule()),
       ),
     status: async (ref, signal) =>
       (await solver.job(ref, signal)).status(AbortSignal.any([signal, stopping])),
@@ -193,6 +194,15 @@ function createServer(
       log.debug('call failed', { path, error, code: error.code, peer: peer.address }),
   });
   return { server, builds: running, solver };
+}
+
+function openGc(config: DaemonConfig, worker: Worker, log: Logger): AutoGc {
+  return new AutoGc({
+    refs: worker.refs,
+    policies: () => gcPolicies(config.oci.gc, diskBytes(config.root)),
+    releaseUnreferenced: (signal) => worker.releaseUnreferenced(signal),
+    log,
+  });
 }
 
 function workerRecord(

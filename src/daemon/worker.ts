@@ -6,6 +6,7 @@ import type { Logger } from '../base/log.ts';
 import { VERSION } from '../base/version.ts';
 import { archiveLayerJobs } from '../cache/archive-jobs.ts';
 import { ContentIndexes } from '../cache/content-indexes.ts';
+import { SqlKeyStore } from '../cache/keystore.ts';
 import { LocalRefManager } from '../cache/manager.ts';
 import type { RefManager } from '../cache/ref.ts';
 import { handOutControllers } from '../executor/cgroup-root.ts';
@@ -39,6 +40,10 @@ export interface Worker extends AsyncDisposable {
   readonly labels: Readonly<Record<string, string>>;
   readonly platforms: WorkerPlatforms;
   readonly refs: RefManager;
+  /** The solver's cache graph. */
+  readonly keys: SqlKeyStore;
+  /** Forgets cache keys and content indexes whose record is gone (FEATURES E28). */
+  releaseUnreferenced(signal: AbortSignal): Promise<void>;
   readonly store: Store;
   readonly registry: Registry;
   readonly sources: Sources;
@@ -62,7 +67,7 @@ export interface WorkerParts {
 
 /** Opens the worker and clears up what a dead daemon left running. */
 export async function openWorker(parts: WorkerParts): Promise<Worker> {
-  const { config, store, registry, sessions, jobs, log } = parts;
+  const { config, store, registry, sessions, jobs } = parts;
   await using stack = new AsyncDisposableStack();
   const networks = await openWorkerNetworks(parts);
   stack.defer(() => networks.close());
@@ -71,11 +76,12 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
   const tmpDir = join(store.layout.dir, 'run');
   mkdirSync(tmpDir, { recursive: true, mode: 0o711 });
   const mountDir = join(tmpDir, 'mounts');
-  const refs = openRefs(parts, tmpDir, mountDir);
   const contentIndexes = new ContentIndexes(join(store.layout.dir, 'contenthash'), jobs);
-  void contentIndexes
-    .sweep((id) => refs.metadata(id) !== undefined)
-    .catch((error) => log.warn('could not sweep content indexes', { error }));
+  const keys = new SqlKeyStore(store.db);
+  const refs = openRefs(parts, tmpDir, mountDir, (id) => {
+    keys.releaseResult(id);
+    store.db.afterCommit(() => contentIndexes.drop(id));
+  });
   const mountLocally = localMounts(new LocalMounter(mountDir));
   const clients = new SessionServices(sessions, tmpDir);
   const http = new HttpClient({ userAgent: `buildkit/${VERSION}`, proxy: parts.proxy });
@@ -114,6 +120,12 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     labels: workerLabels(config, store, networks.label),
     platforms,
     refs,
+    keys,
+    releaseUnreferenced: async (signal) => {
+      const exists = (id: string): boolean => refs.metadata(id) !== undefined;
+      await keys.releaseUnreferenced(exists, signal);
+      await contentIndexes.sweep(exists, signal);
+    },
     store,
     registry,
     sources,
@@ -125,7 +137,12 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
   };
 }
 
-function openRefs({ store, jobs, log }: WorkerParts, tmpDir: string, mountDir: string): LocalRefManager {
+function openRefs(
+  { store, jobs, log }: WorkerParts,
+  tmpDir: string,
+  mountDir: string,
+  removed: (id: string) => void,
+): LocalRefManager {
   return new LocalRefManager({
     db: store.db,
     content: store.content,
@@ -134,6 +151,7 @@ function openRefs({ store, jobs, log }: WorkerParts, tmpDir: string, mountDir: s
     jobs: archiveLayerJobs(jobs, new LocalMounter(join(tmpDir, 'layers'))),
     log,
     mountDir,
+    removed,
     gc: () => store.gc(),
   });
 }
