@@ -82,6 +82,14 @@ export function findDirective(text: string, name: DirectiveName): FoundDirective
   return findWith(body, name, '#', skipped);
 }
 
+/**
+ * Whether a frontend image speaks the language of the labs channel: `docker/dockerfile:1-labs`, `…:labs`,
+ * `…:1.17-labs@sha256:…` (FEATURES H88).
+ */
+export function isLabs(image: string): boolean {
+  return /:(?:[^/:@]*-)?labs(?:@|$)/.test(image);
+}
+
 /** The syntax directive in any of its forms: `#` comment, `//` comment, or key of a JSON object. */
 export function findSyntax(text: string): FoundDirective | undefined {
   const { body, skipped } = withoutShebang(stripBom(text));

@@ -53,7 +53,7 @@ async function build({ file, options = {}, ignore }: GoldenCase): Promise<Requir
     return Buffer.from(content);
   };
   const result = await buildDockerfile<object>({
-    options: new Map(Object.entries({ ...options, cmdline: 'no look at syntax directives' })),
+    options: new Map(Object.entries({ ...options, cmdline: 'docker/dockerfile:labs' })),
     sessionId: 'thesession',
     workerPlatforms: [parsePlatform('linux/amd64')],
     caps: new Set([...ENABLED_CAPS, ...UNSERVED_CAPS]),

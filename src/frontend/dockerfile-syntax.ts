@@ -1,5 +1,5 @@
 import { BuildError, Code } from '../base/errors.ts';
-import { type FoundDirective, findSyntax } from '../dockerfile/directives.ts';
+import { type FoundDirective, findSyntax, isLabs } from '../dockerfile/directives.ts';
 import { atLocation } from '../dockerfile/errors.ts';
 import type { Location } from '../dockerfile/location.ts';
 import { parseReference } from '../oci/reference.ts';
@@ -15,16 +15,25 @@ export interface SyntaxNote {
   readonly location: Location;
 }
 
+export interface Syntax {
+  /** The image asked for is one of the labs channel. */
+  readonly labs: boolean;
+  /** What to say about it. */
+  readonly note?: SyntaxNote;
+}
+
 /**
- * What to say about the frontend that the file or the client asks for; undefined without one.
+ * The frontend that the file or the client asks for.
  * @throws {BuildError} for an image of another language
  */
-export function checkSyntax(text: string, options: ReadonlyMap<string, string>): SyntaxNote | undefined {
-  if (options.has('cmdline')) return undefined;
+export function checkSyntax(text: string, options: ReadonlyMap<string, string>): Syntax {
+  const started = options.get('cmdline');
+  // As which image this frontend was started: the file has been looked at.
+  if (started !== undefined) return { labs: isLabs(imageOf(started)) };
   const argument = options.get(SYNTAX_ARG);
   if (argument !== undefined) {
-    const [ref = ''] = argument.trim().split(' ');
-    if (ref === BUILT_IN) return undefined;
+    const ref = imageOf(argument);
+    if (ref === BUILT_IN) return { labs: false };
     return check(
       ref,
       [],
@@ -32,9 +41,13 @@ export function checkSyntax(text: string, options: ReadonlyMap<string, string>):
     );
   }
   const directive: FoundDirective | undefined = findSyntax(text);
-  if (!directive) return undefined;
+  if (!directive) return { labs: false };
   const { value, location } = directive;
   return check(value, location, () => atLocation(new BuildError(refused(value), UNIMPLEMENTED), location));
+}
+
+function imageOf(commandLine: string): string {
+  return commandLine.trim().split(' ')[0] ?? '';
 }
 
 const UNIMPLEMENTED = { code: Code.unimplemented };
@@ -43,9 +56,10 @@ function refused(ref: string): string {
   return `syntax ${ref}: frontend images are not supported yet`;
 }
 
-function check(ref: string, location: Location, error: () => BuildError): SyntaxNote {
+function check(ref: string, location: Location, error: () => BuildError): Syntax {
   if (!isOwn(ref)) throw error();
-  return { message: `${ref} is not pulled: this daemon's own Dockerfile frontend builds the file`, location };
+  const message = `${ref} is not pulled: this daemon's own Dockerfile frontend builds the file`;
+  return { labs: isLabs(ref), note: { message, location } };
 }
 
 function isOwn(ref: string): boolean {

@@ -229,6 +229,21 @@ test('a syntax directive of our own language is noted once, any other refused', 
   assert.equal(ignored.warnings.length, 0);
 });
 
+test('only a syntax of the labs channel makes devices known', async () => {
+  const build = (first: string, syntax?: string): Promise<unknown> => {
+    const options: Record<string, string> =
+      syntax === undefined ? {} : { 'build-arg:BUILDKIT_SYNTAX': syntax };
+    const { bridge } = fake(dockerfile(`${first}FROM busybox\nRUN --device=a.b/c true\n`), options);
+    return buildDockerfile({ ...bridge, caps: new Set(['exec.meta.cdi']) });
+  };
+  const refused = { message: /^device feature is only supported in Dockerfile frontend / };
+  await assert.rejects(build(''), refused);
+  await assert.rejects(build('# syntax=docker/dockerfile:1\n'), refused);
+  await assert.rejects(build('# syntax=docker/dockerfile:1-labs\n', 'dockerfile.v0'), refused);
+  await build('# syntax=docker/dockerfile:1-labs\n');
+  await build('', 'docker/dockerfile-upstream:master-labs');
+});
+
 test('requests that are not served answer with their detail', async () => {
   const detailOf = async (options: Record<string, string>) => {
     const error: unknown = await buildDockerfile(fake(dockerfile('FROM scratch'), options).bridge).catch(

@@ -45,9 +45,9 @@ export async function buildDockerfile<R>(bridge: FrontendBridge<R>): Promise<Fro
   const context = await BuildContext.open(bridge, options.localSessions);
   const source = await context.readDockerfile();
   const located = <T>(run: () => Promise<T>): Promise<T> => withLines(source, run);
-  const note = await located(async () => checkSyntax(source.text, bridge.options));
+  const { labs, note } = await located(async () => checkSyntax(source.text, bridge.options));
   const request = bridge.options.get('requestid');
-  const build = new DockerfileBuild(bridge, options, context, source);
+  const build = new DockerfileBuild(bridge, options, context, source, labs);
   // Errors of an answer come without lines of the file: who asks prints them in one line.
   if (request !== undefined) return build.answer(request);
   if (note) bridge.warn(warningOf(note, source));
@@ -112,6 +112,7 @@ class DockerfileBuild<R> {
   readonly #context: BuildContext<R>;
   readonly #source: DockerfileSource;
   readonly #named: NamedContexts<R>;
+  readonly #labs: boolean;
   readonly #sourceMap: SourceMap;
   readonly #abort = new AbortController();
 
@@ -120,11 +121,13 @@ class DockerfileBuild<R> {
     options: FrontendOptions,
     context: BuildContext<R>,
     source: DockerfileSource,
+    labs: boolean,
   ) {
     this.#bridge = withMemory(bridge);
     this.#options = options;
     this.#context = context;
     this.#source = source;
+    this.#labs = labs;
     this.#sourceMap = {
       filename: source.filename,
       language: LANGUAGE,
@@ -197,6 +200,7 @@ class DockerfileBuild<R> {
     return convertDockerfile(this.#source.text, {
       ...options,
       caps,
+      labs: this.#labs,
       sourceMap: this.#sourceMap,
       resolveImage: (ref, resolveOptions) => this.#bridge.resolveImage(ref, resolveOptions),
       namedContext: (name, namedOptions) => this.#named.find(name, namedOptions),

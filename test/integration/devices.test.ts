@@ -49,7 +49,8 @@ after(async () => {
 });
 
 function context(name: string, ...instructions: string[]): string {
-  dir.write({ [`${name}/Dockerfile`]: `FROM busybox\n${instructions.join('\n')}\n` });
+  const lines = ['# syntax=docker/dockerfile:1-labs', 'FROM busybox', ...instructions];
+  dir.write({ [`${name}/Dockerfile`]: `${lines.join('\n')}\n` });
   return dir.join(name);
 }
 
@@ -99,6 +100,14 @@ test('a device is used only by builds that were granted it', async () => {
     (await daemon.tryBuild(missing)).stderr,
     /required device "nobody\.com\/d=x" is not registered/,
   );
+});
+
+test('only files of the labs channel name devices', async () => {
+  dir.write({ 'stable/Dockerfile': 'FROM busybox\nRUN --device=vendor1.com/device=foo true\n' });
+  const { code, stderr } = await daemon.tryBuild(dir.join('stable'));
+  assert.equal(code, 1);
+  assert.match(stderr, /Dockerfile:2\n-+\n.*\n +2 \| >>> RUN --device=/);
+  assert.match(stderr, /device feature is only supported in Dockerfile frontend 1\.14\.0-labs or later\n/);
 });
 
 test('a device that the machine has not is said', async () => {

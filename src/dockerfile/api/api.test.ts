@@ -47,6 +47,12 @@ test('a conversion says what it depends on', async () => {
   );
 });
 
+test('a file of the labs channel may name devices', async () => {
+  const file = 'FROM scratch\nRUN --device=a.b/c true\n';
+  await assert.rejects(convert(file), /^DockerfileError: device feature is only supported in /);
+  await convert(`# syntax=docker/dockerfile:labs\n${file}`);
+});
+
 test('options that make no sense, failed look-ups and aborts', async () => {
   await assert.rejects(
     convert('FROM scratch', { platform: 'x' }),

@@ -12,6 +12,7 @@ import {
 } from '../../oci/platform.ts';
 import { normalizeReference } from '../../oci/reference.ts';
 import { decodeText } from '../bytes.ts';
+import { findSyntax, isLabs } from '../directives.ts';
 import type { ConvertOptions as InnerOptions, ImageResolver as InnerResolver } from '../convert/options.ts';
 import { parseLintConfig } from '../lint/linter.ts';
 import type { ConvertOptions, ImageResolver, LintWarning, ResolvedImage } from './types.ts';
@@ -54,6 +55,7 @@ export function innerOptions(
     cacheIdNamespace: options.cacheIdNamespace ?? '',
     isNoCache: noCache(options.noCache ?? false),
     caps: capabilitiesOf(options),
+    labs: isLabs(findSyntax(textOf(file))?.value ?? ''),
     sourceMap: {
       filename: options.filename ?? 'Dockerfile',
       language: 'Dockerfile',

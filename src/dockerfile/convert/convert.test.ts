@@ -8,6 +8,7 @@ import { type Definition, Op } from '../../llb/ops.ts';
 import { local } from '../../llb/source.ts';
 import { formatPlatformFull, hostPlatform, normalizePlatform, parsePlatform } from '../../oci/platform.ts';
 import { normalizeReference } from '../../oci/reference.ts';
+import { isLabs } from '../directives.ts';
 import { LocatedError } from '../errors.ts';
 import { convertDockerfile } from './convert.ts';
 import { encodeImage, parseImage } from './image.ts';
@@ -263,7 +264,7 @@ test('of several bases that fail at once the last one is told', async () => {
 test('devices are asked for only when the daemon knows them', async () => {
   const file = 'FROM busybox\nRUN --device=vendor.example/thing=all,required true';
   const devices = async (caps: ReadonlySet<string>) => {
-    const { def } = encode(await convert(file, { caps }));
+    const { def } = encode(await convert(file, { caps, labs: true }));
     const { op } = Op.decode(def.at(-2)!);
     return op?.$case === 'exec' ? op.value.cdiDevices : undefined;
   };
@@ -271,6 +272,31 @@ test('devices are asked for only when the daemon knows them', async () => {
   assert.deepEqual(await devices(new Set(['exec.meta.cdi'])), [
     { name: 'vendor.example/thing=all', optional: false },
   ]);
+});
+
+test('devices belong to the labs channel', async () => {
+  const file = 'FROM busybox\nRUN --device=vendor.example/thing true';
+  await assert.rejects(convert(file, { caps: new Set(['exec.meta.cdi']) }), (error: LocatedError) => {
+    assert.equal(
+      error.message,
+      'device feature is only supported in Dockerfile frontend 1.14.0-labs or later',
+    );
+    assert.equal(error.locations[0]?.[0]?.start.line, 2);
+    assert.match(error.hint ?? '', /docker\/dockerfile:1-labs/);
+    return true;
+  });
+  for (const image of ['labs', '1-labs', '1.17.0-rc1-labs', 'master-labs', `1-labs@sha256:${'a'.repeat(64)}`])
+    assert.ok(isLabs(`docker/dockerfile:${image}`), image);
+  for (const image of [
+    'docker/dockerfile',
+    'docker/dockerfile:1',
+    'x/labs',
+    'h:5000/labs',
+    'x:labs-1',
+    'x-labs',
+    '',
+  ])
+    assert.ok(!isLabs(image), image);
 });
 
 test('checksums that are none are told apart', async () => {

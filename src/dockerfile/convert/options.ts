@@ -64,6 +64,8 @@ export interface ConvertOptions {
   readonly isNoCache: (stageName: string) => boolean;
   /** Capabilities of the daemon; undefined for a conversion that no daemon is asked for. */
   readonly caps?: ReadonlySet<string>;
+  /** The build asks for the labs channel, by a syntax that names it: its instructions are understood (FEATURES H88). */
+  readonly labs?: boolean;
   readonly sourceMap: SourceMap;
   readonly resolveImage: ImageResolver;
   readonly namedContext: (name: string, options: NamedContextOptions) => NamedContext | undefined;

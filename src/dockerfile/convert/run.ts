@@ -1,3 +1,4 @@
+import { BuildError } from '../../base/errors.ts';
 import { type MountOptions, run } from '../../llb/exec.ts';
 import { mkfile } from '../../llb/file.ts';
 import { type CDIDevice, type LinuxResources, NetMode, SecurityMode } from '../../llb/ops.ts';
@@ -111,6 +112,10 @@ function stepSettings(state: State, instruction: RunInstruction, options: Conver
 
 function devices(instruction: RunInstruction, options: ConvertOptions): readonly CDIDevice[] {
   if (!options.caps?.has('exec.meta.cdi')) return [];
+  if (instruction.devices.length > 0 && !options.labs)
+    throw new BuildError('device feature is only supported in Dockerfile frontend 1.14.0-labs or later', {
+      hint: 'start the Dockerfile with the line "# syntax=docker/dockerfile:1-labs"',
+    });
   return instruction.devices.map(({ name, required }) => ({ name, optional: !required }));
 }
 
