@@ -23,6 +23,8 @@ import type { CachePlaces } from './cache-places.ts';
 import type { MakeExporter } from './exporters.ts';
 import { allowDevices, checkStep, type Entitlement, type Grants, grantEntitlements } from './entitlements.ts';
 import { GatewayBuild } from './gateway.ts';
+import type { History } from './history/history.ts';
+import type { Recording } from './history/recording.ts';
 import { allowedDefinition, allowedRequest, policyOf } from './policy.ts';
 import { refuseUnsupported } from './request-check.ts';
 import { resolveSourceMeta } from './source-meta.ts';
@@ -41,6 +43,7 @@ export interface BuildServices {
   readonly frontends: ReadonlyMap<string, Frontend>;
   readonly makeExporter: MakeExporter;
   readonly cachePlaces: CachePlaces;
+  readonly history: History;
   readonly log: Logger;
   /** The client of a session as one that chooses exporters itself (FEATURES B20). */
   readonly chooserOf: (sessionId: string, signal: AbortSignal) => Promise<SessionExporters>;
@@ -70,6 +73,37 @@ export async function build(
     return makeExporter(Type, inherited ? { ...Attrs, 'source-date-epoch': epoch } : Attrs, index);
   });
   const cacheExports = new CacheExports(request.Cache, services.cachePlaces, request.Session);
+  const { Ref: ref, Frontend: frontend, FrontendAttrs: frontendAttrs } = request;
+  const recording = request.Internal
+    ? undefined
+    : services.history.recording({ ref, frontend, frontendAttrs, exporters });
+  const parts: BuildParts = { granted, makeExporter, exporters, cacheExports, recording };
+  let failure: unknown;
+  try {
+    return await run(request, services, signal, parts);
+  } catch (error) {
+    failure = error;
+    throw error;
+  } finally {
+    await recording?.finish(failure);
+  }
+}
+
+interface BuildParts {
+  readonly granted: Grants;
+  readonly makeExporter: (type: string, attrs: Record<string, string>, index: number) => Exporter;
+  readonly exporters: Exporter[];
+  readonly cacheExports: CacheExports;
+  /** Begins with the job. */
+  readonly recording: Recording | undefined;
+}
+
+async function run(
+  request: pb.SolveRequest,
+  services: BuildServices,
+  signal: AbortSignal,
+  { granted, makeExporter, exporters, cacheExports, recording }: BuildParts,
+): Promise<Record<string, string>> {
   const sessions = request.Session === '' ? [] : [request.Session];
   await using job = services.solver.createJob(request.Ref, { sessions });
   await using _memo = services.worker.sources.remember(job.sessions);
@@ -77,11 +111,13 @@ export async function build(
   const bridge = bridgeOf(job, request, services, granted, keys);
   const gateway = isDrivenByClient(request) ? new GatewayBuild(bridge) : undefined;
   using _registered = gateway && services.builds.register(request.Ref, gateway);
+  recording?.start(job.progress);
   try {
     const result = gateway
       ? await untilAborted(gateway.result, signal)
       : await solveRequest(request, bridge, signal);
     const source = await evaluate(result, signal);
+    recording?.result(source.metadata);
     const chooser = request.EnableSessionExporter
       ? await services.chooserOf(request.Session, signal)
       : undefined;
@@ -91,10 +127,11 @@ export async function build(
         exporters.push(makeExporter(Type, Attrs, exporters.length));
     }
     const isEmpty = refsOf(result).length === 0 && !source.metadata.has(keyPlatforms);
-    const warnings = isEmpty ? [] : platformWarnings(source, attrs.platform);
+    const warnings = isEmpty ? [] : platformWarnings(source, request.FrontendAttrs.platform);
     const store = services.worker.store;
-    const run = { job, signal, sessionId: request.Session, warnings, cacheExports, store, keys };
-    const response = await exportAll(exporters, source, run);
+    const sessionId = request.Session;
+    const all = { job, signal, sessionId, warnings, cacheExports, store, keys, recording };
+    const response = await exportAll(exporters, source, all);
     await chooser?.finish(response, signal);
     return response;
   } finally {
@@ -208,6 +245,7 @@ interface ExportRun extends CacheExportRun {
   readonly cacheExports: CacheExports;
   /** Of the result; shown with the first step of the export. */
   readonly warnings: readonly string[];
+  readonly recording: Recording | undefined;
 }
 
 /** All exporters at once, then what they still have to do (FEATURES B17, B18). Nothing runs on after a failure. */
@@ -245,6 +283,8 @@ async function exportAll(
   );
   try {
     const results = settled.map(settledValue);
+    for (const [i, { descriptor }] of results.entries())
+      if (descriptor && exporters[i]?.type === 'image') await run.recording?.image(i, descriptor);
     // The images' layers are made: cache exports find them while the images are pushed.
     const caches = run.cacheExports.run(source, run);
     const finalized = await Promise.allSettled([

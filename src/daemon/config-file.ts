@@ -134,7 +134,7 @@ const file = table({
   worker: table({ oci: ociWorker, containerd: later(containerdWorker, 'the containerd worker is') }),
   registry: mapOf(registry),
   dns: table({ nameservers: strings, options: strings, searchDomains: strings }),
-  history: later(table({ maxAge: durationMs, maxEntries: count }), 'the build history is'),
+  history: table({ maxAge: durationMs, maxEntries: count }),
   frontend: table({
     'dockerfile.v0': table({ enabled: boolean }),
     'gateway.v0': later(table({ enabled: boolean, allowedRepositories: strings }), 'gateway.v0 is'),

@@ -1,4 +1,3 @@
-import { BuildError, Code } from '../base/errors.ts';
 import type { RefManager } from '../cache/ref.ts';
 import type * as pb from '../pb/control.ts';
 import { ControlDefinition } from '../pb/control.ts';
@@ -7,8 +6,7 @@ import type { Metadata } from '../rpc/metadata.ts';
 import { type RegisteredService, service } from '../rpc/server.ts';
 import { duplexOf } from '../rpc/tunnel.ts';
 import type { ServerCall } from '../rpc/types.ts';
-import type { SolveStatus } from '../solver/types.ts';
-import { statusToWire } from './status-wire.ts';
+import type { History } from './history/history.ts';
 import { toldCode } from './told-code.ts';
 import { pruneFromWire, usageToWire } from './usage-wire.ts';
 import { matchWorkers } from './worker-filter.ts';
@@ -22,7 +20,8 @@ export interface ControlServices {
   readonly version: BuildkitVersion;
   readonly workers: () => Promise<readonly WorkerRecord[]>;
   readonly solve: (request: pb.SolveRequest, signal: AbortSignal) => Promise<Record<string, string>>;
-  readonly status: (ref: string, signal: AbortSignal) => Promise<AsyncIterable<SolveStatus>>;
+  readonly status: (ref: string, signal: AbortSignal) => AsyncIterable<pb.StatusResponse>;
+  readonly history: History;
   /** Serves a client's session until it ends. */
   readonly session: (
     stream: ReturnType<typeof duplexOf>,
@@ -49,13 +48,18 @@ export function controlService(services: ControlServices): RegisteredService {
       },
       prune: (request, call) => prune(services, request, call),
       solve: async (request, call) => ({ ExporterResponse: await services.solve(request, call.signal) }),
-      status: (request, call) => status(services, request, call),
-      session: (stream, call) => services.session(duplexOf(stream), call.metadata, call.signal),
-      listenBuildHistory: () => {
-        throw new BuildError('build history is not supported yet', { code: Code.unimplemented });
+      status: (request, call) => {
+        sendTime(call);
+        return services.status(request.Ref, call.signal);
       },
-      updateBuildHistory: () => {
-        throw new BuildError('build history is not supported yet', { code: Code.unimplemented });
+      session: (stream, call) => services.session(duplexOf(stream), call.metadata, call.signal),
+      listenBuildHistory: (request, call) => {
+        sendTime(call);
+        return services.history.listen(request, call.signal);
+      },
+      updateBuildHistory: async (request) => {
+        await updateHistory(services.history, request);
+        return {};
       },
     },
     toldCode,
@@ -72,17 +76,20 @@ async function* prune(
     yield usageToWire(record);
 }
 
-async function* status(
-  services: ControlServices,
-  request: pb.StatusRequest,
-  call: ServerCall,
-): AsyncGenerator<pb.StatusResponse> {
-  call.setHeader(TIMESTAMP_KEY, rfc3339Nano());
-  call.sendHeaders();
-  for await (const update of await services.status(request.Ref, call.signal)) yield* statusToWire(update);
+async function updateHistory(history: History, request: pb.UpdateBuildHistoryRequest): Promise<void> {
+  const { Ref: ref, Delete: isDelete, Finalize: isFinalize, Pinned: pinned } = request;
+  if (isDelete) await history.delete(ref);
+  else if (isFinalize) await history.ended(ref);
+  else history.pin(ref, pinned);
 }
 
-/** The wall clock as RFC 3339 with nanoseconds; clients take their offset from it. */
+/** Clients take the offset of their clock from it. */
+function sendTime(call: ServerCall): void {
+  call.setHeader(TIMESTAMP_KEY, rfc3339Nano());
+  call.sendHeaders();
+}
+
+/** The wall clock as RFC 3339 with nanoseconds. */
 function rfc3339Nano(): string {
   return new Date().toISOString().replace('Z', '000000Z');
 }

@@ -1,6 +1,6 @@
 import { chmodSync, chownSync, rmSync, statfsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { BuildError, Code } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { makeDirs } from '../base/make-dirs.ts';
@@ -35,10 +35,12 @@ import { chooserFinder, exporterMaker } from './exporters.ts';
 import { verifierFinder } from './policy.ts';
 import { type GatewayBuild, gatewayService } from './gateway.ts';
 import { gcPolicies } from './gc-policy.ts';
+import { History } from './history/history.ts';
 import type { DaemonJobs } from './jobs.ts';
 import type { ListenAddress } from './listen-address.ts';
 import { lockRoot } from './lock.ts';
 import { platformToWire } from './platform-wire.ts';
+import { buildStatus } from './status.ts';
 import { readTlsIdentity } from './tls-identity.ts';
 import { openWorker, type Worker } from './worker.ts';
 
@@ -100,10 +102,21 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
   );
   const stopping = new AbortController();
   const gc = stack.use(openGc(config, worker, log));
-  const { server, builds, solver } = createServer(config, log, store, worker, sessions, stopping.signal, gc);
+  const history = stack.use(openHistory(config, store, log));
+  const { server, builds, solver } = createServer({
+    config,
+    log,
+    store,
+    worker,
+    sessions,
+    history,
+    gc,
+    stopping: stopping.signal,
+  });
   const listeners: Listener[] = [];
   stack.defer(async () => {
     stopping.abort(new BuildError('context canceled: the daemon is stopping', { code: Code.canceled }));
+    history.stop();
     await Promise.all(listeners.map((listener) => listener.close()));
     await server.close({ graceMs: STOP_GRACE_MS });
     // Those whose client is gone, too: what they hold must be free before it is closed.
@@ -119,27 +132,31 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
   };
 }
 
-function createServer(
-  config: DaemonConfig,
-  log: Logger,
-  store: Store,
-  worker: Worker,
-  sessions: SessionManager,
-  stopping: AbortSignal,
-  gc: AutoGc,
-): { server: GrpcServer; builds: Running; solver: Pick<Solver<VertexSpec, ImmutableRef>, 'idle'> } {
+function openHistory(config: DaemonConfig, store: Store, log: Logger): History {
+  const { db, content, leases, layout } = store;
+  const dir = join(layout.dir, 'history');
+  return new History({ db, content, leases, collect: () => store.gc(), log, dir, ...config.history });
+}
+
+interface ServerParts {
+  readonly config: DaemonConfig;
+  readonly log: Logger;
+  readonly store: Store;
+  readonly worker: Worker;
+  readonly sessions: SessionManager;
+  readonly history: History;
+  readonly gc: AutoGc;
+  readonly stopping: AbortSignal;
+}
+
+function createServer(parts: ServerParts): {
+  server: GrpcServer;
+  builds: Running;
+  solver: Pick<Solver<VertexSpec, ImmutableRef>, 'idle'>;
+} {
+  const { config, log, store, worker, sessions, history, gc, stopping } = parts;
   const running = new Running();
-  const solver = new Solver<VertexSpec, ImmutableRef>({
-    keys: worker.keys,
-    results: {
-      save: (ref) => ref.id,
-      load: (id) => worker.refs.get(id),
-      exists: (id) => worker.refs.metadata(id) !== undefined,
-    },
-    resolveOp: (vertex, solve) => worker.ops.resolve(vertex, solve),
-    joined: (op, vertex) => worker.ops.joined(op, vertex),
-    describeError: (error, vertex) => describeVertexError(error, vertex.digest, vertex.spec.locations),
-  });
+  const solver = openSolver(worker);
   const builds = new BuildRegistry<GatewayBuild>();
   const version: BuildkitVersion = {
     package: PACKAGE,
@@ -153,6 +170,7 @@ function createServer(
     chooserOf: chooserFinder(sessions),
     verifierOf: verifierFinder(sessions),
     cachePlaces: cachePlaces(worker, sessions),
+    history,
     log,
   };
   const frontends = new Map(
@@ -173,8 +191,12 @@ function createServer(
           signal,
         ).finally(() => gc.schedule()),
       ),
-    status: async (ref, signal) =>
-      (await solver.job(ref, signal)).status(AbortSignal.any([signal, stopping])),
+    status: (ref, signal) =>
+      buildStatus(ref, signal, {
+        history,
+        running: async () => (await solver.job(ref, signal)).status(AbortSignal.any([signal, stopping])),
+      }),
+    history,
     session: (stream, metadata, signal) => sessions.handle(stream, metadata, signal),
   });
   const services = [
@@ -202,6 +224,20 @@ function openGc(config: DaemonConfig, worker: Worker, log: Logger): AutoGc {
     policies: () => gcPolicies(config.oci.gc, diskBytes(config.root)),
     releaseUnreferenced: (signal) => worker.releaseUnreferenced(signal),
     log,
+  });
+}
+
+function openSolver(worker: Worker): Solver<VertexSpec, ImmutableRef> {
+  return new Solver<VertexSpec, ImmutableRef>({
+    keys: worker.keys,
+    results: {
+      save: (ref) => ref.id,
+      load: (id) => worker.refs.get(id),
+      exists: (id) => worker.refs.metadata(id) !== undefined,
+    },
+    resolveOp: (vertex, solve) => worker.ops.resolve(vertex, solve),
+    joined: (op, vertex) => worker.ops.joined(op, vertex),
+    describeError: (error, vertex) => describeVertexError(error, vertex.digest, vertex.spec.locations),
   });
 }
 

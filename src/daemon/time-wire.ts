@@ -14,3 +14,8 @@ export function timestampOfNanos(nanos: bigint): Timestamp {
 export function timestampOfDate(date: Date): Timestamp {
   return timestampOfNanos(BigInt(date.getTime()) * 1_000_000n);
 }
+
+/** Unix nanoseconds of a wire timestamp; 0 when there is none. */
+export function nanosOf(time: Timestamp | undefined): bigint {
+  return time ? time.seconds * NANOS + BigInt(time.nanos) : 0n;
+}

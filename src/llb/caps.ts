@@ -41,6 +41,7 @@ export const ENABLED_CAPS: readonly string[] = [
   'file.rm.wildcard',
   'file.symlink.create',
   'gc.freespacefilter',
+  'history.filter',
   'mergeop',
   'meta.description',
   'meta.exportcache',
@@ -94,7 +95,6 @@ export const UNSERVED_CAPS: readonly string[] = [
   'exec.meta.network.proxy',
   'exporter.image.attestations',
   'exporter.session',
-  'history.filter',
   'source.http.signatureverify',
   'source.policy',
 ];

@@ -14,6 +14,8 @@ import type {
 const MAX_KEPT_LOG_BYTES = 4 << 20;
 /** Log text waiting for one slow reader, bytes; the oldest goes first. */
 const MAX_QUEUED_LOG_BYTES = 16 << 20;
+/** Log text from which a reader that takes its time is served at once, bytes. */
+const PAUSE_LOG_BYTES = 1 << 20;
 
 const EPOCH_NANOS = BigInt(Date.now()) * 1_000_000n - process.hrtime.bigint();
 
@@ -57,8 +59,11 @@ export class JobProgress {
     for (const reader of this.#readers) reader.wake();
   }
 
-  /** All events from the start, then live ones until the job closes. Aborting ends the iteration. */
-  async *read(signal: AbortSignal): AsyncGenerator<SolveStatus> {
+  /**
+   * All events from the start, then live ones until the job closes. Aborting ends the iteration. With `pauseMs`
+   * there is at most one message in that time, unless much was logged: for readers who need not be quick.
+   */
+  async *read(signal: AbortSignal, { pauseMs = 0 } = {}): AsyncGenerator<SolveStatus> {
     const reader = new Reader();
     for (const state of this.#vertexes.values()) reader.vertex(state);
     for (const state of this.#statuses.values()) reader.status(state);
@@ -72,7 +77,10 @@ export class JobProgress {
         const status = reader.take();
         if (status) yield status;
         else if (this.#closed) return;
-        else await reader.wait();
+        else {
+          await reader.wait();
+          if (pauseMs > 0 && !this.#closed && !signal.aborted) await reader.pause(pauseMs);
+        }
       }
     } finally {
       signal.removeEventListener('abort', onAbort);
@@ -89,6 +97,7 @@ class Reader {
   #warnings: VertexWarning[] = [];
   #empty = true;
   #wake: (() => void) | undefined;
+  #resume: (() => void) | undefined;
 
   vertex(state: VertexState): void {
     // One entry per run of the vertex: the end of an earlier run must be seen although a new one began.
@@ -105,6 +114,7 @@ class Reader {
 
   log(log: VertexLog): void {
     this.#logs.push(log);
+    if (this.#logs.bytes > PAUSE_LOG_BYTES) this.#resume?.();
     this.#changed();
   }
 
@@ -136,14 +146,31 @@ class Reader {
     });
   }
 
+  /** For that long, until much is logged, or somebody calls `wake`. */
+  async pause(ms: number): Promise<void> {
+    if (this.#logs.bytes > PAUSE_LOG_BYTES) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#resume = resolve;
+    const timer = setTimeout(resolve, ms);
+    await promise;
+    clearTimeout(timer);
+    this.#resume = undefined;
+  }
+
+  /** Ends a wait or a pause: nothing more comes, or nobody wants it. */
   wake(): void {
-    this.#wake?.();
-    this.#wake = undefined;
+    this.#resume?.();
+    this.#arrived();
   }
 
   #changed(): void {
     this.#empty = false;
-    this.wake();
+    this.#arrived();
+  }
+
+  #arrived(): void {
+    this.#wake?.();
+    this.#wake = undefined;
   }
 }
 
@@ -168,6 +195,10 @@ class BoundedLogs {
       this.#logs = this.#logs.slice(this.#first);
       this.#first = 0;
     }
+  }
+
+  get bytes(): number {
+    return this.#bytes;
   }
 
   all(): VertexLog[] {

@@ -34,6 +34,8 @@ export interface CommitOptions {
   readonly labels?: Readonly<Record<string, string>>;
   /** The lease that keeps the blob. Without one the next garbage collection takes it. */
   readonly lease?: string;
+  /** Does not wait for the disk: a power cut may take the blob, which is then as good as never written. */
+  readonly volatile?: boolean;
 }
 
 export interface CommitResult {
@@ -79,12 +81,12 @@ export interface ContentStore {
    */
   commitFile(
     path: string,
-    options: { digest: Digest; size: number; labels?: Readonly<Record<string, string>>; lease?: string },
+    options: { digest: Digest; size: number } & Pick<CommitOptions, 'labels' | 'lease' | 'volatile'>,
   ): Promise<CommitResult>;
   /** Small blobs in one call (configs, manifests). */
   writeBlob(
     data: Uint8Array,
-    options?: { digest?: Digest; labels?: Readonly<Record<string, string>>; lease?: string },
+    options?: { digest?: Digest } & Pick<CommitOptions, 'labels' | 'lease' | 'volatile'>,
   ): Promise<CommitResult>;
   info(digest: Digest): BlobInfo | undefined;
   has(digest: Digest): boolean;

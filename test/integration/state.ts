@@ -7,6 +7,11 @@ import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Daemon, OUR_DAEMON } from './harness.ts';
 
+/** Leases of build records, which every build leaves, and what they alone keep. */
+const NO_HISTORY = `id NOT LIKE 'history!_%' ESCAPE '!'`;
+const HOLDERS = `SELECT 1 FROM lease_resources r WHERE r.kind = 'content' AND r.id = b.digest AND r.lease`;
+const OF_HISTORY = `${HOLDERS} LIKE 'history!_%' ESCAPE '!'`;
+const OF_OTHERS = `${HOLDERS} NOT LIKE 'history!_%' ESCAPE '!'`;
 const SETTLE_LIMIT_MS = 10_000;
 const LASTING = ['-not', '-name', 'ingest-*', '-not', '-name', 'resolv.conf'];
 
@@ -106,10 +111,10 @@ export function stateOf(daemon: Daemon): DaemonState {
     return {
       mounts,
       processes,
-      leases: count('leases'),
+      leases: count(`leases WHERE ${NO_HISTORY}`),
       temporaryLeases: count('leases WHERE temporary = 1'),
       snapshots: count('snapshots'),
-      blobs: count('blobs'),
+      blobs: count(`blobs b WHERE NOT EXISTS (${OF_HISTORY}) OR EXISTS (${OF_OTHERS})`),
       temporaryFiles: ['tmp', 'run', 'executor', 'trash'].flatMap((area) =>
         filesBelow(join(dir, area), ...LASTING).map((name) => join(area, name)),
       ),

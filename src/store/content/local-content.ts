@@ -43,7 +43,7 @@ const READ_CHUNK_BYTES = 1024 * 1024;
 const LIST_PAGE = 256;
 const MAX_READ_ALL_BYTES = 64 * 1024 * 1024;
 
-type Publish = { digest: Digest; size: number } & Pick<CommitOptions, 'labels' | 'lease'>;
+type Publish = { digest: Digest; size: number } & Pick<CommitOptions, 'labels' | 'lease' | 'volatile'>;
 
 /** Blobs as files named by digest, everything else about them in the database. */
 export class LocalContentStore implements ContentStore {
@@ -92,7 +92,7 @@ export class LocalContentStore implements ContentStore {
 
   async writeBlob(
     data: Uint8Array,
-    options: { digest?: Digest } & Pick<CommitOptions, 'labels' | 'lease'> = {},
+    options: { digest?: Digest } & Pick<CommitOptions, 'labels' | 'lease' | 'volatile'> = {},
   ): Promise<CommitResult> {
     const digest = digestOf(data);
     if (options.digest !== undefined && options.digest !== digest)
@@ -137,7 +137,7 @@ export class LocalContentStore implements ContentStore {
     this.#db.run('INSERT OR IGNORE INTO doomed VALUES (?)', relative);
     try {
       await rename(path, target);
-      await syncFile(target);
+      if (!publish.volatile) await syncFile(target);
     } catch (error) {
       this.#options.trash.take(path);
       throw error;
