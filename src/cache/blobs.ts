@@ -71,9 +71,42 @@ export class BlobMaker {
     options: EnsureBlobsOptions,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    if (record.row.blob !== null) return;
+    if (record.row.blob !== null && (await this.#canBeRead(record, signal))) return;
     if (options.create === false) throw notFound('no blobs for snapshot');
     await this.#once(`diff ${record.id}`, record, signal, (work) => this.#diff(record, form, work));
+  }
+
+  /**
+   * Whether the record's blob is here and right, or can be brought. One that is lost is forgotten where the tree
+   * is there to make another from. @throws DamagedRecordError where nothing is left
+   */
+  async #canBeRead(record: LiveRecord, signal: AbortSignal | undefined): Promise<boolean> {
+    const { content, log } = this.#core.parts;
+    const { blob } = record.row;
+    if (blob === null) return false;
+    if (await content.isSound(blob, signal ? { signal } : {})) return true;
+    if (record.provider) return true;
+    // Others may have looked at it at the same time.
+    if (record.row.blob !== blob) return record.row.blob !== null;
+    const made = record.kind === 'layer' ? this.#core.isExtracted(record) : true;
+    if (!made) throw this.#core.damaged(record, `layer ${blob} is lost`);
+    log.warn('a lost layer is made again from its tree', { id: record.id, blob });
+    this.#forgetBlob(record, blob);
+    return false;
+  }
+
+  /** Stacks of layers are named by what is in them: those with this one need new names. */
+  #forgetBlob(record: LiveRecord, blob: Digest): void {
+    const { table, leases } = this.#core.parts;
+    table.db.transaction(() => {
+      for (const id of table.standingOn(record.id)) {
+        const row = id === record.id ? record.row : (this.#core.live(id)?.row ?? table.get(id));
+        if (row) table.update(row, { chain_id: null, blob_chain_id: null });
+      }
+      const none = { blob: null, media_type: null, blob_size: null, diff_id: null };
+      table.update(record.row, { ...none, annotations: '{}', urls: '[]', size: null });
+      leases.drop(record.id, { kind: 'content', id: blob });
+    });
   }
 
   /** Runs `work` once for all who want it now, in one of the slots. */
@@ -142,8 +175,14 @@ export class BlobMaker {
   ): Promise<Descriptor | undefined> {
     const { row } = record;
     if (layerCompression(row.media_type ?? '') === form.type) return undefined;
-    const known = this.#findVariant(row.blob!, form.type);
-    if (known) return this.#variantDescriptor(record, known, form);
+    const options = context.signal ? { signal: context.signal } : {};
+    for (;;) {
+      const known = this.#findVariant(row.blob!, form.type);
+      if (known === undefined) break;
+      // A damaged one is gone afterwards.
+      if (await this.#core.parts.content.isSound(known, options))
+        return this.#variantDescriptor(record, known, form);
+    }
     if (!create) throw notFound(`no ${form.type} blob of ${row.blob}`);
     await this.#unlazier.download(record, context);
     const digest = await this.#once(

@@ -34,14 +34,15 @@ export class ContentIndexes {
 
   /** Forgets what is known of a tree that is in an unknown state. */
   drop(recordId: string): void {
-    rmSync(this.#file(recordId), { force: true });
+    rmSync(this.#file(recordId), { recursive: true, force: true });
   }
 
   /** Removes the files of records that are gone, where a crash left them. */
   async sweep(exists: (recordId: string) => boolean, signal: AbortSignal): Promise<void> {
     for await (const { name } of await opendir(this.#dir)) {
       signal.throwIfAborted();
-      if (!exists(name.split('.')[0] ?? '')) await rm(join(this.#dir, name), { force: true });
+      if (!name.endsWith(SUFFIX) || !exists(name.split('.')[0] ?? ''))
+        await rm(join(this.#dir, name), { recursive: true, force: true });
     }
   }
 

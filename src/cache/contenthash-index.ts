@@ -1,7 +1,6 @@
 import { hash } from 'node:crypto';
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import type { Digest } from '../base/digest.ts';
-import { errno } from '../base/errors.ts';
 
 const MAGIC = Buffer.from('bkts-hash-1\n');
 const SUM_BYTES = 32;
@@ -33,10 +32,9 @@ export class HashIndex {
   static load(file: string): HashIndex {
     try {
       return new HashIndex(decode(readFileSync(file)));
-    } catch (error) {
-      // Everything in it can be found again by reading the tree.
-      if (error instanceof RangeError || errno(error) === 'ENOENT') return new HashIndex();
-      throw error;
+    } catch {
+      // Damaged, or something else in its place: everything in it can be found again by reading the tree.
+      return new HashIndex();
     }
   }
 
@@ -59,9 +57,11 @@ export class HashIndex {
     try {
       writeFileSync(temporary, encode(this.#digests));
       renameSync(temporary, file);
-    } catch (error) {
+    } catch {
+      // It is there to save work, and no step fails for it; an old one may say what is wrong by now.
       rmSync(temporary, { force: true });
-      throw error;
+      rmSync(file, { recursive: true, force: true });
+      return;
     }
     this.#changed = false;
   }

@@ -5,6 +5,7 @@ import type { ContentStore } from '../store/content.ts';
 import type { LeaseStore } from '../store/lease.ts';
 import type { LocalMounter } from '../store/local-mounter.ts';
 import type { Snapshotter } from '../store/snapshot.ts';
+import { DamagedRecordError, rowProblem } from './damage.ts';
 import type { LayerJobs } from './layer-jobs.ts';
 import { LiveRecord } from './live-record.ts';
 import type { RecordRow, RecordTable } from './records.ts';
@@ -26,6 +27,8 @@ export interface CacheParts {
 export class CacheCore {
   readonly parts: CacheParts;
   readonly #live = new Map<string, LiveRecord>();
+  /** Records whose parents are being loaded: one that comes again is made from itself. */
+  readonly #adopting = new Set<string>();
   /** Told when the last record is let go. */
   #onEmpty: (() => void) | undefined;
 
@@ -71,18 +74,43 @@ export class CacheCore {
   #adopt(row: RecordRow, made: Map<string, LiveRecord>): LiveRecord | undefined {
     const known = this.#live.get(row.id);
     if (known) return known;
-    const { table, log } = this.parts;
+    const { table } = this.parts;
+    const problem = rowProblem(row) ?? (this.#adopting.has(row.id) ? 'it stands on itself' : undefined);
+    if (problem !== undefined) return this.#dropRow(row, problem);
     const ids = table.parents(row);
+    this.#adopting.add(row.id);
     const parents = ids.map((id) => this.#load(id, made)).filter((parent) => parent !== undefined);
     const equal = row.equal_mutable === null ? undefined : this.#load(row.equal_mutable, made);
-    if (parents.length < ids.length || (row.equal_mutable !== null && !equal)) {
-      log.warn('dropping a record without its parent', { id: row.id });
-      this.removeRow(row.id);
-      return undefined;
-    }
+    this.#adopting.delete(row.id);
+    if (parents.length < ids.length || (row.equal_mutable !== null && !equal))
+      return this.#dropRow(row, 'its parent is gone');
+    this.#restoreLease(row);
     const record = new LiveRecord(table, row, parents, equal);
     made.set(row.id, record);
     return record;
+  }
+
+  /** Without its lease a record would lose its tree and blob to the collector. */
+  #restoreLease({ id, snapshot, blob, equal_mutable }: RecordRow): void {
+    const { leases, log, table } = this.parts;
+    if (leases.get(id)) return;
+    log.warn('a record had lost its lease', { id });
+    table.db.transaction(() => {
+      leases.create({ id, flat: true });
+      if (equal_mutable === null) leases.add(id, { kind: 'snapshot', id: snapshot });
+      if (blob !== null) leases.add(id, { kind: 'content', id: blob });
+    });
+  }
+
+  #dropRow(row: RecordRow, why: string): undefined {
+    this.parts.log.warn(`dropping a record: ${why}`, { id: row.id });
+    this.removeRow(row.id);
+  }
+
+  /** Drops a record that has lost something for good. Those made from it follow when they are asked for. */
+  damaged(record: LiveRecord, what: string, cause?: unknown): DamagedRecordError {
+    this.#dropRow(record.row, what);
+    return new DamagedRecordError(record.id, what, cause);
   }
 
   /** Keeps the record, and with it its parents, in memory and from pruning. */
@@ -131,8 +159,8 @@ export class CacheCore {
     const { table, leases, removed } = this.parts;
     table.db.transaction(() => {
       const equal = table.equalImmutable(id);
-      if (equal) this.removeRow(equal.id);
       table.delete(id);
+      if (equal) this.removeRow(equal.id);
       leases.delete(id);
       leases.delete(variantsLease(id));
       removed?.(id);
@@ -154,10 +182,9 @@ export class CacheCore {
     this.letGo(mutable);
   }
 
-  /** The tree is on disk. */
+  /** The record's own tree is on disk; those below it may be lost. */
   isExtracted(record: LiveRecord): boolean {
-    if (record.equalMutable) return true;
-    return this.parts.snapshots.stat(record.row.snapshot)?.kind === 'committed';
+    return this.parts.snapshots.isWhole(record.snapshot, record.equalMutable ? 'active' : 'committed');
   }
 
   /** Neither tree nor blob is here: only a provider can bring it. */
@@ -166,10 +193,28 @@ export class CacheCore {
     return blob !== null && !this.parts.content.has(blob) && !this.isExtracted(record);
   }
 
-  /** @throws MissingProvidersError when a layer that the record needs can not be brought. */
-  checkProviders(record: LiveRecord): void {
-    const missing = [...record.ancestors()].filter((one) => !one.provider && this.isLazy(one));
-    if (missing.length > 0) throw new MissingProvidersError(missing.map((one) => one.row.blob!));
+  /**
+   * Looks whether all that the record needs is here or can be brought, by what the disk says of its files.
+   * @throws DamagedRecordError when something is lost, MissingProvidersError when only a provider could bring it
+   */
+  checkUsable(record: LiveRecord): void {
+    const missing: Digest[] = [];
+    for (const one of record.ancestors()) {
+      if (one.kind !== 'layer' || one.provider || this.isExtracted(one)) continue;
+      const { blob } = one.row;
+      if (blob === null) throw this.damaged(one, `snapshot ${one.row.snapshot} is lost`);
+      if (!this.parts.content.has(blob)) missing.push(blob);
+    }
+    if (missing.length > 0) throw new MissingProvidersError(missing);
+  }
+
+  /** The same for the bytes of blobs that nobody has unpacked yet: reads those that it does not know. */
+  async checkBlobs(record: LiveRecord): Promise<void> {
+    for (const one of record.ancestors()) {
+      const { blob } = one.row;
+      if (one.kind !== 'layer' || blob === null || one.provider || this.isExtracted(one)) continue;
+      if (!(await this.parts.content.isSound(blob))) throw new MissingProvidersError([blob]);
+    }
   }
 
   countUse(record: LiveRecord): void {

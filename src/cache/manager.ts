@@ -125,7 +125,8 @@ export class LocalRefManager implements RefManager, HandleHost {
     // Also while its last result is in use: that one holds it.
     if (this.core.isLive(id)) throw lockedError(id);
     const equal = this.#table.equalImmutable(id);
-    if (!this.#options.snapshots.stat(row.snapshot)) {
+    const { snapshots } = this.#options;
+    if (!snapshots.isWhole(row.snapshot, 'active') || snapshots.lost(row.snapshot).length > 0) {
       this.core.removeRow(id);
       throw recordNotFound(id);
     }
@@ -147,8 +148,15 @@ export class LocalRefManager implements RefManager, HandleHost {
       const provider = one.row.blob === null ? undefined : options.providers?.get(one.row.blob);
       if (provider) one.provider = provider;
     }
-    this.core.checkProviders(record);
-    return new ImmutableHandle(this, record, options.countUse ?? true);
+    this.core.checkUsable(record);
+    const handle = new ImmutableHandle(this, record, options.countUse ?? true);
+    try {
+      await this.core.checkBlobs(record);
+      return handle;
+    } catch (error) {
+      await handle.release();
+      throw error;
+    }
   }
 
   async getByBlob(

@@ -152,6 +152,18 @@ export class RecordTable {
     return child !== undefined;
   }
 
+  /** The record and all that stand on it, layer by layer. */
+  standingOn(id: string): string[] {
+    return this.db
+      .all<{ id: string }>(
+        `WITH RECURSIVE above(id) AS (
+           SELECT ? UNION SELECT r.id FROM records r JOIN above a ON r.parent = a.id
+         ) SELECT id FROM above`,
+        id,
+      )
+      .map((row) => row.id);
+  }
+
   /** The immutable record that shares the snapshot of mutable `id`. */
   equalImmutable(id: string): RecordRow | undefined {
     return this.db.get<RecordRow>('SELECT * FROM records WHERE equal_mutable = ?', id);

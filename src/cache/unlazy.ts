@@ -48,17 +48,34 @@ export class Unlazier {
 
   /** `top` is the record that is wanted in the first place. */
   async #bring(record: LiveRecord, context: RefContext, top: LiveRecord): Promise<void> {
-    if (this.#core.isExtracted(record)) return;
+    const { snapshots } = this.#core.parts;
+    if (this.#core.isExtracted(record)) {
+      const lost = snapshots.lost(record.snapshot);
+      return lost.length === 0 ? undefined : await this.#mend(record, lost, context, top);
+    }
     if (record.kind === 'layer' && record.row.blob === null)
-      throw new BuildError(`failed to restore missing snapshot ${record.row.snapshot}: no blob available`, {
-        code: Code.dataLoss,
-      });
+      throw this.#core.damaged(record, `snapshot ${record.row.snapshot} is lost and has no blob`);
     await this.#share(this.#extractions, record.row.snapshot, record, context, (signal, progress, inner) =>
       record.kind === 'layer'
         ? this.#extract(record, signal, progress, inner)
         : this.#combine(record, signal, progress, inner, top),
     );
     if (record.row.blob_only === 1) this.#core.parts.table.update(record.row, { blob_only: 0, size: null });
+  }
+
+  /** Makes lost trees below the record's own again, each from its record's blob. */
+  async #mend(
+    record: LiveRecord,
+    lost: readonly string[],
+    context: RefContext,
+    top: LiveRecord,
+  ): Promise<void> {
+    const records = [...record.ancestors()];
+    for (const name of lost) {
+      const owner = records.find((one) => one.snapshot === name);
+      if (!owner) throw this.#core.damaged(record, `snapshot ${name} below it is lost`);
+      await this.#bring(owner, context, top);
+    }
   }
 
   async #share(
@@ -140,9 +157,23 @@ export class Unlazier {
       ],
       signal,
     );
+    progress.extract(row.blob!, false);
+    try {
+      await this.#unpack(record, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (await this.#core.parts.content.verify(row.blob!, { signal })) throw error;
+      // The bytes were to blame: once more with those of the provider, which are compared with the digest.
+      if (!record.provider) throw this.#core.damaged(record, `layer ${row.blob} is damaged`, error);
+      await this.download(record, { ...inner, signal });
+      await this.#unpack(record, signal);
+    }
+    progress.extract(row.blob!, true);
+  }
+
+  async #unpack({ parent, row }: LiveRecord, signal: AbortSignal): Promise<void> {
     const blob = row.blob!;
     const { content, snapshots, leases, jobs } = this.#core.parts;
-    progress.extract(blob, false);
     using lease = leases.hold();
     const key = `extract-${randomBytes(8).toString('hex')}`;
     await snapshots.prepare(key, parent?.row.snapshot, { lease: lease.id, signal });
@@ -165,7 +196,6 @@ export class Unlazier {
       // Another record has brought the same tree meanwhile.
       if (!hasCode(error, Code.alreadyExists)) throw error;
     }
-    progress.extract(blob, true);
   }
 
   /** Brings the trees that a merge or diff is made from, then makes its own. */

@@ -1,6 +1,7 @@
 import { type Digest, digestOf } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { isStoreDamage } from '../cache/damage.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import type { Exporter, ExportContext, ExportSource } from '../exporter/exporter.ts';
 import { keyPlatforms } from '../exporter/platforms.ts';
@@ -33,6 +34,8 @@ import type { Worker } from './worker.ts';
 const EPOCH_ARG = 'build-arg:SOURCE_DATE_EPOCH';
 const HOST_NETWORK = 1;
 const INSECURE = 1;
+/** How often a build starts over because something was lost from the store. */
+const MAX_DAMAGE_RETRIES = 10;
 
 type BuildJob = Job<VertexSpec, ImmutableRef>;
 
@@ -116,7 +119,7 @@ async function run(
     const result = gateway
       ? await untilAborted(gateway.result, signal)
       : await solveRequest(request, bridge, signal);
-    const source = await evaluate(result, signal);
+    let source = await evaluate(result, signal);
     recording?.result(source.metadata);
     const chooser = request.EnableSessionExporter
       ? await services.chooserOf(request.Session, signal)
@@ -131,7 +134,13 @@ async function run(
     const store = services.worker.store;
     const sessionId = request.Session;
     const all = { job, signal, sessionId, warnings, cacheExports, store, keys, recording };
-    const response = await exportAll(exporters, source, all);
+    const response = await pastDamage(
+      () => exportAll(exporters, source, all),
+      async () => {
+        await Promise.all(refsOf(result).map((ref) => ref.renew()));
+        source = await evaluate(result, signal);
+      },
+    );
     await chooser?.finish(response, signal);
     return response;
   } finally {
@@ -159,8 +168,15 @@ function bridgeOf(
   const load = (definition: Definition, caches: readonly CacheImport[]) => {
     const edge = loadDefinition(definition, granted, worker);
     worker.ops.forgetCacheMounts(edge);
+    let solvedBefore = false;
     return async (signal: AbortSignal) => {
-      const solved = await job.solve(edge, signal, imports.of(caches));
+      // Asked again for what was there: it turned out to be lost.
+      if (solvedBefore) services.solver.renew(edge);
+      const solved = await pastDamage(
+        () => job.solve(edge, signal, imports.of(caches)),
+        async () => services.solver.renew(edge),
+      );
+      solvedBefore = true;
       if (solved.value) keys.set(solved.value, solved.keys);
       return solved.value;
     };
@@ -181,6 +197,18 @@ function bridgeOf(
     },
     { sessionId: request.Session, inputs: request.FrontendInputs },
   );
+}
+
+/** What is lost from the store is made again by trying again: each time at least one damaged record is gone. */
+async function pastDamage<T>(work: () => Promise<T>, renew: () => Promise<void>): Promise<T> {
+  for (let left = MAX_DAMAGE_RETRIES; ; left--) {
+    try {
+      return await work();
+    } catch (error) {
+      if (left === 0 || !isStoreDamage(error)) throw error;
+      await renew();
+    }
+  }
 }
 
 function loadDefinition(definition: Definition, granted: Grants, worker: Worker): EdgeRef<VertexSpec> {

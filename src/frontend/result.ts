@@ -17,7 +17,8 @@ export class LazyRef {
   readonly id = randomBytes(16).toString('hex');
   /** Where it came from: kept for error snippets and sent back to clients. */
   readonly definition: Definition | undefined;
-  readonly #task: SharedTask<ImmutableRef | null>;
+  readonly #solve: (signal: AbortSignal) => Promise<ImmutableRef | null>;
+  #task: SharedTask<ImmutableRef | null>;
   #released = false;
 
   /** `solve` gives a ref that this object owns. */
@@ -26,6 +27,7 @@ export class LazyRef {
     solve: (signal: AbortSignal) => Promise<ImmutableRef | null>,
   ) {
     this.definition = definition;
+    this.#solve = solve;
     this.#task = new SharedTask(solve);
   }
 
@@ -35,13 +37,25 @@ export class LazyRef {
     return this.#task.join(signal);
   }
 
+  /** Lets go of a tree that turned out to be lost: whoever asks next has it solved again. */
+  async renew(): Promise<void> {
+    if (this.#released) return;
+    const before = this.#task;
+    this.#task = new SharedTask(this.#solve);
+    await releaseResult(before);
+  }
+
   async release(): Promise<void> {
     if (this.#released) return;
     this.#released = true;
-    if (!this.#task.settled) return;
-    const ref = await this.#task.join().catch(() => null); // a failed solve holds nothing
-    await ref?.release();
+    await releaseResult(this.#task);
   }
+}
+
+async function releaseResult(task: SharedTask<ImmutableRef | null>): Promise<void> {
+  if (!task.settled) return;
+  const ref = await task.join().catch(() => null); // a failed solve holds nothing
+  await ref?.release();
 }
 
 export function refsOf<R>(result: FrontendResult<R>): R[] {

@@ -110,6 +110,18 @@ export class Solver<Spec, R extends Result> {
     });
   }
 
+  /**
+   * Forgets what is known of the vertexes of a graph: a result they hold has turned out to be lost. The next solve
+   * asks all of them again; who waits for the old ones still gets their answers.
+   */
+  renew({ vertex }: EdgeRef<Spec>): void {
+    for (const { digest } of vertexGraph(vertex))
+      for (const key of [digest, `${digest}-ignorecache`]) {
+        const state = this.#vertexes.get(key);
+        if (state) this.#forget(state);
+      }
+  }
+
   /** How many jobs are open. */
   get activeJobs(): number {
     return this.#jobs.size;

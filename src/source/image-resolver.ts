@@ -70,8 +70,10 @@ export class ImageResolver {
   /** One for all that is resolved within some minutes, so that many builds do not mean many leases. */
   #currentLease(): string {
     const now = Date.now();
-    if (!this.#lease || now - this.#lease.createdAt > RESOLVE_LEASE_MS) {
-      const { id } = this.#services.leases.create({ temporary: true, expiresInMs: 2 * RESOLVE_LEASE_MS });
+    const { leases } = this.#services;
+    const isOld = !this.#lease || now - this.#lease.createdAt > RESOLVE_LEASE_MS;
+    if (!this.#lease || isOld || !leases.get(this.#lease.id)) {
+      const { id } = leases.create({ temporary: true, expiresInMs: 2 * RESOLVE_LEASE_MS });
       this.#lease = { id, createdAt: now };
     }
     return this.#lease.id;
@@ -124,7 +126,7 @@ export class ImageResolver {
     leases.add(walk.lease, { kind: 'content', id: descriptor.digest });
     const known = content.info(descriptor.digest);
     const labels = sourceLabel(known?.labels, origin.reference);
-    if (known) {
+    if (known && (await content.isSound(descriptor.digest, { signal }))) {
       content.updateLabels(descriptor.digest, labels);
       return content.readAll(descriptor.digest, { signal });
     }

@@ -8,6 +8,8 @@ import type { SourceInstance, SourceKey } from './source.ts';
 
 /** Metadata key by which the tree of an earlier transfer is found, so that only differences are sent. */
 export const localSharedKey = 'local-shared-key';
+/** Metadata key of a tree that a transfer has begun to change: after a crash nobody may start from it. */
+const transferKey = 'local-transfer';
 const PROGRESS_INTERVAL_MS = 100;
 
 export interface LocalSourceSpec {
@@ -128,14 +130,12 @@ export class LocalSource implements SourceInstance {
     const key = `${this.#spec.name}:${this.#spec.sharedKeyHint}:${caller.sharedKey}${this.#spec.metadataOnly ? ':metadata' : ''}`;
     const mutable = await this.#tree(key, context);
     try {
+      mutable.record.set(transferKey, 'begun');
       await this.#receive(caller, mutable, context);
+      mutable.record.set(transferKey, undefined);
       if (mutable.record.get(localSharedKey) !== key) mutable.record.set(localSharedKey, key);
     } catch (error) {
-      // Half a transfer: nobody may start from this tree again.
-      mutable.record.retain = false;
-      mutable.record.set(localSharedKey, undefined);
-      this.#services.contentIndexes.drop(mutable.id);
-      await mutable.release();
+      await this.#giveUp(mutable);
       throw error;
     }
     const index = mutable.id;
@@ -147,7 +147,9 @@ export class LocalSource implements SourceInstance {
   async #tree(key: string, context: OpContext): Promise<MutableRef> {
     for (const record of this.#services.refs.search(localSharedKey, key)) {
       try {
-        return await this.#services.refs.getMutable(record.id);
+        const tree = await this.#services.refs.getMutable(record.id);
+        if (record.get(transferKey) === undefined) return tree;
+        await this.#giveUp(tree);
       } catch {
         // Held by a build that runs now, or damaged: a new tree will do.
       }
@@ -158,6 +160,14 @@ export class LocalSource implements SourceInstance {
       retain: true,
     };
     return this.#services.refs.newMutable(undefined, options, { signal: context.signal });
+  }
+
+  /** Half a transfer: its files and the digests known of them differ. */
+  async #giveUp(tree: MutableRef): Promise<void> {
+    tree.record.retain = false;
+    tree.record.set(localSharedKey, undefined);
+    this.#services.contentIndexes.drop(tree.id);
+    await tree.release();
   }
 
   async #receive(caller: LocalCaller, mutable: MutableRef, context: OpContext): Promise<void> {

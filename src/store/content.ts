@@ -89,6 +89,7 @@ export interface ContentStore {
     options?: { digest?: Digest } & Pick<CommitOptions, 'labels' | 'lease' | 'volatile'>,
   ): Promise<CommitResult>;
   info(digest: Digest): BlobInfo | undefined;
+  /** Whether it is there, with a file of the right size; `isSound` tells more. */
   has(digest: Digest): boolean;
   /** Sets labels; null removes one. GC edges (`containerd.io/gc.ref.*`) take effect at once. */
   updateLabels(digest: Digest, labels: Readonly<Record<string, string | null>>): BlobInfo;
@@ -103,8 +104,10 @@ export interface ContentStore {
    * A file that is gone or has the wrong size drops the blob's row: then `notFound`.
    */
   path(digest: Digest): string;
-  /** Reads the blob and compares digests; drops it when damaged. */
+  /** Reads the blob and compares digests; drops it when damaged. False also when it is not there. */
   verify(digest: Digest, options?: { signal?: AbortSignal }): Promise<boolean>;
+  /** The same, but what was right once is read again only when its file has changed since. */
+  isSound(digest: Digest, options?: { signal?: AbortSignal }): Promise<boolean>;
   /** A fresh path below the store's temporary directory, on the same file system as the blobs. */
   tmpPath(hint: string): string;
 }

@@ -1,10 +1,13 @@
-import { linkSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { closeSync, linkSync, mkdirSync, openSync, readdirSync, readSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { type Digest, Digester } from '../base/digest.ts';
 import type { JobContext, Jobs } from '../pool/types.ts';
 import { copyFile, copyMetadata } from '../sys/copy.ts';
 import { inodeKey, isDirMode, lstat, lstatOrNone } from '../sys/stat.ts';
 import type { SnapshotUsage } from './snapshot.ts';
+
+const READ_BYTES = 1 << 20;
 
 /** Bytes on disk and inodes of a tree; hard links count once. A file that vanishes meanwhile is left out. */
 function treeUsage(input: { path: string }, context: JobContext): SnapshotUsage {
@@ -68,6 +71,23 @@ function removeTrees(input: { paths: readonly string[] }): void {
   if (failures.length > 0) throw failures[0];
 }
 
+/** Digest of a file's bytes. */
+function fileDigest(input: { path: string }, context: JobContext): Digest {
+  const hash = new Digester();
+  const buffer = Buffer.allocUnsafe(READ_BYTES);
+  const fd = openSync(input.path, 'r');
+  try {
+    for (;;) {
+      context.throwIfAborted();
+      const length = readSync(fd, buffer, 0, READ_BYTES, null);
+      if (length === 0) return hash.digest();
+      hash.update(buffer.subarray(0, length));
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** Moves the database's log into its file, as far as readers allow; writers go on meanwhile. */
 function checkpoint(input: { path: string }): void {
   const db = new DatabaseSync(input.path);
@@ -79,5 +99,5 @@ function checkpoint(input: { path: string }): void {
 }
 
 /** Heavy work of the store, for the worker threads. */
-export const storeJobs = { treeUsage, copyTree, removeTrees, checkpoint } satisfies Jobs;
+export const storeJobs = { treeUsage, copyTree, removeTrees, fileDigest, checkpoint } satisfies Jobs;
 export type StoreJobs = typeof storeJobs;

@@ -36,7 +36,9 @@ export interface Snapshotter {
   view(name: string, parent: string | undefined, options?: PrepareOptions): Promise<void>;
   /**
    * Makes active `active` the committed snapshot `name`; its mounts must be gone or read-only by then. `usage` is
-   * kept where a walk would count too much: files that other snapshots have as well.
+   * kept where a walk would count too much: files that other snapshots have as well. When `name` is there and its
+   * tree is lost, the new tree takes the place of the old one, below all that stands on it.
+   * @throws alreadyExists
    */
   commit(name: string, active: string, usage?: SnapshotUsage): void;
   /** Writable for an active snapshot, read-only for the others. A single bind mount where no layers are stacked. */
@@ -44,6 +46,13 @@ export interface Snapshotter {
   /** The layers behind a snapshot; undefined where the snapshotter keeps whole trees. */
   layout(name: string): OverlayLayout | undefined;
   stat(name: string): SnapshotInfo | undefined;
+  /** Whether a snapshot of that kind is there with a tree of its own; not whether its parents have theirs. */
+  isWhole(name: string, kind: SnapshotKind): boolean;
+  /**
+   * Names of the snapshots whose trees are lost among those that a mount of `name` needs, lowest first. A snapshot
+   * that has lost its parent for good is dropped, with those that stand on it: then it is named, too.
+   */
+  lost(name: string): readonly string[];
   /** Walks the snapshot's own part once for a committed snapshot, each time for an active one. */
   usage(name: string, options?: { signal?: AbortSignal }): Promise<SnapshotUsage>;
   /** @throws failedPrecondition when another snapshot stands on it. */

@@ -7,6 +7,7 @@ import { detachUnder } from '../sys/mount.ts';
 import { Collector } from './collector.ts';
 import { LocalContentStore } from './content/local-content.ts';
 import { Database } from './database.ts';
+import { realFiles, type StoreFiles } from './files.ts';
 import type { StoreJobs } from './jobs.ts';
 import { STATE_DIR, type StoreLayout, storeLayout } from './layout.ts';
 import { SqlLeaseStore } from './lease-store.ts';
@@ -23,6 +24,8 @@ export interface OpenStoreOptions {
   readonly snapshotter: string;
   readonly jobs: JobRunner<StoreJobs>;
   readonly log: Logger;
+  /** Replaces the writes to the disk, for tests. */
+  readonly files?: StoreFiles;
 }
 
 /** Everything the daemon keeps on disk. */
@@ -48,7 +51,7 @@ export interface Store extends AsyncDisposable {
  * and leases, half-done file operations. Cost does not depend on how much is stored.
  */
 export function openStore(options: OpenStoreOptions): Store {
-  const { log, jobs } = options;
+  const { log, jobs, files = realFiles } = options;
   const base = resolve(options.root, STATE_DIR);
   detachUnder(base);
   clearTrials(base);
@@ -59,6 +62,7 @@ export function openStore(options: OpenStoreOptions): Store {
   const trash = new Trash({
     dir: layout.trash,
     log,
+    files,
     remove: (paths) => jobs.run('removeTrees', { paths }),
   });
   if (!isEmpty(layout.tmp)) trash.take(layout.tmp);
@@ -67,8 +71,26 @@ export function openStore(options: OpenStoreOptions): Store {
   try {
     const collector = new Collector(db);
     const leases = new SqlLeaseStore(db, () => db.afterCommit(() => collector.schedule()));
-    const content = new LocalContentStore({ db, leases, collector, trash, log, dir: layout.dir });
-    const rowOptions: SnapshotterOptions = { db, leases, collector, trash, jobs, dir: layout.snapshots };
+    const content = new LocalContentStore({
+      db,
+      leases,
+      collector,
+      trash,
+      files,
+      jobs,
+      log,
+      dir: layout.dir,
+    });
+    const rowOptions: SnapshotterOptions = {
+      db,
+      leases,
+      collector,
+      trash,
+      files,
+      jobs,
+      log,
+      dir: layout.snapshots,
+    };
     const snapshots =
       kind === 'overlayfs' ? new OverlaySnapshotter(rowOptions) : new NativeSnapshotter(rowOptions);
     collector.attach(leases, {

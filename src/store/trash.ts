@@ -1,12 +1,14 @@
-import { mkdirSync, readdirSync, renameSync } from 'node:fs';
+import { mkdirSync, readdirSync } from 'node:fs';
 import { unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errno } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import type { StoreFiles } from './files.ts';
 
 export interface TrashOptions {
   readonly dir: string;
   readonly log: Logger;
+  readonly files: StoreFiles;
   /** Deletes trees, e.g. in a worker thread; goes on after one that cannot be deleted, then throws. */
   readonly remove: (paths: readonly string[]) => Promise<void>;
 }
@@ -21,6 +23,7 @@ const BATCH = 64;
 export class Trash {
   readonly #dir: string;
   readonly #log: Logger;
+  readonly #files: StoreFiles;
   readonly #remove: (paths: readonly string[]) => Promise<void>;
   readonly #queue: string[] = [];
   #counter = 0;
@@ -30,6 +33,7 @@ export class Trash {
   constructor(options: TrashOptions) {
     this.#dir = options.dir;
     this.#log = options.log;
+    this.#files = options.files;
     this.#remove = options.remove;
     mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
     for (const name of readdirSync(this.#dir)) this.#queue.push(join(this.#dir, name));
@@ -39,7 +43,7 @@ export class Trash {
   take(path: string): boolean {
     const target = join(this.#dir, `${process.pid}-${Date.now().toString(36)}-${this.#counter++}`);
     try {
-      renameSync(path, target);
+      this.#files.renameSync(path, target);
     } catch (error) {
       if (errno(error) === 'ENOENT') return false;
       throw error;

@@ -1,7 +1,7 @@
 import { mkdirSync, statSync } from 'node:fs';
-import { open, rename, stat } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
-import { type Digest, Digester, digestAlgorithm, digestHex, digestOf, isDigest } from '../../base/digest.ts';
+import { type Digest, digestAlgorithm, digestHex, digestOf, isDigest } from '../../base/digest.ts';
 import { BuildError, Code, errno, invalidArgument, notFound } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type {
@@ -14,19 +14,25 @@ import type {
   ReadOptions,
   WriterOptions,
 } from '../content.ts';
+import type { JobRunner } from '../../pool/types.ts';
 import type { Collector } from '../collector.ts';
 import type { Database } from '../database.ts';
+import type { StoreFiles } from '../files.ts';
 import { type GcNode, labelTargets } from '../gc.ts';
+import type { StoreJobs } from '../jobs.ts';
 import type { SqlLeaseStore } from '../lease-store.ts';
 import type { Trash } from '../trash.ts';
 import { Ingests } from './ingests.ts';
+import { SoundFiles, stampOf } from './sound-files.ts';
 
 export interface LocalContentOptions {
   readonly db: Database;
   readonly leases: SqlLeaseStore;
   readonly collector: Collector;
   readonly trash: Trash;
+  readonly files: StoreFiles;
   readonly log: Logger;
+  readonly jobs: JobRunner<StoreJobs>;
   /** State directory; blobs go to `content/` and unfinished files to `tmp/` below it. */
   readonly dir: string;
 }
@@ -52,6 +58,7 @@ export class LocalContentStore implements ContentStore {
   readonly #dir: string;
   readonly #tmp: string;
   readonly #ingests: Ingests;
+  readonly #sound = new SoundFiles();
   readonly #publishing = new Map<Digest, Promise<void>>();
   #counter = 0;
 
@@ -100,6 +107,7 @@ export class LocalContentStore implements ContentStore {
         code: Code.failedPrecondition,
       });
     const publish = { ...options, digest, size: data.length };
+    await this.#distrust(digest);
     const existing = this.#adopt(publish);
     if (existing) return existing;
     const path = this.tmpPath('blob');
@@ -127,6 +135,7 @@ export class LocalContentStore implements ContentStore {
 
   /** Order matters for crashes: journal, rename, sync, row. `path` is gone afterwards, also on failure. */
   async #publishAlone(path: string, publish: Publish): Promise<CommitResult> {
+    await this.#distrust(publish.digest);
     const existing = this.#adopt(publish);
     if (existing) {
       this.#options.trash.take(path);
@@ -136,8 +145,8 @@ export class LocalContentStore implements ContentStore {
     const relative = target.slice(this.#options.dir.length + 1);
     this.#db.run('INSERT OR IGNORE INTO doomed VALUES (?)', relative);
     try {
-      await rename(path, target);
-      if (!publish.volatile) await syncFile(target);
+      await this.#options.files.rename(path, target);
+      if (!publish.volatile) await this.#options.files.sync(target);
     } catch (error) {
       this.#options.trash.take(path);
       throw error;
@@ -152,7 +161,13 @@ export class LocalContentStore implements ContentStore {
       }
       throw error;
     }
+    this.#sound.remember(publish.digest, target);
     return { digest: publish.digest, size: publish.size, alreadyExists: false };
+  }
+
+  /** Good bytes are at hand: a damaged blob must not be taken for them. */
+  async #distrust(digest: Digest): Promise<void> {
+    if (this.has(digest)) await this.isSound(digest);
   }
 
   #insert(publish: Publish, journal: string): void {
@@ -200,7 +215,8 @@ export class LocalContentStore implements ContentStore {
   }
 
   has(digest: Digest): boolean {
-    return this.#db.get('SELECT 1 FROM blobs WHERE digest = ?', digest) !== undefined;
+    const info = this.info(digest);
+    return info !== undefined && this.#intact(info);
   }
 
   updateLabels(digest: Digest, labels: Readonly<Record<string, string | null>>): BlobInfo {
@@ -277,7 +293,10 @@ export class LocalContentStore implements ContentStore {
       });
     const chunks: Uint8Array[] = [];
     for await (const chunk of this.read(digest, options)) chunks.push(chunk);
-    return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+    const data = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+    if (digestOf(data) === digest) return data;
+    this.#drop(digest, 'its bytes are not what its digest says');
+    throw blobNotFound(digest);
   }
 
   path(digest: Digest): string {
@@ -287,12 +306,27 @@ export class LocalContentStore implements ContentStore {
   }
 
   async verify(digest: Digest, options: { signal?: AbortSignal } = {}): Promise<boolean> {
-    if (digestAlgorithm(digest) !== 'sha256') throw unsupported(digest);
-    const hash = new Digester();
-    for await (const chunk of this.read(digest, options)) hash.update(chunk);
-    if (hash.digest() === digest) return true;
-    this.#drop(digest, 'its digest differs');
+    const info = this.info(digest);
+    if (!info || !this.#intact(info)) return false;
+    const path = this.#file(digest);
+    const before = stampOf(path);
+    try {
+      if ((await this.#options.jobs.run('fileDigest', { path }, options)) === digest) {
+        this.#sound.set(digest, before);
+        return true;
+      }
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      if (!isReadFailure(error)) throw error;
+    }
+    if (this.has(digest)) this.#drop(digest, 'its bytes are not what its digest says');
     return false;
+  }
+
+  async isSound(digest: Digest, options: { signal?: AbortSignal } = {}): Promise<boolean> {
+    const info = this.info(digest);
+    if (!info || !this.#intact(info)) return false;
+    return this.#sound.has(digest, this.#file(digest)) || (await this.verify(digest, options));
   }
 
   tmpPath(hint: string): string {
@@ -341,18 +375,6 @@ export class LocalContentStore implements ContentStore {
   }
 }
 
-/** The directory entry first, then the file: on the usual file systems the second sync finds nothing to do. */
-async function syncFile(path: string): Promise<void> {
-  await using file = await open(path, 'r');
-  await file.sync();
-  await using dir = await open(join(path, '..'), 'r');
-  try {
-    await dir.sync();
-  } catch (error) {
-    if (errno(error) !== 'EINVAL') throw error; // file systems without directory sync
-  }
-}
-
 function blobInfo(row: BlobRow): BlobInfo {
   return {
     digest: row.digest,
@@ -361,6 +383,11 @@ function blobInfo(row: BlobRow): BlobInfo {
     updatedAt: new Date(row.updated_at),
     labels: JSON.parse(row.labels) as Record<string, string>,
   };
+}
+
+/** A file that is gone or that the disk does not give back. */
+function isReadFailure(error: unknown): boolean {
+  return ['ENOENT', 'EIO', 'EISDIR'].includes(errno(error) ?? errno((error as Error).cause) ?? '');
 }
 
 function blobNotFound(digest: Digest): BuildError {

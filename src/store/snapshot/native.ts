@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Mount } from '../../oci/mount.ts';
-import type { PrepareOptions, SnapshotInfo, Snapshotter, SnapshotUsage } from '../snapshot.ts';
+import type { PrepareOptions, SnapshotInfo, SnapshotKind, Snapshotter, SnapshotUsage } from '../snapshot.ts';
 import { SnapshotRows, type SnapshotterOptions } from './rows.ts';
 
 /** Snapshots as whole copies of their parents: works everywhere, costs time and space. */
@@ -60,6 +60,17 @@ export class NativeSnapshotter implements Snapshotter {
   stat(name: string): SnapshotInfo | undefined {
     const row = this.rows.get(name);
     return row && this.rows.info(row);
+  }
+
+  isWhole(name: string, kind: SnapshotKind): boolean {
+    return this.rows.isWhole(name, kind);
+  }
+
+  /** A tree is whole by itself; only a view reads its parent's. */
+  lost(name: string): readonly string[] {
+    const row = this.rows.get(name);
+    const depth = row?.kind === 'view' && row.parent !== null ? 1 : 0;
+    return this.rows.lost(name, depth);
   }
 
   usage(name: string, options: { signal?: AbortSignal } = {}): Promise<SnapshotUsage> {

@@ -3,7 +3,14 @@ import { join } from 'node:path';
 import { BuildError, Code } from '../../base/errors.ts';
 import type { Mount } from '../../oci/mount.ts';
 import { mountAll, umountAsync } from '../../sys/mount.ts';
-import type { OverlayLayout, PrepareOptions, SnapshotInfo, Snapshotter, SnapshotUsage } from '../snapshot.ts';
+import type {
+  OverlayLayout,
+  PrepareOptions,
+  SnapshotInfo,
+  SnapshotKind,
+  Snapshotter,
+  SnapshotUsage,
+} from '../snapshot.ts';
 import { type SnapshotRow, SnapshotRows, type SnapshotterOptions } from './rows.ts';
 
 /**
@@ -81,6 +88,18 @@ export class OverlaySnapshotter implements Snapshotter {
   stat(name: string): SnapshotInfo | undefined {
     const row: SnapshotRow | undefined = this.rows.get(name);
     return row && this.rows.info(row);
+  }
+
+  isWhole(name: string, kind: SnapshotKind): boolean {
+    const row = this.rows.get(name);
+    if (row?.kind !== kind || !this.rows.hasTree(row.id)) return false;
+    // It holds nothing between two mounts.
+    if (kind === 'active') mkdirSync(join(this.rows.dir(row.id), 'work'), { recursive: true, mode: 0o711 });
+    return true;
+  }
+
+  lost(name: string): readonly string[] {
+    return this.rows.lost(name);
   }
 
   usage(name: string, options: { signal?: AbortSignal } = {}): Promise<SnapshotUsage> {

@@ -1,9 +1,11 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { BuildError, Code, errno, notFound } from '../../base/errors.ts';
+import type { Logger } from '../../base/log.ts';
 import type { JobRunner } from '../../pool/types.ts';
 import type { Collector } from '../collector.ts';
 import type { Database } from '../database.ts';
+import type { StoreFiles } from '../files.ts';
 import type { GcNode } from '../gc.ts';
 import type { StoreJobs } from '../jobs.ts';
 import type { SqlLeaseStore } from '../lease-store.ts';
@@ -16,6 +18,8 @@ export interface SnapshotterOptions {
   readonly collector: Collector;
   readonly trash: Trash;
   readonly jobs: JobRunner<StoreJobs>;
+  readonly files: StoreFiles;
+  readonly log: Logger;
   /** Directory of the snapshots; each has a numbered one below it. */
   readonly dir: string;
 }
@@ -114,7 +118,7 @@ export class SnapshotRows {
       this.#db.run('INSERT OR IGNORE INTO doomed VALUES (?)', journal);
     });
     try {
-      makeDir(dir, trash);
+      makeDir(dir, trash, this.options.files);
       const filled = fill(dir);
       if (filled) await filled;
       this.#db.transaction(() => {
@@ -142,8 +146,10 @@ export class SnapshotRows {
       const row = this.need(active);
       if (row.kind !== 'active')
         throw new BuildError(`snapshot ${active} is not active`, { code: Code.failedPrecondition });
-      if (name !== active && this.get(name))
+      const there = name === active ? undefined : this.get(name);
+      if (there && this.hasTree(there.id))
         throw new BuildError(`snapshot ${name}: already exists`, { code: Code.alreadyExists });
+      if (there) return this.#replaceTree(there, row, usage);
       this.#db.run(
         "UPDATE snapshots SET name = ?, kind = 'committed', size = ?, inodes = ? WHERE id = ?",
         name,
@@ -153,6 +159,53 @@ export class SnapshotRows {
       );
       if (name !== active) this.options.collector.suspect({ kind: 'snapshot', id: name });
     });
+  }
+
+  /** The row and all that refers to it stay, so that what stands on the snapshot is whole again. */
+  #replaceTree(lost: SnapshotRow, by: SnapshotRow, usage: SnapshotUsage | undefined): void {
+    const dir = this.dir(lost.id);
+    this.options.trash.take(dir);
+    this.options.files.renameSync(this.dir(by.id), dir);
+    this.#db.run('DELETE FROM snapshots WHERE id = ?', by.id);
+    this.#db.run(
+      "UPDATE snapshots SET kind = 'committed', size = ?, inodes = ? WHERE id = ?",
+      usage?.size ?? null,
+      usage?.inodes ?? null,
+      lost.id,
+    );
+    this.options.log.warn('a lost snapshot was made again', { snapshot: lost.name });
+  }
+
+  hasTree(id: number): boolean {
+    return isDir(join(this.dir(id), 'fs'));
+  }
+
+  isWhole(name: string, kind: SnapshotKind): boolean {
+    const row = this.get(name);
+    return row?.kind === kind && this.hasTree(row.id);
+  }
+
+  /** See Snapshotter. `depth` is how many snapshots below its own one a mount needs. */
+  lost(name: string, depth = Number.POSITIVE_INFINITY): string[] {
+    const lost: string[] = [];
+    let row = this.get(name);
+    if (!row) return [name];
+    for (let left = depth; row; left--) {
+      if (!this.hasTree(row.id)) lost.unshift(row.name);
+      if (row.parent === null || left === 0) break;
+      const below: SnapshotRow | undefined = this.#db.get('SELECT * FROM snapshots WHERE id = ?', row.parent);
+      if (!below) {
+        this.#dropSevered(row);
+        return [name];
+      }
+      row = below;
+    }
+    return lost;
+  }
+
+  #dropSevered(row: SnapshotRow): void {
+    this.options.log.warn('dropping a snapshot without its parent', { snapshot: row.name });
+    this.#db.transaction(() => this.collect(row.name));
   }
 
   async usage(name: string, part: string, signal?: AbortSignal): Promise<SnapshotUsage> {
@@ -199,12 +252,16 @@ export class SnapshotRows {
   }
 }
 
-function makeDir(dir: string, trash: Trash): void {
+function isDir(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+function makeDir(dir: string, trash: Trash, files: StoreFiles): void {
   try {
-    mkdirSync(dir, { mode: 0o700 });
+    files.makeDir(dir, 0o700);
   } catch (error) {
     if (errno(error) !== 'EEXIST') throw error;
     if (!trash.take(dir)) rmSync(dir, { recursive: true, force: true });
-    mkdirSync(dir, { mode: 0o700 });
+    files.makeDir(dir, 0o700);
   }
 }
