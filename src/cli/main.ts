@@ -14,9 +14,15 @@ const COMMANDS: Readonly<Record<string, () => Promise<Run>>> = {
   build: async () => (await import('./build.ts')).runBuild,
   du: async () => (await import('./du.ts')).runDiskUsage,
   prune: async () => (await import('./prune.ts')).runPrune,
+  'prune-histories': async () => (await import('./histories.ts')).runPruneHistories,
   'dial-stdio': async () => (await import('./dial-stdio.ts')).runDialStdio,
   'debug workers': async () => (await import('./debug-workers.ts')).runWorkers,
   'debug info': async () => (await import('./debug-info.ts')).runInfo,
+  'debug histories': async () => (await import('./histories.ts')).runHistories,
+  'debug logs': async () => (await import('./debug-logs.ts')).runLogs,
+  'debug get': async () => (await import('./debug-get.ts')).runGet,
+  'debug monitor': async () => (await import('./monitor.ts')).runMonitor,
+  'debug ctl': async () => (await import('./monitor.ts')).runCtl,
   'debug dump-llb': async () => (await import('./dump-llb.ts')).runDumpLlb,
 };
 

@@ -80,5 +80,5 @@ function lookUp(data: unknown, path: readonly string[]): unknown {
 function plain(value: unknown): string {
   if (value === undefined || value === null) return '<nil>';
   if (Array.isArray(value)) return `[${value.map(plain).join(' ')}]`;
-  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+  return typeof value === 'object' && !(value instanceof Number) ? JSON.stringify(value) : String(value);
 }
