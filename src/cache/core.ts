@@ -44,6 +44,10 @@ export class CacheCore {
     return this.#live.get(id);
   }
 
+  liveRecords(): Iterable<LiveRecord> {
+    return this.#live.values();
+  }
+
   get liveCount(): number {
     return this.#live.size;
   }
@@ -159,12 +163,24 @@ export class CacheCore {
     const { table, leases, removed } = this.parts;
     table.db.transaction(() => {
       const equal = table.equalImmutable(id);
+      this.#forgetSharedSizes(id);
       table.delete(id);
       if (equal) this.removeRow(equal.id);
       leases.delete(id);
       leases.delete(variantsLease(id));
       removed?.(id);
     });
+  }
+
+  /** One of the others counts from now on what the record `id` shared with them. */
+  #forgetSharedSizes(id: string): void {
+    const { table } = this.parts;
+    const row = table.get(id);
+    if (!row || row.size === null) return;
+    for (const other of table.sharers(row)) {
+      const its = this.#live.get(other)?.row ?? table.get(other);
+      if (its) table.update(its, { size: null });
+    }
   }
 
   /** Makes the snapshot of a committed mutable the record's own (FEATURES F1). Synchronous and idempotent. */

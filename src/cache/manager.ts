@@ -1,6 +1,7 @@
 import { type Digest, isDigest } from '../base/digest.ts';
 import { BuildError, Code, invalidArgument } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { Pacer } from '../base/pacer.ts';
 import { Semaphore } from '../base/semaphore.ts';
 import { annotationDistributionSource, annotationUncompressed, type Descriptor } from '../oci/descriptor.ts';
 import type { ContentStore } from '../store/content.ts';
@@ -13,6 +14,7 @@ import { diffRecords, mergeRecords } from './combine.ts';
 import { chainId } from './compression.ts';
 import { CacheCore, lockedError, MissingProvidersError, recordNotFound } from './core.ts';
 import { ImmutableHandle, MutableHandle, type HandleHost } from './handles.ts';
+import { type BuildsByRecord, Holders } from './holders.ts';
 import type { LayerJobs } from './layer-jobs.ts';
 import type { LiveRecord } from './live-record.ts';
 import type { RecordMetadata } from './metadata.ts';
@@ -48,6 +50,10 @@ export interface RefManagerOptions {
   readonly removed?: (id: string) => void;
   /** Runs after a prune. */
   readonly gc: () => Promise<unknown>;
+  /** Measures the snapshots that were not measured yet. */
+  readonly measure?: (signal?: AbortSignal) => Promise<unknown>;
+  /** Slices scans and removals. */
+  readonly pacer?: Pacer;
   /** Replaces the free bytes of the file system, for tests. */
   readonly freeBytes?: () => number;
 }
@@ -64,6 +70,7 @@ export class LocalRefManager implements RefManager, HandleHost {
   readonly shared: SharedMounts;
   readonly #options: RefManagerOptions;
   readonly #table: RecordTable;
+  readonly #pacer: Pacer;
   readonly #pruning = new Semaphore(1);
 
   constructor(options: RefManagerOptions) {
@@ -75,7 +82,8 @@ export class LocalRefManager implements RefManager, HandleHost {
     this.core = new CacheCore({ ...parts, ...(removed ? { removed } : {}) });
     this.unlazier = new Unlazier(this.core);
     this.blobs = new BlobMaker(this.core, this.unlazier);
-    this.meter = new UsageMeter(this.core, this.blobs);
+    this.#pacer = options.pacer ?? new Pacer();
+    this.meter = new UsageMeter(this.core, this.blobs, this.#pacer, options.measure ?? (async () => {}));
     this.shared = new SharedMounts(mounter);
     for (const id of this.#table.unfinished()) this.core.removeRow(id);
   }
@@ -260,13 +268,22 @@ export class LocalRefManager implements RefManager, HandleHost {
     return this.meter.list(options);
   }
 
+  diskUsagePages(options: DiskUsageOptions = {}): AsyncIterable<readonly UsageRecord[]> {
+    return this.meter.pages(options);
+  }
+
+  holders(builds: BuildsByRecord): Holders {
+    return new Holders(this.core, builds);
+  }
+
   async *prune(
     rules: readonly PruneOptions[],
     options: { signal?: AbortSignal } = {},
   ): AsyncIterable<UsageRecord> {
     using _alone = await this.#pruning.acquire(options.signal);
     const { freeBytes, mountDir: dir } = this.#options;
-    const parts = { core: this.core, meter: this.meter, dir, ...(freeBytes ? { freeBytes } : {}) };
+    const own = { core: this.core, meter: this.meter, pacer: this.#pacer, dir };
+    const parts = { ...own, ...(freeBytes ? { freeBytes } : {}) };
     try {
       for (const rule of rules) yield* pruneRule(parts, rule, options.signal);
     } finally {

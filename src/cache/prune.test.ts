@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { digestOf } from '../base/digest.ts';
+import { annotationUncompressed, type Descriptor } from '../oci/descriptor.ts';
 import { openTestCache } from '../testing/cache.ts';
 import { withMounted } from '../testing/contracts/snapshot.ts';
 import { temporaryStore } from '../testing/store.ts';
@@ -170,4 +172,39 @@ test('whoever keeps something by record is told within the removal', async () =>
   await a.release();
   await prune(refs, {});
   assert.deepEqual(removed, [a.id]);
+});
+
+test('what records share is counted once, and by another when the first is gone', async () => {
+  await using fixture = await temporaryStore();
+  const refs = openTestCache(fixture.store);
+  const layer = async (data: string): Promise<Descriptor> => {
+    const { digest, size } = await fixture.content.writeBlob(Buffer.from(data), { lease: fixture.lease });
+    const annotations = { [annotationUncompressed]: digestOf(`${data} unpacked`) };
+    return { mediaType: 'application/vnd.oci.image.layer.v1.tar', digest, size, annotations };
+  };
+  const shared = await layer('shared'.repeat(100));
+  await using base = await refs.getByBlob(await layer('base'), undefined);
+  const alone = await refs.getByBlob(shared, undefined, { description: 'alone' });
+  await using above = await refs.getByBlob(shared, base, { description: 'above' });
+  const sizes = async (): Promise<number> => (await refs.diskUsage()).reduce((sum, r) => sum + r.size, 0);
+  assert.equal(await sizes(), 604);
+  assert.match(
+    refs
+      .holders(new Map([[above.id, ['b1']]]))
+      .reasons(above.id)
+      .join(),
+    /^in use by build b1$/,
+  );
+  assert.match(refs.holders(new Map()).reasons(base.id).join(), new RegExp(`^parent of ${above.id}`));
+  await alone.release();
+  assert.ok(refs.holders(new Map()).reasons(alone.id).includes(`shares its bytes with ${above.id}`));
+  assert.ok(
+    refs
+      .holders(new Map())
+      .reasons(alone.id)
+      .some((r) => r.startsWith('bytes held by lease')),
+  );
+  assert.deepEqual(await prune(refs, { all: true }), ['alone']);
+  assert.equal(await sizes(), 604);
+  assert.equal((await refs.diskUsage()).find((r) => r.id === above.id)?.size, 600);
 });

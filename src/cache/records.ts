@@ -33,6 +33,13 @@ CREATE TABLE record_sources (
 ) WITHOUT ROWID;
 CREATE INDEX record_sources_source ON record_sources (source);
 `,
+  // What several records share is counted once; the least recently used are found without looking at all.
+  `
+CREATE INDEX records_blob ON records (blob) WHERE blob IS NOT NULL;
+CREATE INDEX records_snapshot ON records (snapshot);
+CREATE INDEX records_used ON records (last_used_at, id);
+CREATE INDEX records_unmeasured ON records (id) WHERE size IS NULL;
+`,
 ];
 
 /**
@@ -96,7 +103,17 @@ const COLUMNS: readonly (keyof RecordRow)[] = [
   'image_refs',
 ];
 const INSERT = `INSERT INTO records (${COLUMNS.join(', ')}) VALUES (${COLUMNS.map(() => '?').join(', ')})`;
+/** Rows read at once: bounds the pause of the main thread. */
 const PAGE = 256;
+const LEAN_PAGE = 1024;
+/** Behind every id: those are hexadecimal. */
+const LAST_ID = '~';
+const LEAVES = `NOT EXISTS (SELECT 1 FROM records c WHERE c.parent = r.id)
+  AND NOT EXISTS (SELECT 1 FROM record_sources s WHERE s.source = r.id)
+  AND (last_used_at IS NULL OR last_used_at <= ?3)`;
+
+export type SizeRow = Pick<RecordRow, 'id' | 'mutable' | 'equal_mutable' | 'size'>;
+export type LeafRow = Pick<RecordRow, 'id' | 'last_used_at' | 'usage_count'>;
 
 /** Rows of the records and their free values. */
 export class RecordTable {
@@ -169,6 +186,30 @@ export class RecordTable {
     return this.db.get<RecordRow>('SELECT * FROM records WHERE equal_mutable = ?', id);
   }
 
+  /** Whether the size of another record counts what lies behind `value`. */
+  isCounted(column: 'blob' | 'snapshot', value: string, id: string): boolean {
+    const tree = column === 'snapshot' ? 'AND blob_only = 0' : '';
+    return (
+      this.db.get(
+        `SELECT 1 FROM records WHERE ${column} = ? AND id <> ? AND size IS NOT NULL ${tree}`,
+        value,
+        id,
+      ) !== undefined
+    );
+  }
+
+  /** Other records with the blob or the snapshot of `row`. */
+  sharers({ id, blob, snapshot }: RecordRow): string[] {
+    return this.db
+      .all<{ id: string }>(
+        'SELECT id FROM records WHERE blob = ?1 AND id <> ?3 UNION SELECT id FROM records WHERE snapshot = ?2 AND id <> ?3',
+        blob,
+        snapshot,
+        id,
+      )
+      .map((row) => row.id);
+  }
+
   byChain(column: 'chain_id' | 'blob_chain_id', digest: Digest): RecordRow[] {
     return this.db.all<RecordRow>(
       `SELECT * FROM records WHERE ${column} = ? ORDER BY created_at, id`,
@@ -183,18 +224,38 @@ export class RecordTable {
       .map(({ id }) => id);
   }
 
+  /** Whether more than `count` records have not been measured. */
+  hasUnmeasured(count: number): boolean {
+    return this.db.all('SELECT id FROM records WHERE size IS NULL LIMIT ?', count + 1).length > count;
+  }
+
   /** All rows, in pages by id. */
-  *pages(): Iterable<readonly RecordRow[]> {
+  pages(): Iterable<readonly RecordRow[]> {
+    return this.#pages<RecordRow>(PAGE, '*', '?3 IS NULL', null);
+  }
+
+  /** What sums of sizes need. */
+  sizePages(): Iterable<readonly SizeRow[]> {
+    return this.#pages<SizeRow>(LEAN_PAGE, 'id, mutable, equal_mutable, size', '?3 IS NULL', null);
+  }
+
+  /** Records that no other stands on and that nobody has used since `cutOff`. */
+  leafPages(cutOff: number): Iterable<readonly LeafRow[]> {
+    return this.#pages<LeafRow>(LEAN_PAGE, 'id, last_used_at, usage_count', LEAVES, cutOff);
+  }
+
+  /** Each page is what `where` leaves of the next `size` rows, so that none takes long. */
+  *#pages<Row>(size: number, columns: string, where: string, value: SqlValue): Iterable<readonly Row[]> {
     for (let after = ''; ; ) {
-      const page = this.db.all<RecordRow>(
-        'SELECT * FROM records WHERE id > ? ORDER BY id LIMIT ?',
+      const end = this.db.get<{ id: string }>(
+        'SELECT id FROM records WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?',
         after,
-        PAGE,
-      );
-      if (page.length > 0) yield page;
-      const last = page.at(-1);
-      if (!last || page.length < PAGE) return;
-      after = last.id;
+        size - 1,
+      )?.id;
+      const sql = `SELECT ${columns} FROM records r WHERE id > ?1 AND id <= ?2 AND ${where} ORDER BY id`;
+      yield this.db.all<Row>(sql, after, end ?? LAST_ID, value);
+      if (end === undefined) return;
+      after = end;
     }
   }
 

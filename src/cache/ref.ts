@@ -2,6 +2,7 @@ import type { Digest } from '../base/digest.ts';
 import type { BuildError } from '../base/errors.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Mount } from '../oci/mount.ts';
+import type { BuildsByRecord, Holders } from './holders.ts';
 import type { RecordMetadata } from './metadata.ts';
 
 /** FEATURES B29. */
@@ -216,6 +217,10 @@ export interface RefManager {
   searchPrefix(key: string, prefix: string): readonly RecordMetadata[];
   metadata(id: string): RecordMetadata | undefined;
   diskUsage(options?: DiskUsageOptions): Promise<readonly UsageRecord[]>;
+  /** The same in pages, in no set order. */
+  diskUsagePages(options?: DiskUsageOptions): AsyncIterable<readonly UsageRecord[]>;
+  /** Why records cannot be reclaimed now. @param builds what running builds hold */
+  holders(builds: BuildsByRecord): Pick<Holders, 'reasons'>;
   /** Removes records rule by rule and yields each when it is gone; ends with a garbage collection. */
   prune(rules: readonly PruneOptions[], options?: { signal?: AbortSignal }): AsyncIterable<UsageRecord>;
   /** Waits for background work; refs must be gone by then. */

@@ -1,5 +1,5 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { hasCode, Code } from '../base/errors.ts';
+import type { Pacer } from '../base/pacer.ts';
 import { Semaphore } from '../base/semaphore.ts';
 import type { BlobMaker } from './blobs.ts';
 import type { CacheCore } from './core.ts';
@@ -9,30 +9,52 @@ import type { DiskUsageOptions, UsageRecord } from './ref.ts';
 
 /** Trees measured at a time. */
 const PARALLEL_WALKS = 2;
+/** More records without a size are measured together. */
+const FEW = 16;
 
 /** Sizes of records and the list of all of them. */
 export class UsageMeter {
   readonly #core: CacheCore;
   readonly #blobs: BlobMaker;
+  readonly #pacer: Pacer;
+  readonly #measure: (signal?: AbortSignal) => Promise<unknown>;
   readonly #walks = new Semaphore(PARALLEL_WALKS);
 
-  constructor(core: CacheCore, blobs: BlobMaker) {
+  /** @param measure measures all snapshots that were not measured yet */
+  constructor(
+    core: CacheCore,
+    blobs: BlobMaker,
+    pacer: Pacer,
+    measure: (signal?: AbortSignal) => Promise<unknown>,
+  ) {
     this.#core = core;
     this.#blobs = blobs;
+    this.#pacer = pacer;
+    this.#measure = measure;
   }
 
-  /** Bytes of the record's own tree, its blob and the blob's variants (FEATURES F14); kept once measured. */
+  /**
+   * Bytes of the record's own tree, its blob and the blob's variants (FEATURES F14); kept once measured. What
+   * several records share is counted for the one that was measured first.
+   */
   async size(row: RecordRow, signal?: AbortSignal): Promise<number> {
     if (row.size !== null) return row.size;
-    const { content, table } = this.#core.parts;
-    let size = row.blob_only === 1 ? 0 : await this.#treeSize(row, signal);
-    if (row.blob !== null)
-      for (const digest of [row.blob, ...this.#blobs.variants(row.blob)])
-        size += content.info(digest)?.size ?? 0;
+    const { table } = this.#core.parts;
+    const tree = row.blob_only === 1 ? 0 : await this.#treeSize(row, signal);
+    // Nothing is awaited from here on: two records must not both, or neither, count what they share.
+    const ownTree = tree > 0 && !table.isCounted('snapshot', row.snapshot, row.id);
+    const size = (ownTree ? tree : 0) + this.#blobSize(row);
     const live = this.#core.live(row.id);
     // What is being written has no size to remember.
     if (!(live && live.row.mutable === 1)) table.update(live?.row ?? row, { size });
     return size;
+  }
+
+  #blobSize({ id, blob }: RecordRow): number {
+    const { content, table } = this.#core.parts;
+    if (blob === null || table.isCounted('blob', blob, id)) return 0;
+    const variants = this.#blobs.variants(blob).filter((digest) => !table.isCounted('blob', digest, id));
+    return [blob, ...variants].reduce((sum, digest) => sum + (content.info(digest)?.size ?? 0), 0);
   }
 
   async #treeSize(row: RecordRow, signal: AbortSignal | undefined): Promise<number> {
@@ -73,35 +95,69 @@ export class UsageMeter {
    * A mutable record and the immutable one that shares its snapshot are one thing: the immutable one stands for
    * it while it is in use, the mutable one otherwise.
    */
-  isDuplicate(row: RecordRow): boolean {
+  isDuplicate(row: Pick<RecordRow, 'id' | 'mutable' | 'equal_mutable'>): boolean {
     if (row.equal_mutable !== null) return !this.#core.isLive(row.id);
     if (row.mutable === 0) return false;
     const equal = this.#core.parts.table.equalImmutable(row.id);
     return equal !== undefined && this.#core.isLive(equal.id);
   }
 
-  /** Rows of all records without duplicates; the event loop gets its turn between pages. */
-  async *rows(signal?: AbortSignal): AsyncIterable<RecordRow> {
+  /** Bytes of all records. */
+  async total(signal?: AbortSignal): Promise<number> {
+    await this.#measureMany(signal);
+    const pace = this.#pacer.start();
+    let bytes = 0;
+    for (const page of this.#core.parts.table.sizePages()) {
+      for (const row of page)
+        bytes += this.isDuplicate(row) ? 0 : (row.size ?? (await this.#late(row.id, signal)));
+      await pace.turn(signal);
+    }
+    return bytes;
+  }
+
+  async #late(id: string, signal: AbortSignal | undefined): Promise<number> {
+    const row = this.#core.parts.table.get(id);
+    return row && !this.#isChanging(row) ? await this.size(row, signal) : 0;
+  }
+
+  /** The records that the options leave, some at a time, by id. */
+  async *pages(options: DiskUsageOptions = {}): AsyncIterable<readonly UsageRecord[]> {
+    const filter = parseFilters(options.filters ?? [], 'diskusage');
+    const newest = options.ageLimitMs ? Date.now() - options.ageLimitMs : Number.POSITIVE_INFINITY;
+    await this.#measureMany(options.signal);
+    const pace = this.#pacer.start();
     for (const page of this.#core.parts.table.pages()) {
-      for (const row of page) if (!this.isDuplicate(row)) yield row;
-      await nextTurn();
-      signal?.throwIfAborted();
+      const chosen = page.filter(
+        (row) =>
+          !this.isDuplicate(row) &&
+          (row.last_used_at ?? 0) <= newest &&
+          filter(usageField(this.describe(row))),
+      );
+      const records = await Promise.all(
+        chosen.map(async (row) => {
+          const size = this.#isChanging(row) ? 0 : await this.size(row, options.signal);
+          return { ...this.describe(row), size };
+        }),
+      );
+      if (records.length > 0) yield records;
+      await pace.turn(options.signal);
     }
   }
 
+  /** All of them, oldest first. */
   async list(options: DiskUsageOptions = {}): Promise<readonly UsageRecord[]> {
-    const filter = parseFilters(options.filters ?? [], 'diskusage');
-    const newest = options.ageLimitMs ? Date.now() - options.ageLimitMs : Number.POSITIVE_INFINITY;
-    const chosen: RecordRow[] = [];
-    for await (const row of this.rows(options.signal))
-      if ((row.last_used_at ?? 0) <= newest && filter(usageField(this.describe(row)))) chosen.push(row);
-    chosen.sort((a, b) => a.created_at - b.created_at || (a.id < b.id ? -1 : 1));
-    return await Promise.all(
-      chosen.map(async (row) => {
-        const record = this.describe(row);
-        if (record.mutable && record.inUse) return { ...record, size: 0 };
-        return { ...record, size: await this.size(row, options.signal) };
-      }),
-    );
+    const all: UsageRecord[] = [];
+    for await (const page of this.pages(options)) all.push(...page);
+    return all.sort((a, b) => a.createdAt.getTime() - b.createdAt.getTime() || (a.id < b.id ? -1 : 1));
+  }
+
+  /** What is being written has no size yet. */
+  #isChanging(row: RecordRow): boolean {
+    return row.mutable === 1 && this.#core.isLive(row.id);
+  }
+
+  /** One walk for all, where many have no size yet. */
+  async #measureMany(signal: AbortSignal | undefined): Promise<void> {
+    if (this.#core.parts.table.hasUnmeasured(FEW)) await this.#measure(signal);
   }
 }

@@ -1,5 +1,5 @@
 import { timeText } from '../client/progress/rawjson.ts';
-import type { UsageInfo } from '../client/types.ts';
+import type { DiskUsagePage, UsageInfo } from '../client/types.ts';
 import { bytesText } from '../client/units.ts';
 
 /** Cache records as `du` and `prune` show them (FEATURES L15, L16). */
@@ -11,13 +11,15 @@ export function usageRow(record: UsageInfo): string {
   return `${id.padEnd(71)}\t${String(!record.inUse).padEnd(11)}\t${size}\t\n`;
 }
 
-export function usageBlock(record: UsageInfo): string {
+/** @param holders why it cannot be reclaimed, as far as the daemon says so */
+export function usageBlock(record: UsageInfo, holders: readonly string[] = []): string {
   const rows: [string, unknown][] = [['ID', record.id]];
   if (record.parents.length > 0) rows.push(['Parents', record.parents.join(';')]);
   rows.push(
     ['Created at', goTime(record.createdAt)],
     ['Mutable', record.mutable],
     ['Reclaimable', !record.inUse],
+    ...holders.map((reason): [string, unknown] => ['Kept', reason]),
     ['Shared', record.shared],
     ['Size', bytesText(record.size)],
   );
@@ -28,13 +30,18 @@ export function usageBlock(record: UsageInfo): string {
   return `${rows.map(([key, value]) => `${key}:\t${value}\n`).join('')}\n`;
 }
 
-export function usageSummary(records: readonly UsageInfo[]): string {
+/** @param disk what the daemon's disk holds in all, where it says so */
+export function usageSummary(records: readonly UsageInfo[], disk?: DiskUsagePage['disk']): string {
   const sum = (list: readonly UsageInfo[]): number => list.reduce((total, r) => total + r.size, 0);
   const sized = records.filter((r) => r.size > 0);
   const total = sum(sized);
   const shared = sum(records.filter((r) => r.shared));
   const lines = shared > 0 ? [['Shared', shared] as const, ['Private', total - shared] as const] : [];
-  return [...lines, ['Reclaimable', sum(sized.filter((r) => !r.inUse))] as const, ['Total', total] as const]
+  const all = disk
+    ? [['Metadata', Math.max(0, disk.total - total)] as const, ['On disk', disk.total] as const]
+    : [];
+  const reclaimable = sum(sized.filter((r) => !r.inUse));
+  return [...lines, ['Reclaimable', reclaimable] as const, ['Total', total] as const, ...all]
     .map(([name, size]) => `${name}:\t${bytesText(size)}\n`)
     .join('');
 }

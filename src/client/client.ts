@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BuildError, Code, hasCode } from '../base/errors.ts';
 import { ControlDefinition } from '../pb/control.ts';
+import { DiskUsageDefinition } from '../pb/diskusage.ts';
 import { connectGrpc, type GrpcChannel } from '../rpc/client.ts';
 import type { ServiceDefinition, Client as TypedClient } from '../rpc/types.ts';
 import { prefixed } from './call-error.ts';
@@ -10,12 +11,20 @@ import type {
   BuildkitVersion,
   CallOptions,
   ConnectOptions,
+  DiskUsagePage,
   PruneRequest,
   UsageInfo,
   WorkerInfo,
 } from './types.ts';
 import { connectionProblem } from './tls-error.ts';
-import { pruneToWire, usageFromWire, versionFromWire, workerFromWire } from './wire.ts';
+import {
+  bySize,
+  pruneToWire,
+  usageFromWire,
+  usagePageFromWire,
+  versionFromWire,
+  workerFromWire,
+} from './wire.ts';
 
 const DIAL_TIMEOUT_MS = 5_000;
 const WAIT_INTERVAL_MS = 1_000;
@@ -84,10 +93,29 @@ export class Client implements Disposable {
       const control = await this.service(ControlDefinition);
       const request = { filter: [...(options.filters ?? [])], ageLimit: 0n };
       const response = await control.diskUsage(request, callOptions(options));
-      return response.record
-        .map(usageFromWire)
-        .sort((a, b) => a.size - b.size || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
+      return response.record.map(usageFromWire).sort(bySize);
     });
+  }
+
+  /**
+   * Cache records in pages, why they cannot be reclaimed when asked for, and at the end what the disk holds. A
+   * daemon that knows upstream's call alone answers with that.
+   */
+  async *diskUsagePages(
+    options: CallOptions & { readonly filters?: readonly string[]; readonly holders?: boolean } = {},
+  ): AsyncGenerator<DiskUsagePage> {
+    const { filters = [], holders = false } = options;
+    const service = await this.service(DiskUsageDefinition);
+    let known = false;
+    try {
+      for await (const page of service.list({ filter: [...filters], holders }, callOptions(options))) {
+        known = true;
+        yield usagePageFromWire(page);
+      }
+    } catch (error) {
+      if (known || !hasCode(error, Code.unimplemented)) throw prefixed(error, 'failed to call diskusage');
+      yield { records: await this.diskUsage(options), holders: new Map(), disk: undefined };
+    }
   }
 
   /** Removes cache records and yields each as it goes. */

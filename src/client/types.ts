@@ -103,6 +103,15 @@ export interface UsageInfo {
   readonly shared: boolean;
 }
 
+/** Some of the records of a disk usage. */
+export interface DiskUsagePage {
+  readonly records: readonly UsageInfo[];
+  /** Why records, by id, cannot be reclaimed. */
+  readonly holders: ReadonlyMap<string, readonly string[]>;
+  /** In the last page of all records: bytes below the state directory, and what of it belongs to records. */
+  readonly disk: { readonly total: number; readonly records: number } | undefined;
+}
+
 /** Spaces in bytes, 0 or absent = no limit. */
 export interface PruneRequest {
   readonly filters?: readonly string[];

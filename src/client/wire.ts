@@ -1,9 +1,11 @@
 import type { Digest } from '../base/digest.ts';
 import type * as pb from '../pb/control.ts';
+import type { ListPage } from '../pb/diskusage.ts';
 import type { Timestamp } from '../pb/google/protobuf/timestamp.ts';
 import type * as pbWorker from '../pb/worker.ts';
 import type {
   BuildkitVersion,
+  DiskUsagePage,
   PruneRequest,
   SolveStatus,
   UsageInfo,
@@ -116,6 +118,19 @@ export function usageFromWire(record: pb.UsageRecord): UsageInfo {
     description: record.Description,
     recordType: record.RecordType,
     shared: record.Shared,
+  };
+}
+
+/** As `du` lists them: smallest first. */
+export function bySize(a: UsageInfo, b: UsageInfo): number {
+  return a.size - b.size || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
+}
+
+export function usagePageFromWire({ records, holders, disk }: ListPage): DiskUsagePage {
+  return {
+    records: records.map(usageFromWire),
+    holders: new Map(holders.map(({ record, reasons }) => [record, reasons])),
+    disk: disk && { total: Number(disk.total), records: Number(disk.records) },
   };
 }
 

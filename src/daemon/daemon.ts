@@ -36,6 +36,7 @@ import { verifierFinder } from './policy.ts';
 import { type GatewayBuild, gatewayService } from './gateway.ts';
 import { gcPolicies } from './gc-policy.ts';
 import { History } from './history/history.ts';
+import { diskUsageService } from './disk-usage-service.ts';
 import type { DaemonJobs } from './jobs.ts';
 import type { ListenAddress } from './listen-address.ts';
 import { lockRoot } from './lock.ts';
@@ -203,6 +204,7 @@ function createServer(parts: ServerParts): {
     control,
     gatewayService(builds, workers),
     contentService(store.content),
+    diskUsageService({ worker, solver }),
     service(TraceServiceDefinition, {
       export: async () => {
         throw new BuildError('no trace collector is configured', { code: Code.unavailable });

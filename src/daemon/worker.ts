@@ -152,6 +152,7 @@ function openRefs(
     log,
     mountDir,
     removed,
+    measure: (signal) => store.diskUse(signal),
     gc: () => store.gc(),
   });
 }

@@ -89,6 +89,11 @@ export class Edge<Spec, R extends Result> {
     return new Set([...result, ...(this.#fast.settled?.value ?? []), ...(this.#slow.settled?.value ?? [])]);
   }
 
+  /** The result, once it is there. */
+  get value(): R | null {
+    return this.#result.settled?.value.value ?? null;
+  }
+
   /** Which question the edge is at, for state dumps. */
   get stage(): string {
     if (this.#result.settled) return 'done';

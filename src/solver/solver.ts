@@ -152,6 +152,13 @@ export class Solver<Spec, R extends Result> {
     );
   }
 
+  /** The results that open jobs hold. */
+  *held(): Iterable<{ readonly value: R; readonly vertex: string; readonly jobs: readonly string[] }> {
+    for (const { vertex, edges, owners } of this.#vertexes.values())
+      for (const { value } of edges.values())
+        if (value) yield { value, vertex: vertex.name, jobs: [...owners].map(({ id }) => id) };
+  }
+
   #load({ vertex, index }: EdgeRef<Spec>, imports: readonly CacheImport<R>[]): Edge<Spec, R> {
     const shared = new Map<Vertex<Spec>, SharedVertex<Spec, R>>();
     const made: SharedVertex<Spec, R>[] = [];

@@ -4,31 +4,10 @@ import { DatabaseSync } from 'node:sqlite';
 import { type Digest, Digester } from '../base/digest.ts';
 import type { JobContext, Jobs } from '../pool/types.ts';
 import { copyFile, copyMetadata } from '../sys/copy.ts';
-import { inodeKey, isDirMode, lstat, lstatOrNone } from '../sys/stat.ts';
-import type { SnapshotUsage } from './snapshot.ts';
+import { inodeKey, isDirMode, lstat } from '../sys/stat.ts';
+import { diskUse, treeUsage } from './disk-use.ts';
 
 const READ_BYTES = 1 << 20;
-
-/** Bytes on disk and inodes of a tree; hard links count once. A file that vanishes meanwhile is left out. */
-function treeUsage(input: { path: string }, context: JobContext): SnapshotUsage {
-  const seen = new Set<string>();
-  let size = 0;
-  const visit = (path: string): void => {
-    context.throwIfAborted();
-    const stat = lstatOrNone(path);
-    if (!stat) return;
-    if (stat.nlink > 1 && !isDirMode(stat.mode)) {
-      const key = inodeKey(stat);
-      if (seen.has(key)) return;
-      seen.add(key);
-    } else inodes++;
-    size += stat.blocks * 512;
-    if (isDirMode(stat.mode)) for (const name of readdirSync(path)) visit(join(path, name));
-  };
-  let inodes = 0;
-  visit(input.path);
-  return { size, inodes: inodes + seen.size };
-}
 
 /**
  * Copies the tree `from` into the existing directory `to` with owners, modes, times, attributes, devices and hard
@@ -99,5 +78,5 @@ function checkpoint(input: { path: string }): void {
 }
 
 /** Heavy work of the store, for the worker threads. */
-export const storeJobs = { treeUsage, copyTree, removeTrees, fileDigest, checkpoint } satisfies Jobs;
+export const storeJobs = { treeUsage, diskUse, copyTree, removeTrees, fileDigest, checkpoint } satisfies Jobs;
 export type StoreJobs = typeof storeJobs;

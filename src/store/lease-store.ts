@@ -119,6 +119,18 @@ export class SqlLeaseStore implements LeaseStore {
     );
   }
 
+  holders({ kind, id }: LeaseResource): readonly string[] {
+    return this.#db
+      .all<{ lease: string }>(
+        `SELECT r.lease FROM lease_resources r JOIN leases l ON l.id = r.lease
+         WHERE r.kind = ? AND r.id = ? AND (l.expires_at IS NULL OR l.expires_at > ?) ORDER BY r.lease`,
+        kind,
+        id,
+        Date.now(),
+      )
+      .map(({ lease }) => lease);
+  }
+
   /** Leases of work that a dead daemon left, and those whose time is over. */
   deleteStale(options: { temporary: boolean }): void {
     const stale = this.#db.all<{ id: string }>('SELECT id FROM leases WHERE expires_at <= ?', Date.now());

@@ -43,6 +43,8 @@ export interface LeaseStore {
   add(id: string, resource: LeaseResource): void;
   drop(id: string, resource: LeaseResource): void;
   resources(id: string): readonly LeaseResource[];
+  /** Leases that hold `resource`, without those that have expired. */
+  holders(resource: LeaseResource): readonly string[];
 }
 
 /** Life of a temporary lease whose owner never comes back, in milliseconds. */

@@ -9,7 +9,7 @@ export interface SnapshotInfo {
   readonly createdAt: Date;
 }
 
-/** Size of a snapshot's own part (without parents): bytes on disk and number of inodes. */
+/** Size of a snapshot's own part (without parents): bytes on disk and number of inodes, with what the store adds. */
 export interface SnapshotUsage {
   readonly size: number;
   readonly inodes: number;

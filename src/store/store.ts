@@ -7,6 +7,8 @@ import { detachUnder } from '../sys/mount.ts';
 import { Collector } from './collector.ts';
 import { LocalContentStore } from './content/local-content.ts';
 import { Database } from './database.ts';
+import { DiskMeter } from './disk-meter.ts';
+import type { DiskUse } from './disk-use.ts';
 import { realFiles, type StoreFiles } from './files.ts';
 import type { StoreJobs } from './jobs.ts';
 import { STATE_DIR, type StoreLayout, storeLayout } from './layout.ts';
@@ -39,6 +41,8 @@ export interface Store extends AsyncDisposable {
   readonly warning: string | undefined;
   /** Collects garbage now; returns how many blobs and snapshots went. Their bytes follow in the background. */
   gc(): Promise<number>;
+  /** What lies on the disk now. Callers share one measurement; abort stops this wait. */
+  diskUse(signal?: AbortSignal): Promise<DiskUse>;
   /** Resolves when what was collected is off the disk. */
   trashEmptied(): Promise<void>;
   /** Everything committed so far survives a power cut afterwards. */
@@ -101,7 +105,8 @@ export function openStore(options: OpenStoreOptions): Store {
     leases.deleteStale({ temporary: true });
     collector.schedule();
     trash.start();
-    return assemble({ layout, db, content, snapshots, leases, warning }, collector, trash, cleared);
+    const parts = { layout, db, content, snapshots, leases, warning };
+    return assemble(parts, new DiskMeter(base, parts, jobs), collector, trash, cleared);
   } catch (error) {
     db[Symbol.dispose]();
     throw error;
@@ -110,7 +115,13 @@ export function openStore(options: OpenStoreOptions): Store {
 
 type Parts = Pick<Store, 'layout' | 'db' | 'content' | 'snapshots' | 'leases' | 'warning'>;
 
-function assemble(parts: Parts, collector: Collector, trash: Trash, cleared: Promise<void>): Store {
+function assemble(
+  parts: Parts,
+  meter: DiskMeter,
+  collector: Collector,
+  trash: Trash,
+  cleared: Promise<void>,
+): Store {
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     await collector.close();
@@ -122,6 +133,7 @@ function assemble(parts: Parts, collector: Collector, trash: Trash, cleared: Pro
   const store: Store = {
     ...parts,
     gc: () => collector.collect(),
+    diskUse: (signal) => meter.measure(signal),
     trashEmptied: () => trash.drained(),
     flush: () => parts.db.flush(),
     close: () => (closing ??= close()),

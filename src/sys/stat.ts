@@ -26,6 +26,8 @@ export interface FileStat {
   readonly mtimeNsec: number;
   readonly ctimeSec: number;
   readonly ctimeNsec: number;
+  /** Something is mounted here. */
+  readonly isMountPoint: boolean;
 }
 
 export const S_IFMT = 0o170000;
@@ -50,6 +52,7 @@ const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const AT_EMPTY_PATH = 0x1000;
 const STATX_BASIC_STATS = 0x7ff;
+const STATX_ATTR_MOUNT_ROOT = 0x2000;
 
 const statx = cfunc<[number, string, number, number, Uint8Array]>('statx', 'int', [
   'int',
@@ -111,6 +114,7 @@ function decode(): FileStat {
     rdevMinor: view.getUint32(132, LE),
     devMajor: view.getUint32(136, LE),
     devMinor: view.getUint32(140, LE),
+    isMountPoint: (view.getUint32(LE ? 8 : 12, LE) & STATX_ATTR_MOUNT_ROOT) !== 0,
   };
 }
 
@@ -134,12 +138,19 @@ export interface FileSystemSpace {
   readonly freeBytes: number;
   /** What unprivileged users may still use. */
   readonly availableBytes: number;
+  /** What files take is a multiple of this. */
+  readonly blockBytes: number;
 }
 
 /** Size and free space of the file system that holds `path`. */
 export function fileSystemSpace(path: string): FileSystemSpace {
   const { bsize, blocks, bfree, bavail } = statfsSync(path);
-  return { totalBytes: bsize * blocks, freeBytes: bsize * bfree, availableBytes: bsize * bavail };
+  return {
+    totalBytes: bsize * blocks,
+    freeBytes: bsize * bfree,
+    availableBytes: bsize * bavail,
+    blockBytes: bsize,
+  };
 }
 
 /** `ext4`, `overlay`, … of the file system that holds `path`, or `0x…` of its magic number. */

@@ -1,5 +1,8 @@
 // What the daemon keeps on its disk, and how it lets go of it.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Daemon, TempDir } from './harness.ts';
 import { eventually } from './state.ts';
@@ -41,4 +44,81 @@ test('garbage is collected by the policies of the configuration, and not where t
     assert.ok(bytes < 150 * 1024, JSON.stringify(kept));
   }, 30_000);
   assert.ok((await usage(daemon)).length > 0, 'it stops at the cap');
+});
+
+/** A file system of its own for a root directory. */
+function mounted(dir: TempDir, megabytes: number): Disposable & { readonly path: string } {
+  const path = dir.join('disk');
+  mkdirSync(path);
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m`, 'tmpfs', path]);
+  return { path, [Symbol.dispose]: () => void execFileSync('umount', ['-l', path]) };
+}
+
+function summary(text: string, name: string): number {
+  const [, number, unit] =
+    new RegExp(`^${name}:\\s+([\\d.]+)([kMG]?B)$`, 'm').exec(text) ?? assert.fail(text);
+  return Number(number) * { B: 1, kB: 1e3, MB: 1e6, GB: 1e9 }[unit as 'B'];
+}
+
+test('du with its line of metadata equals what the disk says', async () => {
+  using dir = new TempDir();
+  using disk = mounted(dir, 1024);
+  await using daemon = await Daemon.start({ root: disk.path, config: 'gc = false\n' });
+  const context = dir.write({
+    'c/Dockerfile': `FROM scratch AS base
+COPY --chmod=755 busybox /bin/sh
+COPY --chmod=755 busybox /bin/dd
+RUN dd if=/dev/zero of=/big bs=1M count=20
+FROM base
+COPY --link data /linked
+COPY data /copied
+RUN --mount=type=cache,target=/cache dd if=/dev/zero of=/cache/x bs=1M count=5
+`,
+    'c/busybox': readFileSync('/usr/bin/busybox'),
+    'c/data': randomBytes(3_000_000),
+  });
+  const build = [`${context}/c`, ['--output', `type=oci,dest=${dir.join('image.tar')}`]] as const;
+  await daemon.build(...build);
+  const check = async (): Promise<string> => {
+    const text = (await daemon.buildctl(['du'])).stdout.toString();
+    const du = Number(execFileSync('du', ['-sxB1', disk.path]).toString().split('\t')[0]);
+    const told = summary(text, 'Total') + summary(text, 'Metadata');
+    assert.ok(Math.abs(told - du) < du * 0.02, `${text}\n${du}`);
+    return text;
+  };
+  // What the build itself held goes a little after it.
+  await eventually(async () => assert.ok(summary(await check(), 'Total') > 40e6));
+  await daemon.buildctl(['prune', '--all']);
+  await eventually(async () => assert.equal(summary(await check(), 'Total'), 0));
+});
+
+test('du --verbose says why a record stays', async () => {
+  using dir = new TempDir();
+  await using daemon = await Daemon.start();
+  const context = dir.write({
+    'c/Dockerfile': `FROM scratch
+COPY --chmod=755 busybox /bin/sh
+COPY --chmod=755 busybox /bin/sleep
+RUN sleep 12345
+`,
+    'c/busybox': readFileSync('/usr/bin/busybox'),
+  });
+  let stop = (): void => {};
+  const building = daemon.tryBuild(`${context}/c`, ['--ref-file', dir.join('ref')], {
+    during: (child) => (stop = () => void child.kill()),
+  });
+  await eventually(async () => {
+    const text = (await daemon.buildctl(['du', '--verbose'])).stdout.toString();
+    const blocks = text.split('\n\n');
+    const blockOf = (name: string): string => blocks.find((block) => block.includes(name)) ?? '';
+    assert.match(blockOf('sleep 12345'), /^Kept:\s+locked: it is being written$/m);
+    assert.match(blockOf('busybox /bin/sleep'), /^Kept:\s+in use by build \w+ \(.*busybox/m);
+    assert.match(blockOf('busybox /bin/sleep'), /^Kept:\s+parent of \w+, which is in use$/m);
+  }, 30_000);
+  stop();
+  await building;
+  await eventually(async () => {
+    const text = (await daemon.buildctl(['du', '--verbose'])).stdout.toString();
+    assert.doesNotMatch(text, /^Kept:/m);
+  });
 });

@@ -74,7 +74,7 @@ export class NativeSnapshotter implements Snapshotter {
   }
 
   usage(name: string, options: { signal?: AbortSignal } = {}): Promise<SnapshotUsage> {
-    return this.rows.usage(name, 'fs', options.signal);
+    return this.rows.usage(name, options.signal);
   }
 
   remove(name: string): void {

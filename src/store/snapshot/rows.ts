@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { BuildError, Code, errno, notFound } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { JobRunner } from '../../pool/types.ts';
+import { lstatOrNone } from '../../sys/stat.ts';
 import type { Collector } from '../collector.ts';
 import type { Database } from '../database.ts';
 import type { StoreFiles } from '../files.ts';
@@ -153,7 +154,7 @@ export class SnapshotRows {
       this.#db.run(
         "UPDATE snapshots SET name = ?, kind = 'committed', size = ?, inodes = ? WHERE id = ?",
         name,
-        usage?.size ?? null,
+        usage ? usage.size + this.#ownBytes(row.id) : null,
         usage?.inodes ?? null,
         row.id,
       );
@@ -208,19 +209,27 @@ export class SnapshotRows {
     this.#db.transaction(() => this.collect(row.name));
   }
 
-  async usage(name: string, part: string, signal?: AbortSignal): Promise<SnapshotUsage> {
+  /** What a snapshot takes beside its tree. */
+  #ownBytes(id: number): number {
+    const dirs = [this.dir(id), join(this.dir(id), 'work')];
+    return dirs.reduce((sum, dir) => sum + (lstatOrNone(dir)?.blocks ?? 0) * 512, 0);
+  }
+
+  async usage(name: string, signal?: AbortSignal): Promise<SnapshotUsage> {
     const row = this.need(name);
     if (row.size !== null && row.inodes !== null) return { size: row.size, inodes: row.inodes };
-    const path = join(this.dir(row.id), part);
+    const path = this.dir(row.id);
     const usage = await this.options.jobs.run('treeUsage', { path }, signal ? { signal } : {});
-    if (row.kind === 'committed')
-      this.#db.run(
-        'UPDATE snapshots SET size = ?, inodes = ? WHERE id = ?',
-        usage.size,
-        usage.inodes,
-        row.id,
-      );
+    if (row.kind === 'committed') this.setUsage([{ id: row.id, ...usage }]);
     return usage;
+  }
+
+  /** Remembers what was measured of committed snapshots. */
+  setUsage(measured: readonly ({ readonly id: number } & SnapshotUsage)[]): void {
+    this.#db.transaction(() => {
+      for (const { id, size, inodes } of measured)
+        this.#db.run('UPDATE snapshots SET size = ?, inodes = ? WHERE id = ?', size, inodes, id);
+    });
   }
 
   /** For callers that know the name; refuses one that others stand on. */
