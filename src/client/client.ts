@@ -105,9 +105,9 @@ export class Client implements Disposable {
     options: CallOptions & { readonly filters?: readonly string[]; readonly holders?: boolean } = {},
   ): AsyncGenerator<DiskUsagePage> {
     const { filters = [], holders = false } = options;
-    const service = await this.service(DiskUsageDefinition);
     let known = false;
     try {
+      const service = await this.service(DiskUsageDefinition);
       for await (const page of service.list({ filter: [...filters], holders }, callOptions(options))) {
         known = true;
         yield usagePageFromWire(page);
