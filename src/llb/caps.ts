@@ -69,6 +69,7 @@ export const ENABLED_CAPS: readonly string[] = [
   'source.http.checksum',
   'source.http.header',
   'source.http.perm',
+  'source.http.signatureverify',
   'source.image',
   'source.image.checksum',
   'source.image.layerlimit',
@@ -95,7 +96,6 @@ export const UNSERVED_CAPS: readonly string[] = [
   'exec.meta.network.proxy',
   'exporter.image.attestations',
   'exporter.session',
-  'source.http.signatureverify',
   'source.policy',
 ];
 

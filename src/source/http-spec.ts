@@ -1,5 +1,5 @@
 import { type Digest, digestOf, isDigest } from '../base/digest.ts';
-import { BuildError, Code, invalidArgument } from '../base/errors.ts';
+import { invalidArgument } from '../base/errors.ts';
 import { basePath } from '../match/paths.ts';
 
 export interface HttpHeader {
@@ -21,6 +21,13 @@ export interface HttpSourceSpec {
   readonly authHeaderSecret: string;
   /** Sorted by name. */
   readonly headers: readonly HttpHeader[];
+  readonly signature: HttpSignature | undefined;
+}
+
+/** A detached signature of OpenPGP that the file must have, by one of some keys; both armored. */
+export interface HttpSignature {
+  readonly publicKeys: string;
+  readonly armored: string;
 }
 
 /** Attribute suffix to header name: the ones that users may set. */
@@ -33,10 +40,6 @@ export function httpSourceSpec(url: string, attrs: Readonly<Record<string, strin
   if (!URL.canParse(url)) throw invalidArgument(`invalid URL ${JSON.stringify(url)}`);
   const checksum = attrs['http.checksum'];
   if (checksum !== undefined && !isDigest(checksum)) throw invalidArgument('invalid checksum digest format');
-  if (attrs['http.sig.pubkey'] !== undefined || attrs['http.sig.signature'] !== undefined)
-    throw new BuildError('verifying signatures of http sources is not supported yet', {
-      code: Code.unimplemented,
-    });
   const headers = Object.entries(attrs)
     .filter(([key]) => key.startsWith(HEADER_PREFIX))
     .map(([key, value]) => ({ name: HEADERS[key.slice(HEADER_PREFIX.length).toLowerCase()] ?? '', value }))
@@ -51,7 +54,17 @@ export function httpSourceSpec(url: string, attrs: Readonly<Record<string, strin
     gid: goInteger(attrs, 'http.gid'),
     authHeaderSecret: attrs['http.authheadersecret'] ?? '',
     headers,
+    signature: httpSignature(attrs),
   };
+}
+
+/** @throws invalidArgument for half of it */
+function httpSignature(attrs: Readonly<Record<string, string>>): HttpSignature | undefined {
+  const { 'http.sig.pubkey': publicKeys, 'http.sig.signature': armored } = attrs;
+  if (publicKeys === undefined && armored === undefined) return undefined;
+  if (!publicKeys !== !armored)
+    throw invalidArgument('http signature verification requires both pubkey and signature');
+  return { publicKeys: publicKeys ?? '', armored: armored ?? '' };
 }
 
 /** A number in Go's notation: a leading 0 or 0o is octal, 0x hexadecimal, 0b binary. 0 when absent. */

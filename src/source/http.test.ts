@@ -234,6 +234,44 @@ test('uploads of the client, and checksums with a suffix', async () => {
   assert.equal(await source.checksum('sha512', Buffer.from('+'), b.context), `sha512:${want}`);
 });
 
+test('a signature is checked before the file has a key', async () => {
+  const file = join(import.meta.dirname, 'sign', 'signatures.golden.json');
+  const golden: { name: string; data: string; signature: string; key: string }[] = JSON.parse(
+    readFileSync(file, 'utf8'),
+  );
+  const of = (name: string) => golden.find((each) => each.name === name)!;
+  const [right, other] = [of('rsa by rsa'), of('eddsa by eddsa')];
+  await using b = await bench();
+  let text = right.data;
+  await using server = await fileServer(() => text);
+  const make = (key: string, attrs = {}) => {
+    const signed = { 'http.sig.pubkey': key, 'http.sig.signature': right.signature, ...attrs };
+    return new HttpSource(httpSourceSpec(`http://${server.host}/f`, signed), b.services);
+  };
+  const source = make(`${other.key}\n${right.key}`);
+  const { key, pin } = await source.cacheKey(0, b.context);
+  assert.equal(pin, digestOf(right.data));
+  await (await source.snapshot(b.context)).release();
+  const plain = new HttpSource(httpSourceSpec(`http://${server.host}/f`, {}), b.services);
+  assert.equal((await plain.cacheKey(0, b.context)).key, key, 'the key is that of the file');
+  const checksum = { 'http.checksum': digestOf(right.data) };
+  await make(right.key, checksum).cacheKey(0, b.context);
+  const unknown =
+    /^BuildError: failed to verify pgp signature: signature by \w+: openpgp: signature made by unk/;
+  await assert.rejects(make(other.key).cacheKey(0, b.context), unknown);
+  await assert.rejects(make(other.key, checksum).cacheKey(0, b.context), unknown);
+  await assert.rejects(
+    make(right.key, { 'http.checksum': digestOf('x') }).cacheKey(0, b.context),
+    /^BuildError: failed to resolve source reference for signature verification: digest mismatch/,
+  );
+  text = 'forged';
+  await assert.rejects(make(right.key).cacheKey(0, b.context), /RSA verification failure/);
+  for (const attrs of [{ 'http.sig.pubkey': '' }, { 'http.sig.signature': '' }])
+    assert.throws(() => make(right.key, attrs), {
+      message: 'http signature verification requires both pubkey and signature',
+    });
+});
+
 test('file names', () => {
   const spec = httpSourceSpec('https://host/a/b%20c?x=1', {});
   assert.equal(httpFileName(spec, undefined), 'b c');

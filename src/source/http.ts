@@ -12,7 +12,15 @@ import type { HttpClient, HttpResponse } from '../registry/http.ts';
 import type { OpContext } from '../solver/types.ts';
 import { openRootfs } from '../sys/rootfs.ts';
 import type { HttpFound, HttpMemo, HttpMetadata } from './http-memo.ts';
-import { downloadKey, httpFileName, type HttpHeader, type HttpSourceSpec, shownUrl } from './http-spec.ts';
+import {
+  downloadKey,
+  httpFileName,
+  type HttpHeader,
+  type HttpSignature,
+  type HttpSourceSpec,
+  shownUrl,
+} from './http-spec.ts';
+import { DetachedSignature } from './sign/pgp-signature.ts';
 import { makeSingleFile } from './single-file.ts';
 import type { SourceInstance, SourceKey } from './source.ts';
 
@@ -85,11 +93,30 @@ export class HttpSource implements SourceInstance {
     return { key, pin: digest, done: true };
   }
 
-  /** With a checksum given, nothing is asked of the server. */
+  /** With a checksum given, nothing is asked of the server; a signature is checked on the file itself. */
   async metadata(context: HttpContext): Promise<HttpMetadata> {
-    const { checksum } = this.#spec;
-    if (checksum) return { digest: checksum, filename: httpFileName(this.#spec, undefined) };
-    return this.#found(context);
+    const { checksum, signature } = this.#spec;
+    const metadata = checksum
+      ? { digest: checksum, filename: httpFileName(this.#spec, undefined) }
+      : await this.#found(context);
+    if (signature) await this.#verify(signature, context);
+    return metadata;
+  }
+
+  async #verify({ armored, publicKeys }: HttpSignature, context: HttpContext): Promise<void> {
+    try {
+      await this.#found(context);
+    } catch (error) {
+      throw BuildError.wrap(error, 'failed to resolve source reference for signature verification');
+    }
+    try {
+      const check = new DetachedSignature(armored, publicKeys);
+      await this.#read(context, (chunk) => check.update(chunk));
+      check.finish({ rejectExpired: false });
+    } catch (error) {
+      context.signal.throwIfAborted();
+      throw BuildError.wrap(error, 'failed to verify pgp signature');
+    }
   }
 
   /** Digest of the file with `suffix` behind it (FEATURES I12). */
@@ -100,20 +127,25 @@ export class HttpSource implements SourceInstance {
   ): Promise<string> {
     if (suffix.length > MAX_SUFFIX_BYTES)
       throw new BuildError(`http checksum request suffix exceeds max size ${MAX_SUFFIX_BYTES}`);
+    const hash = createHash(algorithm);
+    await this.#read(context, (chunk) => void hash.update(chunk));
+    return `${algorithm}:${hash.update(suffix).digest('hex')}`;
+  }
+
+  /** The bytes of the file, piece by piece. */
+  async #read(context: HttpContext, take: (chunk: Uint8Array) => void): Promise<void> {
     await using ref = await this.snapshot(context);
     const name = ref.record.get(keyName) ?? httpFileName(this.#spec, undefined);
     const tree = await this.#services.mountLocally(await ref.mount(true, { signal: context.signal }));
     try {
-      const hash = createHash(algorithm);
       using root = openRootfs(tree.path);
       const fd = root.openFileNoFollow(name);
       try {
         const options = { fd, autoClose: false, highWaterMark: READ_BYTES, signal: context.signal };
-        for await (const chunk of createReadStream('', options)) hash.update(chunk as Buffer);
+        for await (const chunk of createReadStream('', options)) take(chunk as Buffer);
       } finally {
         closeSync(fd);
       }
-      return `${algorithm}:${hash.update(suffix).digest('hex')}`;
     } finally {
       await tree.release();
     }

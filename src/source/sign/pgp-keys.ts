@@ -11,7 +11,7 @@ import {
   SignatureType,
   Tag,
 } from './pgp-packets.ts';
-import { verifies } from './public-key.ts';
+import { type SignatureCheck, startCheck } from './public-key.ts';
 
 const FLAG_SIGN = 0x02;
 
@@ -142,11 +142,19 @@ function hashedKey(key: PgpKey): Buffer {
 }
 
 /** Whether `key` made the signature over `data`, which is what its type says without the suffix. */
-export function signedBy(key: PgpKey, signature: PgpSignature, data: Uint8Array): boolean {
+function signedBy(key: PgpKey, signature: PgpSignature, data: Uint8Array): boolean {
+  const check = startKeyCheck(key, signature);
+  check?.update(data);
+  check?.update(signature.suffix);
+  return check?.verifies() ?? false;
+}
+
+/** A check that wants the data and the signature's suffix; undefined when the key can not have made it. */
+export function startKeyCheck(key: PgpKey, signature: PgpSignature): SignatureCheck | undefined {
   const { numbers, algorithm } = key;
-  const { hash, suffix } = signature;
-  if (numbers === undefined || hash === undefined || algorithm !== signature.algorithm) return false;
-  return verifies(numbers, signature.numbers, Buffer.concat([data, suffix]), { hash, prehashed: true });
+  const { hash } = signature;
+  if (numbers === undefined || hash === undefined || algorithm !== signature.algorithm) return undefined;
+  return startCheck(numbers, signature.numbers, hash);
 }
 
 /** Keys of that id that may sign. A subkey has to say itself that it belongs to its primary key. */

@@ -1,6 +1,6 @@
 import { BuildError } from '../../base/errors.ts';
 import { unarmor } from './bytes.ts';
-import { readKeyRing, signedBy, type SigningKey, signingKeys } from './pgp-keys.ts';
+import { readKeyRing, type SigningKey, signingKeys, startKeyCheck } from './pgp-keys.ts';
 import {
   Algorithm,
   parseSignature,
@@ -10,7 +10,7 @@ import {
   SignatureType,
   Tag,
 } from './pgp-packets.ts';
-import { bitsOf } from './public-key.ts';
+import { bitsOf, type SignatureCheck } from './public-key.ts';
 
 export interface PgpPolicy {
   /** Keys and signatures must be valid now, not only when the signature was made. */
@@ -34,20 +34,62 @@ export function verifyPgpSignature(
   publicKeys: string,
   policy: PgpPolicy,
 ): void {
-  const signature = readSignature(armored);
-  const entities = readKeyRing(publicKeys);
-  checkAlgorithms(signature);
-  const { issuer } = signature;
-  if (issuer === undefined) throw new BuildError("openpgp: invalid data: signature doesn't have an issuer");
-  const present = Math.floor(Date.now() / 1000);
-  let signer: SigningKey;
-  try {
-    signer = findSigner(signature, signingKeys(entities, issuer), data);
-    checkTimes(signer, signature, policy.rejectExpired ? present : signature.created);
-  } catch (error) {
-    throw BuildError.wrap(error, `signature by ${issuer.replace(/^0+/, '')}`);
+  const signature = new DetachedSignature(armored, publicKeys);
+  signature.update(data);
+  signature.finish(policy);
+}
+
+interface Candidate {
+  readonly signer: SigningKey;
+  readonly check: SignatureCheck | undefined;
+}
+
+/** A detached signature whose data comes in pieces. */
+export class DetachedSignature {
+  readonly #signature: PgpSignature;
+  readonly #candidates: readonly Candidate[];
+  /** Text is signed with the line ends of mail. */
+  readonly #form: (data: Uint8Array) => Uint8Array;
+
+  /** @throws BuildError when nothing that these keys have signed can have this signature */
+  constructor(armored: string, publicKeys: string) {
+    const signature = readSignature(armored);
+    const entities = readKeyRing(publicKeys);
+    checkAlgorithms(signature);
+    const { issuer, type } = signature;
+    if (issuer === undefined) throw new BuildError("openpgp: invalid data: signature doesn't have an issuer");
+    const signers = signingKeys(entities, issuer);
+    if (signers.length === 0)
+      throw new BuildError(`${signatureBy(issuer)}: openpgp: signature made by unknown entity`);
+    if (type !== SignatureType.binary && type !== SignatureType.text)
+      throw new BuildError(`${signatureBy(issuer)}: openpgp: unsupported feature: signature type ${type}`);
+    this.#signature = signature;
+    this.#candidates = signers.map((signer) => ({ signer, check: startKeyCheck(signer.key, signature) }));
+    this.#form = type === SignatureType.text ? mailLines() : (data) => data;
   }
-  checkUsable(signer, signature, present);
+
+  update(data: Uint8Array): void {
+    const signed = this.#form(data);
+    for (const { check } of this.#candidates) check?.update(signed);
+  }
+
+  /** @throws BuildError unless one of the keys has signed the data */
+  finish(policy: PgpPolicy): void {
+    const signature = this.#signature;
+    const present = Math.floor(Date.now() / 1000);
+    let signer: SigningKey;
+    try {
+      signer = findSigner(signature, this.#candidates);
+      checkTimes(signer, signature, policy.rejectExpired ? present : signature.created);
+    } catch (error) {
+      throw BuildError.wrap(error, signatureBy(signature.issuer));
+    }
+    checkUsable(signer, signature, present);
+  }
+}
+
+function signatureBy(issuer = ''): string {
+  return `signature by ${issuer.replace(/^0+/, '')}`;
 }
 
 function readSignature(armored: string): PgpSignature {
@@ -70,28 +112,24 @@ function checkAlgorithms({ hash, hashId, algorithm }: PgpSignature): void {
     throw new BuildError(`rejecting unsupported pubkey algorithm: ${algorithm}`);
 }
 
-function findSigner(
-  signature: PgpSignature,
-  candidates: readonly SigningKey[],
-  data: Uint8Array,
-): SigningKey {
-  if (candidates.length === 0) throw new BuildError('openpgp: signature made by unknown entity');
-  const { type } = signature;
-  if (type !== SignatureType.binary && type !== SignatureType.text)
-    throw new BuildError(`openpgp: unsupported feature: signature type ${type}`);
-  const signed = type === SignatureType.text ? withCrLf(data) : data;
-  const signer = candidates.find(({ key }) => signedBy(key, signature, signed));
-  if (!signer) {
-    const kind = KIND_NAMES[candidates[0]?.key.numbers?.kind ?? ''] ?? 'key';
-    throw new BuildError(`openpgp: invalid signature: ${kind} verification failure`);
+function findSigner(signature: PgpSignature, candidates: readonly Candidate[]): SigningKey {
+  for (const { signer, check } of candidates) {
+    check?.update(signature.suffix);
+    if (check?.verifies()) return signer;
   }
-  return signer;
+  const kind = KIND_NAMES[candidates[0]?.signer.key.numbers?.kind ?? ''] ?? 'key';
+  throw new BuildError(`openpgp: invalid signature: ${kind} verification failure`);
 }
 
-/** Text is signed with the line ends of mail. */
-function withCrLf(data: Uint8Array): Buffer {
-  const text = Buffer.from(data).toString('latin1');
-  return Buffer.from(text.replace(/\r?\n/g, '\r\n'), 'latin1');
+/** Turns the line ends of one text that comes in pieces into those of mail. */
+function mailLines(): (data: Uint8Array) => Buffer {
+  let afterReturn = false;
+  return (data) => {
+    const text = Buffer.from(data).toString('latin1');
+    const kept = afterReturn && text.startsWith('\n') ? 1 : 0; // the second half of a line end
+    if (text !== '') afterReturn = text.endsWith('\r');
+    return Buffer.from(text.slice(0, kept) + text.slice(kept).replace(/\r?\n/g, '\r\n'), 'latin1');
+  };
 }
 
 /** The key and all that speaks for it have to be valid at that time. */

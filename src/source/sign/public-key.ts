@@ -1,4 +1,4 @@
-import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto';
+import { createHash, createPublicKey, createVerify, type KeyObject, verify } from 'node:crypto';
 import { padded } from './bytes.ts';
 
 export type EcCurve = 'P-256' | 'P-384' | 'P-521' | 'secp256k1';
@@ -34,28 +34,62 @@ function keyObject(key: KeyNumbers): KeyObject {
   return createPublicKey({ format: 'jwk', key: { kty: 'EC', crv: key.curve, x: text(x), y: text(y) } });
 }
 
-/**
- * Whether the signature is one of `data`. `prehashed`: Ed25519 signs the data's hash, as OpenPGP has it; without
- * it the data itself, as ssh has it. Numbers that make no key or signature are no signature.
- */
+/** A signature whose data comes in pieces. */
+export interface SignatureCheck {
+  update(data: Uint8Array): void;
+  /** Ends the check. Numbers that make no key or signature are no signature. */
+  verifies(): boolean;
+}
+
+/** With Ed25519 it is the data's hash that is signed, as OpenPGP has it. */
+export function startCheck(key: KeyNumbers, numbers: SignatureNumbers, hash: string): SignatureCheck {
+  if (key.kind === 'ed25519') {
+    const hasher = createHash(hash);
+    return {
+      update: (data) => void hasher.update(data),
+      verifies: () => verifiesEd25519(key, numbers, hasher.digest()),
+    };
+  }
+  const check = createVerify(hash);
+  const [r = new Uint8Array(), s = new Uint8Array()] = numbers;
+  return {
+    update: (data) => void check.update(data),
+    verifies: () => {
+      try {
+        const object = keyObject(key);
+        if (key.kind === 'rsa') return check.verify(object, padded(r, bitsOf(key.n) / 8));
+        const size = FIELD_BYTES[key.curve];
+        const signature = Buffer.concat([padded(r, size), padded(s, size)]);
+        return check.verify({ key: object, dsaEncoding: 'ieee-p1363' }, signature);
+      } catch {
+        return false; // bytes that are no key or no signature
+      }
+    },
+  };
+}
+
+/** Whether the signature is one of `data`; with Ed25519 of the data itself, as ssh has it. */
 export function verifies(
   key: KeyNumbers,
   numbers: SignatureNumbers,
   data: Uint8Array,
-  options: { readonly hash: string; readonly prehashed?: boolean },
+  hash: string,
 ): boolean {
+  if (key.kind === 'ed25519') return verifiesEd25519(key, numbers, data);
+  const check = startCheck(key, numbers, hash);
+  check.update(data);
+  return check.verifies();
+}
+
+function verifiesEd25519(key: KeyNumbers, numbers: SignatureNumbers, data: Uint8Array): boolean {
+  const [r = new Uint8Array(), s = new Uint8Array()] = numbers;
   try {
-    const object = keyObject(key);
-    const [r = new Uint8Array(), s = new Uint8Array()] = numbers;
-    if (key.kind === 'rsa') return verify(options.hash, data, object, padded(r, bitsOf(key.n) / 8));
-    if (key.kind === 'ecdsa') {
-      const size = FIELD_BYTES[key.curve];
-      const signature = Buffer.concat([padded(r, size), padded(s, size)]);
-      return verify(options.hash, data, { key: object, dsaEncoding: 'ieee-p1363' }, signature);
-    }
-    const signature = Buffer.concat([padded(r, ED25519_BYTES), padded(s, ED25519_BYTES)]);
-    const signed = options.prehashed ? createHash(options.hash).update(data).digest() : data;
-    return verify(null, signed, object, signature);
+    return verify(
+      null,
+      data,
+      keyObject(key),
+      Buffer.concat([padded(r, ED25519_BYTES), padded(s, ED25519_BYTES)]),
+    );
   } catch {
     return false; // bytes that are no key or no signature
   }

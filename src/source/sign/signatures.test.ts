@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { BuildError } from '../../base/errors.ts';
-import { verifyPgpSignature } from './pgp-signature.ts';
+import { DetachedSignature, verifyPgpSignature } from './pgp-signature.ts';
 import { verifySshSignature } from './ssh-signature.ts';
 
 /** Signatures that gpg and ssh-keygen have made, and what BuildKit says of them. */
@@ -43,6 +43,23 @@ test('several keys after one another: any may have signed', () => {
   const ssh = golden.find((each) => each.ssh && each.result === 'ok')!;
   assert.equal(outcome({ ...ssh, key: `# a comment\n\n restrict,command="x y" ${ssh.key}` }), 'ok');
   assert.match(outcome({ ...ssh, key: 'no key' }), /failed to parse ssh public key: ssh: no key found/);
+});
+
+test('data may come in pieces; a text may have the line ends of another system', () => {
+  const inPieces = ({ signature, key }: Golden, data: string): void => {
+    const check = new DetachedSignature(signature, key);
+    for (const byte of Buffer.from(data)) check.update(Uint8Array.of(byte));
+    check.update(new Uint8Array());
+    check.finish({ rejectExpired: false });
+  };
+  for (const each of golden.filter(({ ssh, result }) => !ssh && result === 'ok')) {
+    inPieces(each, each.data);
+    assert.throws(() => inPieces(each, `${each.data}x`), /verification failure/, each.name);
+  }
+  const text = golden.find(({ name }) => name === 'text by text')!;
+  assert.match(text.data, /\n/);
+  inPieces(text, text.data.replaceAll('\n', '\r\n'));
+  assert.throws(() => inPieces(text, text.data.replaceAll('\n', '\r\r\n')), /verification failure/);
 });
 
 /** The armored block with one bit of its bytes turned. */

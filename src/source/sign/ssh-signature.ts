@@ -112,7 +112,7 @@ function verifyBlob(keyBlob: Buffer, signatureBlob: Buffer, message: Buffer): bo
     const hash = { 'rsa-sha2-256': 'sha256', 'rsa-sha2-512': 'sha512' }[format];
     if (hash === undefined) throw wrongFormat(format, type);
     const e = key.string();
-    return verifies({ kind: 'rsa', n: key.string(), e }, [blob], message, { hash });
+    return verifies({ kind: 'rsa', n: key.string(), e }, [blob], message, hash);
   }
   if (format !== type) throw wrongFormat(format, type);
   const signed = type.startsWith('sk-') ? securityKeyMessage(type, key, signature, message) : undefined;
@@ -120,10 +120,10 @@ function verifyBlob(keyBlob: Buffer, signatureBlob: Buffer, message: Buffer): bo
   const data = signed?.message ?? message;
   if (numbers.kind === 'ecdsa') {
     const pair = new ByteReader(blob);
-    return verifies(numbers, [pair.string(), pair.string()], data, { hash });
+    return verifies(numbers, [pair.string(), pair.string()], data, hash);
   }
   if (blob.length !== 64) return false;
-  return verifies(numbers, [blob.subarray(0, 32), blob.subarray(32)], data, { hash });
+  return verifies(numbers, [blob.subarray(0, 32), blob.subarray(32)], data, hash);
 }
 
 function wrongFormat(format: string, type: string): BuildError {
