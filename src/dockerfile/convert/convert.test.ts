@@ -13,6 +13,7 @@ import { LocatedError } from '../errors.ts';
 import { convertDockerfile } from './convert.ts';
 import { encodeImage, parseImage } from './image.ts';
 import type { ConvertOptions, ConvertResult } from './options.ts';
+import { downloadName } from './remote-source.ts';
 
 /** Heads, vertex names, configs and errors as BuildKit v0.32 gives them for the same files. */
 interface Golden {
@@ -297,6 +298,27 @@ test('devices belong to the labs channel', async () => {
     '',
   ])
     assert.ok(!isLabs(image), image);
+});
+
+test('a download is named by the path of its address, if the address makes sense', () => {
+  const cases: readonly (readonly [address: string, name: string])[] = [
+    ['https://h/a/b.tgz?x=/y#/z', 'b.tgz'],
+    ['https://h:80/a%2Fb%20c/', 'b c'],
+    ['https://u:p@[::1]:80/é', 'é'],
+    ['https://h', '__unnamed__'],
+    ['https://h/a/..', '..'],
+    ['https://h:port/a', '__unnamed__'],
+    ['https://[::1/a', '__unnamed__'],
+    ['https://h/%zz', '__unnamed__'],
+    ['https://h h/a', '__unnamed__'],
+  ];
+  for (const [address, name] of cases) assert.equal(downloadName(address), name, address);
+});
+
+test('a number that is no index of a stage may name an image', async () => {
+  await assert.rejects(convert('FROM scratch\nCOPY --from=9223372036854775808 a b'), {
+    message: '9223372036854775808: docker.io/library/9223372036854775808:latest: not found',
+  });
 });
 
 test('checksums that are none are told apart', async () => {

@@ -8,7 +8,7 @@ import { parsePlatform } from '../../oci/platform.ts';
 import { checkFromArgs, checkPlatform } from '../lint/from-checks.ts';
 import type { Linter } from '../lint/linter.ts';
 import { suggestion } from '../suggest.ts';
-import { quote } from '../text.ts';
+import { parseInt64, quote } from '../text.ts';
 import { type OutlineArg, OutlineNotes } from './outline.ts';
 import { type Command, type StageList, StageState } from './stage.ts';
 import type { VariableList } from './variables.ts';
@@ -123,9 +123,10 @@ function sourcesOf(
     throw new BuildError(
       'variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround',
     );
-  if (!/^[+-]?[0-9]+$/.test(from)) return [stages.byName(from) ?? imageStage(from, instruction.location)];
-  const stage = stages.all[Number(from)];
-  if (!stage) throw new BuildError(`invalid stage index ${Number(from)}`);
+  const index = parseInt64(from);
+  if (index === undefined) return [stages.byName(from) ?? imageStage(from, instruction.location)];
+  const stage = stages.all[Number(index)];
+  if (!stage) throw new BuildError(`invalid stage index ${index}`);
   return [stage];
 }
 

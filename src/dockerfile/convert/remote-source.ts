@@ -1,6 +1,7 @@
 import { BuildError } from '../../base/errors.ts';
 import { type Digest, digestProblem, isDigest } from '../../base/digest.ts';
 import { type GitRef, parseGitRef } from '../../giturl/git-ref.ts';
+import { parseGoUrl } from '../../giturl/go-url.ts';
 import { basePath } from '../../llb/gopath.ts';
 import type { GitOptions } from '../../llb/source.ts';
 
@@ -28,26 +29,18 @@ export function isHttpSource(source: string): boolean {
   return /^https?:\/\//.test(source) && !isGitSource(source);
 }
 
-/** File name that a download gets. */
+/** File name that a download gets; of one whose address makes no sense nothing is known. */
 export function downloadName(url: string): string {
-  if (/%(?![0-9a-fA-F]{2})|[\x00-\x1f\x7f]/.test(url)) return '__unnamed__';
-  const name = basePath(decode(urlPath(url)));
+  const name = basePath(pathOf(url));
   return name === '.' || name === '/' ? '__unnamed__' : name;
 }
 
-function urlPath(url: string): string {
-  return /^[^:]*:\/\/[^/?#]*([^?#]*)/.exec(url)?.[1] ?? '';
-}
-
-function decode(path: string): string {
-  return Buffer.from(
-    path.replace(/%([0-9a-fA-F]{2})|[^\x00-\x7f]+/g, (part, hex: string | undefined) =>
-      hex === undefined
-        ? Buffer.from(part).toString('latin1')
-        : String.fromCharCode(Number.parseInt(hex, 16)),
-    ),
-    'latin1',
-  ).toString();
+function pathOf(url: string): string {
+  try {
+    return parseGoUrl(url).path;
+  } catch {
+    return ''; // whoever downloads it is told
+  }
 }
 
 /** @throws {BuildError} when `text` is no digest */
