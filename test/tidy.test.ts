@@ -15,7 +15,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['base'],
   ['sys', 'pool', 'pb', 'rpc', 'oci', 'match', 'giturl'],
   ['archive', 'llb', 'solver', 'store', 'ocilayout', 'session', 'executor'],
-  ['dockerfile', 'registry', 'cache'],
+  ['dockerfile', 'registry', 'cache', 'attest'],
   ['remotecache', 'source', 'ops', 'exporter'],
   ['frontend', 'client'],
   ['daemon'],

@@ -69,6 +69,13 @@ export function goMap(entries: Readonly<Record<string, unknown>>): Map<string, u
   return new Map(Object.entries(entries));
 }
 
+/** A parsed JSON value with every object as a Go map, as what Go has decoded without knowing its type. */
+export function goAny(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(goAny);
+  if (value === null || typeof value !== 'object') return value;
+  return new Map(Object.entries(value).map(([key, one]) => [key, goAny(one)]));
+}
+
 function write(value: unknown, out: string[], indent: string | undefined, line: string): void {
   if (value === null || value === undefined) out.push('null');
   else if (typeof value === 'string') out.push(quote(value));

@@ -6,8 +6,16 @@ import type { ImmutableRef } from '../cache/ref.ts';
 import type { Exporter, ExportContext, ExportSource } from '../exporter/exporter.ts';
 import { keyPlatforms } from '../exporter/platforms.ts';
 import { platformWarnings } from '../exporter/verify-platforms.ts';
-import { Bridge, type CacheImport, type Frontend, type SourceMetaRequest } from '../frontend/bridge.ts';
-import { type FrontendResult, type LazyRef, refsOf } from '../frontend/result.ts';
+import {
+  Bridge,
+  type CacheImport,
+  type Frontend,
+  type SolveRequest,
+  type SourceMetaRequest,
+} from '../frontend/bridge.ts';
+import { type AttestOptions, parseAttestOptions } from '../frontend/attest-options.ts';
+import type { RequestStore } from '../frontend/requests.ts';
+import { type FrontendResult, type LazyRef, refsOf, treesOf } from '../frontend/result.ts';
 import { parseDefinition, type VertexSpec } from '../llb/parse.ts';
 import type { Definition } from '../llb/ops.ts';
 import type * as pb from '../pb/control.ts';
@@ -20,6 +28,7 @@ import type { BuildRegistry } from './build-registry.ts';
 import { type CacheExportRun, CacheExports, inlineCaches, type ResultKeys } from './cache-exports.ts';
 import { CacheImports } from './cache-imports.ts';
 import { cacheImports } from './cache-options.ts';
+import { captureSteps } from './capture.ts';
 import type { CachePlaces } from './cache-places.ts';
 import type { MakeExporter } from './exporters.ts';
 import { allowDevices, checkStep, type Entitlement, type Grants, grantEntitlements } from './entitlements.ts';
@@ -27,8 +36,10 @@ import { GatewayBuild } from './gateway.ts';
 import type { History } from './history/history.ts';
 import type { Recording } from './history/recording.ts';
 import { allowedDefinition, allowedRequest, policyOf } from './policy.ts';
-import { refuseUnsupported } from './request-check.ts';
+import { attachProvenance, factsOf, startRun, withProvenance } from './provenance.ts';
+import { COMPATIBILITY_VERSION, notYet, refuseUnsupported } from './request-check.ts';
 import { resolveSourceMeta } from './source-meta.ts';
+import { stepLayers } from './step-layers.ts';
 import type { Worker } from './worker.ts';
 
 const EPOCH_ARG = 'build-arg:SOURCE_DATE_EPOCH';
@@ -53,6 +64,9 @@ export interface BuildServices {
   /** The client of a session as one that says which sources its build may use (FEATURES C24). */
   readonly verifierOf: (sessionId: string, signal: AbortSignal) => Promise<PolicyVerifier>;
   readonly entitlements: ReadonlySet<Entitlement>;
+  readonly requests: RequestStore;
+  /** What provenance tells of this daemon. */
+  readonly provenanceEnv: Readonly<Record<string, unknown>>;
   /** Aborts when the daemon stops. */
   readonly stopping: AbortSignal;
 }
@@ -66,6 +80,8 @@ export async function build(
   const signal = AbortSignal.any([callSignal, services.stopping]);
   const attrs = request.FrontendAttrs;
   refuseUnsupported(request);
+  const attest = parseAttestOptions(Object.entries(attrs));
+  if (attest.sbom) throw notYet('attest:sbom');
   const granted = grantEntitlements(request.Entitlements, services.entitlements);
   const makeExporter = (type: string, own: Record<string, string>, index: number): Exporter =>
     services.makeExporter({ type, attrs: own, index, sessionId: request.Session });
@@ -80,7 +96,7 @@ export async function build(
   const recording = request.Internal
     ? undefined
     : services.history.recording({ ref, frontend, frontendAttrs, exporters });
-  const parts: BuildParts = { granted, makeExporter, exporters, cacheExports, recording };
+  const parts: BuildParts = { granted, makeExporter, exporters, cacheExports, recording, attest };
   let failure: unknown;
   try {
     return await run(request, services, signal, parts);
@@ -99,14 +115,19 @@ interface BuildParts {
   readonly cacheExports: CacheExports;
   /** Begins with the job. */
   readonly recording: Recording | undefined;
+  readonly attest: AttestOptions;
 }
 
 async function run(
   request: pb.SolveRequest,
   services: BuildServices,
   signal: AbortSignal,
-  { granted, makeExporter, exporters, cacheExports, recording }: BuildParts,
+  { granted, makeExporter, exporters, cacheExports, recording, attest }: BuildParts,
 ): Promise<Record<string, string>> {
+  const provenance = startRun({
+    compatibilityVersion: COMPATIBILITY_VERSION,
+    environment: services.provenanceEnv,
+  });
   const sessions = request.Session === '' ? [] : [request.Session];
   await using job = services.solver.createJob(request.Ref, { sessions });
   await using _memo = services.worker.sources.remember(job.sessions);
@@ -115,37 +136,40 @@ async function run(
   const gateway = isDrivenByClient(request) ? new GatewayBuild(bridge) : undefined;
   using _registered = gateway && services.builds.register(request.Ref, gateway);
   recording?.start(job.progress);
-  try {
-    const result = gateway
-      ? await untilAborted(gateway.result, signal)
-      : await solveRequest(request, bridge, signal);
-    let source = await evaluate(result, signal);
-    recording?.result(source.metadata);
-    const chooser = request.EnableSessionExporter
-      ? await services.chooserOf(request.Session, signal)
-      : undefined;
-    if (chooser) {
-      const refs = refsOf(result).map(({ id }) => id);
-      for (const { Type, Attrs } of await chooser.find({ metadata: source.metadata, refs }, signal))
-        exporters.push(makeExporter(Type, Attrs, exporters.length));
-    }
-    const isEmpty = refsOf(result).length === 0 && !source.metadata.has(keyPlatforms);
-    const warnings = isEmpty ? [] : platformWarnings(source, request.FrontendAttrs.platform);
-    const store = services.worker.store;
-    const sessionId = request.Session;
-    const all = { job, signal, sessionId, warnings, cacheExports, store, keys, recording };
-    const response = await pastDamage(
-      () => exportAll(exporters, source, all),
-      async () => {
-        await Promise.all(refsOf(result).map((ref) => ref.renew()));
-        source = await evaluate(result, signal);
-      },
-    );
-    await chooser?.finish(response, signal);
-    return response;
-  } finally {
-    await bridge.release();
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => bridge.release());
+
+  const result = gateway
+    ? await untilAborted(gateway.result, signal)
+    : await bridge.solve({ ...rootRequest(request), cacheImports: cacheImports(request.Cache) }, signal);
+  await evaluate(result, signal);
+  recording?.result(result.metadata);
+  const facts = factsOf(result, bridge.scope);
+  const attested = attest.provenance ? withProvenance(result, facts, attest.provenance, provenance) : result;
+  stack.defer(() => attachProvenance(recording, result, facts, attest, provenance, job.signal));
+  let source = await exportSource(attested, signal);
+  const chooser = request.EnableSessionExporter
+    ? await services.chooserOf(request.Session, signal)
+    : undefined;
+  if (chooser) {
+    const refs = treesOf(result).map(({ id }) => id);
+    for (const { Type, Attrs } of await chooser.find({ metadata: source.metadata, refs }, signal))
+      exporters.push(makeExporter(Type, Attrs, exporters.length));
   }
+  const isEmpty = treesOf(result).length === 0 && !source.metadata.has(keyPlatforms);
+  const warnings = isEmpty ? [] : platformWarnings(source, request.FrontendAttrs.platform);
+  const store = services.worker.store;
+  const sessionId = request.Session;
+  const all = { job, signal, sessionId, warnings, cacheExports, store, keys, recording };
+  const response = await pastDamage(
+    () => exportAll(exporters, source, all),
+    async () => {
+      await Promise.all(refsOf(attested).map((ref) => ref.renew()));
+      source = await exportSource(attested, signal);
+    },
+  );
+  await chooser?.finish(response, signal);
+  return response;
 }
 
 function exportersOf(request: pb.SolveRequest): readonly pb.Exporter[] {
@@ -178,7 +202,13 @@ function bridgeOf(
       );
       solvedBefore = true;
       if (solved.value) keys.set(solved.value, solved.keys);
-      return solved.value;
+      const { value: ref, steps } = solved;
+      const layers = (until: AbortSignal) =>
+        stepLayers(steps, job.cacheTrace(), worker.store, {
+          signal: until,
+          sessions: () => job.sessions,
+        });
+      return { ref, capture: captureSteps(steps), layers };
     };
   };
   return new Bridge(
@@ -194,8 +224,9 @@ function bridgeOf(
       mountLocally: worker.mountLocally,
       newestFile: (path, signal) => worker.jobs.run('newestFile', { path }, { signal }),
       workerPlatforms: worker.platforms.current,
+      requests: services.requests,
     },
-    { sessionId: request.Session, inputs: request.FrontendInputs },
+    { sessionId: request.Session, inputs: request.FrontendInputs, root: rootRequest(request) },
   );
 }
 
@@ -234,17 +265,14 @@ function isDrivenByClient({ Definition: definition, Frontend: frontend }: pb.Sol
   return frontend === '' && definition === undefined;
 }
 
-async function solveRequest(
-  request: pb.SolveRequest,
-  bridge: Bridge,
-  signal: AbortSignal,
-): Promise<FrontendResult<LazyRef>> {
-  const { Definition: definition, Frontend: frontend } = request;
-  const frontendOpt = request.FrontendAttrs;
-  const frontendInputs = request.FrontendInputs;
-  const caches = cacheImports(request.Cache);
-  const asked = { definition, frontend, frontendOpt, frontendInputs, cacheImports: caches, evaluate: false };
-  return bridge.solve(asked, signal);
+function rootRequest(request: pb.SolveRequest): SolveRequest {
+  return {
+    definition: request.Definition,
+    frontend: request.Frontend,
+    frontendOpt: request.FrontendAttrs,
+    frontendInputs: request.FrontendInputs,
+    evaluate: false,
+  };
 }
 
 function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
@@ -257,16 +285,28 @@ function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
 }
 
 /** Solves everything the result holds, at the same time. */
-async function evaluate(result: FrontendResult<LazyRef>, signal: AbortSignal): Promise<ExportSource> {
+async function evaluate(result: FrontendResult<LazyRef>, signal: AbortSignal): Promise<void> {
   await Promise.all(refsOf(result).map((ref) => ref.result(signal)));
+}
+
+async function exportSource(result: FrontendResult<LazyRef>, signal: AbortSignal): Promise<ExportSource> {
   const solved = async (ref: LazyRef | null): Promise<ImmutableRef | null> =>
     ref && (await ref.result(signal));
-  const refs = result.refs
-    ? new Map(
-        await Promise.all([...result.refs].map(async ([key, ref]) => [key, await solved(ref)] as const)),
-      )
-    : undefined;
-  return { ref: await solved(result.ref), ...(refs ? { refs } : {}), metadata: result.metadata };
+  const each = async <K, V, W>(map: ReadonlyMap<K, V>, work: (value: V) => Promise<W>): Promise<Map<K, W>> =>
+    new Map(await Promise.all([...map].map(async ([key, value]) => [key, await work(value)] as const)));
+  const { refs, attestations, metadata } = result;
+  return {
+    ref: await solved(result.ref),
+    ...(refs ? { refs: await each(refs, solved) } : {}),
+    metadata,
+    ...(attestations
+      ? {
+          attestations: await each(attestations, (list) =>
+            Promise.all(list.map(async (one) => ({ ...one, ref: await solved(one.ref) }))),
+          ),
+        }
+      : {}),
+  };
 }
 
 interface ExportRun extends CacheExportRun {

@@ -48,6 +48,7 @@ export interface DefaultPaths {
   readonly root: string;
   readonly address: string;
   readonly config: string;
+  readonly provenanceEnv: string;
   readonly cniConfig: string;
   readonly cniBinaries: string;
 }
@@ -58,6 +59,7 @@ export function defaultPaths(env: Env, userNamespace: boolean): DefaultPaths {
     root: '/var/lib/buildkit',
     address: 'unix:///run/buildkit/buildkitd.sock',
     config: '/etc/buildkit/buildkitd.toml',
+    provenanceEnv: '/etc/buildkit/provenance.d',
     cniConfig: '/etc/buildkit/cni.json',
     cniBinaries: '/opt/cni/bin',
   };
@@ -75,6 +77,7 @@ export function defaultPaths(env: Env, userNamespace: boolean): DefaultPaths {
     ...(settings
       ? {
           config: join(settings, 'buildkit', 'buildkitd.toml'),
+          provenanceEnv: join(settings, 'buildkit', 'provenance.d'),
           cniConfig: join(settings, 'buildkit', 'cni.json'),
         }
       : {}),

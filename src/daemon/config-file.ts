@@ -114,7 +114,7 @@ const file = table({
   root: string,
   'insecure-entitlements': strings,
   proxyNetwork: later(boolean, 'the proxy network is'),
-  provenanceEnvDir: later(string, 'provenance is'),
+  provenanceEnvDir: string,
   log: table({ format: oneOf(...LOG_FORMATS), level: oneOf(...LOG_LEVELS) }),
   grpc: table({
     address: strings,

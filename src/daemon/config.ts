@@ -49,6 +49,8 @@ export interface DaemonConfig {
   readonly platformsCacheMaxAgeMs: number;
   /** Connections per registry. Default 4. */
   readonly maxRegistryConcurrency: number;
+  /** Folder of JSON files that are added to provenance. */
+  readonly provenanceEnvDir: string;
   readonly history: { readonly maxAgeMs: number; readonly maxEntries: number };
   /** Stop gracefully when the standard input ends (the private daemon of `buildctl build`). */
   readonly exitWithStdin: boolean;
@@ -118,6 +120,7 @@ export async function parseDaemonArgs(argv: readonly string[], env: Env): Promis
     cdi: cdiOf(flags, file),
     oci: ociWorker(flags, file.worker?.oci ?? {}, paths, env),
     containerdEnabled: enabledContainerd(flags, file),
+    provenanceEnvDir: absolute(file.provenanceEnvDir || paths.provenanceEnv),
     ...restOf(file),
     exitWithStdin: flags.bool('exit-with-stdin'),
     env: daemonEnv(env),

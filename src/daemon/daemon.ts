@@ -9,6 +9,7 @@ import { DOCKERFILE_VERSION, PACKAGE, REVISION, VERSION } from '../base/version.
 import type { ImmutableRef } from '../cache/ref.ts';
 import { describeVertexError } from '../frontend/describe-error.ts';
 import { dockerfileFrontend } from '../frontend/dockerfile.ts';
+import { RequestStore } from '../frontend/requests.ts';
 import type { VertexSpec } from '../llb/parse.ts';
 import type { Platform } from '../oci/platform.ts';
 import { TraceServiceDefinition } from '../pb/otlp_trace.ts';
@@ -32,6 +33,7 @@ import { contentService } from './content-service.ts';
 import { controlService } from './control.ts';
 import { cachePlaces } from './cache-places.ts';
 import { chooserFinder, exporterMaker } from './exporters.ts';
+import { loadProvenanceEnv } from './provenance-env.ts';
 import { verifierFinder } from './policy.ts';
 import { type GatewayBuild, gatewayService } from './gateway.ts';
 import { gcPolicies } from './gc-policy.ts';
@@ -150,6 +152,13 @@ interface ServerParts {
   readonly stopping: AbortSignal;
 }
 
+const OWN_VERSION: BuildkitVersion = {
+  package: PACKAGE,
+  version: VERSION,
+  revision: REVISION,
+  dockerfileVersion: DOCKERFILE_VERSION,
+};
+
 function createServer(parts: ServerParts): {
   server: GrpcServer;
   builds: Running;
@@ -159,19 +168,15 @@ function createServer(parts: ServerParts): {
   const running = new Running();
   const solver = openSolver(worker);
   const builds = new BuildRegistry<GatewayBuild>();
-  const version: BuildkitVersion = {
-    package: PACKAGE,
-    version: VERSION,
-    revision: REVISION,
-    dockerfileVersion: DOCKERFILE_VERSION,
-  };
-  const workers = async () => [workerRecord(config, worker, version, await worker.platforms.refresh())];
+  const workers = async () => [workerRecord(config, worker, OWN_VERSION, await worker.platforms.refresh())];
   const clients = {
     makeExporter: exporterMaker(worker, sessions),
     chooserOf: chooserFinder(sessions),
     verifierOf: verifierFinder(sessions),
     cachePlaces: cachePlaces(worker, sessions),
     history,
+    requests: new RequestStore(),
+    provenanceEnv: loadProvenanceEnv(config.provenanceEnvDir),
     log,
   };
   const frontends = new Map(
@@ -182,7 +187,7 @@ function createServer(parts: ServerParts): {
     forget: () => {
       if (running.count === 0) worker.sources.images.forget();
     },
-    version,
+    version: OWN_VERSION,
     workers,
     solve: (request, signal) =>
       running.track(

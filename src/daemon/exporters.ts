@@ -25,7 +25,13 @@ export type MakeExporter = (request: ExporterRequest) => Exporter;
 
 export function exporterMaker(worker: Worker, sessions: SessionManager): MakeExporter {
   const { content, leases } = worker.store;
-  const services = { content, leases, registry: worker.registry, mount: worker.mountLocally };
+  const services = {
+    content,
+    leases,
+    registry: worker.registry,
+    mount: worker.mountLocally,
+    jobs: worker.jobs,
+  };
   return (request) =>
     createExporter(request.type, request.attrs, services, exportTarget(request, worker, sessions));
 }

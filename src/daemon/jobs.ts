@@ -1,5 +1,6 @@
 import { archiveJobs } from '../archive/jobs.ts';
 import { contentHashJobs } from '../cache/contenthash.ts';
+import { hashJobs } from '../exporter/hash-jobs.ts';
 import { fileActionJobs } from '../ops/filecopy.ts';
 import type { Jobs } from '../pool/types.ts';
 import { storeJobs } from '../store/jobs.ts';
@@ -9,6 +10,7 @@ export const daemonJobs = {
   ...archiveJobs,
   ...contentHashJobs,
   ...fileActionJobs,
+  ...hashJobs,
   ...storeJobs,
 } satisfies Jobs;
 export type DaemonJobs = typeof daemonJobs;

@@ -1,12 +1,12 @@
 import { BuildError, Code } from '../base/errors.ts';
 import type * as pb from '../pb/control.ts';
 
-const COMPATIBILITY_VERSION = 30;
+export const COMPATIBILITY_VERSION = 30;
 
 /** Refuses by name what this daemon does not do yet, before any work. */
 export function refuseUnsupported(request: pb.SolveRequest): void {
-  if (request.SourcePolicy && request.SourcePolicy.rules.length > 0) throw later('a source policy');
-  if (request.ProxyNetwork) throw later('the proxy network');
+  if (request.SourcePolicy && request.SourcePolicy.rules.length > 0) throw notYet('a source policy');
+  if (request.ProxyNetwork) throw notYet('the proxy network');
   const version = Number(request.CompatibilityVersion);
   if (version !== 0 && version !== COMPATIBILITY_VERSION) {
     const what = `unsupported compatibility-version ${version}`;
@@ -16,12 +16,8 @@ export function refuseUnsupported(request: pb.SolveRequest): void {
         : `${what} (supported: [${COMPATIBILITY_VERSION}])`,
     );
   }
-  for (const [key, value] of Object.entries(request.FrontendAttrs)) {
-    if (key.startsWith('attest:') && value !== 'disabled=true') throw later(`${key} (attestations)`);
-  }
 }
 
-function later(what: string, hint?: string): BuildError {
-  const options = { code: Code.unimplemented, ...(hint === undefined ? {} : { hint }) };
-  return new BuildError(`${what} is not supported yet`, options);
+export function notYet(what: string): BuildError {
+  return new BuildError(`${what} is not supported yet`, { code: Code.unimplemented });
 }

@@ -11,9 +11,10 @@ import {
   type ExportResult,
   type ExportSource,
   type ExportTarget,
+  type MountTree,
   oneOff,
 } from './exporter.ts';
-import { createdAnnotation, imageName, imageResponse } from './image.ts';
+import { commitOptions, createdAnnotation, imageName, imageResponse } from './image.ts';
 import { ImageWriter } from './image-writer.ts';
 import { allRefs, isMultiRef } from './platforms.ts';
 import { readTree } from './push.ts';
@@ -21,6 +22,7 @@ import { readTree } from './push.ts';
 export interface ArchiveExporterServices {
   readonly content: ContentStore;
   readonly leases: Pick<LeaseStore, 'hold'>;
+  readonly mount: MountTree;
 }
 
 /** Images as a tar for the client, or as blobs in its content store (FEATURES J21, J22). */
@@ -50,9 +52,10 @@ export class ArchiveExporter implements Exporter {
       throw new BuildError('docker exporter does not currently support exporting manifest lists');
     const lease = this.#services.leases.hold();
     try {
-      const options = { attrs: this.#parsed, ociTypes: this.#parsed.ociTypes ?? true, lease: lease.id };
-      const image = await new ImageWriter(this.#services.content).commit(source, options, context);
-      const names = normalizedNames(imageName(this.#parsed.name, source));
+      const name = imageName(this.#parsed.name, source);
+      const options = commitOptions(this.#parsed, name, { attestationInline: false, lease: lease.id });
+      const image = await new ImageWriter(this.#services).commit(source, options, context);
+      const names = normalizedNames(name);
       const epoch = epochOf(this.#parsed.epoch, source, undefined);
       const created = epoch ? new Date(Number(epoch.ns / 1_000_000n)) : new Date();
       const { response, descriptor } = imageResponse(image, names.join(','), createdAnnotation(created));

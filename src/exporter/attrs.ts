@@ -14,6 +14,10 @@ export interface ImageAttrs {
   readonly name: string;
   /** undefined: the exporter's default. */
   readonly ociTypes: boolean | undefined;
+  /** Attestation manifests as artifacts that name their image. */
+  readonly ociArtifact: boolean;
+  /** Whether attestations that are for images only make one image an index; undefined: the exporter's default. */
+  readonly attestationInline: boolean | undefined;
   readonly compression: Compression;
   readonly preferNonDistributable: boolean;
   readonly epoch: EpochAttr | undefined;
@@ -47,15 +51,17 @@ export function parseImageAttrs(attrs: Attrs): ImageAttrs {
   const annotations = Object.fromEntries(Object.entries(attrs).filter(([key]) => Annotations.isKey(key)));
   new Annotations(Object.entries(annotations)); // refuses bad ones before the build
   if (bool('rewrite-timestamp')) throw notYet('rewrite-timestamp');
-  bool('attestation-inline');
   const ociTypes = bool('oci-mediatypes');
   const compression = parseCompression(attrs);
   const epoch = epochAttr(attrs);
-  if (bool('oci-artifact') && ociTypes === false)
+  const ociArtifact = bool('oci-artifact');
+  if (ociArtifact && ociTypes === false)
     throw new BuildError('exporter option "oci-artifact=true" conflicts with "oci-mediatypes=false"');
   return {
     name: attrs.name ?? '',
     ociTypes,
+    ociArtifact: ociArtifact ?? ociTypes !== false,
+    attestationInline: bool('attestation-inline'),
     compression,
     preferNonDistributable: bool('prefer-nondist-layers') ?? false,
     epoch,

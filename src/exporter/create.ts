@@ -1,14 +1,13 @@
 import { BuildError } from '../base/errors.ts';
 import { ArchiveExporter } from './archive.ts';
+import type { TreeServices } from './attestation-files.ts';
 import type { Attrs } from './attrs.ts';
-import type { Exporter, ExportTarget, MountTree } from './exporter.ts';
+import type { Exporter, ExportTarget } from './exporter.ts';
 import { ImageExporter, type ImageExporterServices } from './image.ts';
 import { LocalExporter } from './local.ts';
 import { TarExporter } from './tar.ts';
 
-export interface ExporterServices extends ImageExporterServices {
-  readonly mount: MountTree;
-}
+export interface ExporterServices extends ImageExporterServices, TreeServices {}
 
 /** The exporter of a request (FEATURES J1). @throws for an unknown type or bad attributes */
 export function createExporter(
@@ -24,9 +23,9 @@ export function createExporter(
     case 'docker':
       return new ArchiveExporter(type, attrs, services, target);
     case 'local':
-      return new LocalExporter(attrs, services.mount, target);
+      return new LocalExporter(attrs, services, target);
     case 'tar':
-      return new TarExporter(attrs, services.mount, target);
+      return new TarExporter(attrs, services, target);
     default:
       throw new BuildError(`exporter ${JSON.stringify(type)} could not be found`);
   }

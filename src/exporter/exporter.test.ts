@@ -1,155 +1,24 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Digest, digestOf } from '../base/digest.ts';
-import type { LocalRefManager } from '../cache/manager.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import { parseReference } from '../oci/reference.ts';
 import { hostPlatform } from '../oci/platform.ts';
 import { anonymous } from '../registry/credentials.ts';
-import { Registry } from '../registry/registry.ts';
-import type { TreeSource } from '../session/fsutil/source.ts';
-import type { OpContext, StatusUpdate } from '../solver/types.ts';
 import { ImageSource } from '../source/image.ts';
 import { registryOrigin } from '../source/image-origin.ts';
 import { ImageResolver } from '../source/image-resolver.ts';
 import { imageSourceSpec } from '../source/image-spec.ts';
-import { LocalMounter } from '../store/local-mounter.ts';
-import type { Store } from '../store/store.ts';
-import { openTestCache } from '../testing/cache.ts';
 import { withMounted } from '../testing/contracts/snapshot.ts';
 import { haveRegistry, startFaulty, startRegistry } from '../testing/registry.ts';
-import { openTestStore, temporaryRoot } from '../testing/store.ts';
+import { type Bench, bench, result, target } from '../testing/exporter.ts';
 import { createExporter } from './create.ts';
-import type { ExportContext, ExportSource, ExportTarget, FileSink } from './exporter.ts';
-
-interface Bench extends AsyncDisposable {
-  readonly store: Store;
-  readonly refs: LocalRefManager;
-  readonly registry: Registry;
-  readonly dir: string;
-  readonly statuses: string[];
-  readonly context: ExportContext & OpContext;
-  layer(parent: ImmutableRef | undefined, fill: (dir: string) => void): Promise<ImmutableRef>;
-  services(): Parameters<typeof createExporter>[2];
-}
-
-async function bench(): Promise<Bench> {
-  const stack = new AsyncDisposableStack();
-  const root = stack.use(temporaryRoot());
-  const store = openTestStore(root.path);
-  stack.defer(() => store.close());
-  const refs = openTestCache(store);
-  stack.defer(() => refs.close());
-  const registry = new Registry({ registries: {}, userAgent: 'buildkit/test' });
-  stack.defer(() => registry.close());
-  const dir = mkdtempSync(join(tmpdir(), 'export-'));
-  stack.defer(() => rmSync(dir, { recursive: true }));
-  const statuses: string[] = [];
-  const mounter = new LocalMounter(join(dir, 'mounts'));
-  const progress = {
-    log: (_stream: 1 | 2, data: Uint8Array) => void statuses.push(Buffer.from(data).toString()),
-    status: (id: string, update: StatusUpdate) => void (update.done && statuses.push(id)),
-    warn: () => {},
-  };
-  const context = {
-    signal: AbortSignal.timeout(60_000),
-    progress,
-    sessions: () => [],
-    vertex: digestOf('vertex'),
-  };
-  return {
-    store,
-    refs,
-    registry,
-    dir,
-    statuses,
-    context,
-    async layer(parent, fill) {
-      const mutable = await refs.newMutable(parent, { description: 'RUN fill' });
-      await using view = await mutable.mount(false);
-      withMounted(view.mounts, fill);
-      await view.release();
-      const ref = await mutable.commit();
-      stack.defer(() => ref.release());
-      return ref;
-    },
-    services: () => ({
-      content: store.content,
-      leases: store.leases,
-      registry,
-      mount: async (view) => {
-        const mounted = mounter.mount(view.mounts);
-        return {
-          path: mounted.path,
-          release: async () => {
-            await mounted[Symbol.asyncDispose]();
-            await view.release();
-          },
-        };
-      },
-    }),
-    [Symbol.asyncDispose]: () => stack.disposeAsync(),
-  };
-}
-
-interface Caught extends ExportTarget {
-  readonly files: Buffer[];
-  readonly tree: Map<string, string>;
-  readonly transfers: { paths: string[]; deleteOthers: boolean }[];
-  readonly blobs: Map<Digest, number>;
-}
-
-function target(over: Partial<ExportTarget> = {}): Caught {
-  const files: Buffer[] = [];
-  const tree = new Map<string, string>();
-  const transfers: Caught['transfers'] = [];
-  const blobs = new Map<Digest, number>();
-  return {
-    files,
-    tree,
-    transfers,
-    blobs,
-    credentials: anonymous,
-    openFile: async (): Promise<FileSink> => {
-      const chunks: Uint8Array[] = [];
-      return {
-        write: async (chunk) => void chunks.push(Buffer.from(chunk)),
-        close: async () => void files.push(Buffer.concat(chunks)),
-        [Symbol.asyncDispose]: async () => {},
-      };
-    },
-    sendDirectory: async (source: TreeSource, { deleteOthers }) => {
-      const paths: string[] = [];
-      transfers.push({ paths, deleteOthers });
-      for await (const stat of source.entries()) {
-        paths.push(stat.path);
-        let text = '';
-        if (stat.size > 0 && stat.linkname === '')
-          for await (const chunk of source.read(stat.path)) text += Buffer.from(chunk).toString();
-        tree.set(stat.path, stat.linkname || text);
-      }
-    },
-    contentStore: async () => ({
-      put: async ({ digest }, data) => {
-        let size = 0;
-        for await (const chunk of data) size += chunk.length;
-        blobs.set(digest, size);
-      },
-    }),
-    ...over,
-  };
-}
-
-function result(ref: ImmutableRef | null, metadata: Record<string, string> = {}): ExportSource {
-  const bytes = Object.entries(metadata).map(([k, v]) => [k, Buffer.from(v)] as const);
-  return { ref, metadata: new Map(bytes) };
-}
+import type { ExportSource } from './exporter.ts';
 
 const CONFIG = JSON.stringify({ architecture: 'amd64', os: 'linux', config: { Cmd: ['/hello'] } });
 

@@ -1,3 +1,4 @@
+import type { Attestations } from '../attest/attestation.ts';
 import type { Compression, ImmutableRef } from '../cache/ref.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { TreeSource } from '../session/fsutil/source.ts';
@@ -11,6 +12,8 @@ export interface ExportSource {
   readonly ref: ImmutableRef | null;
   readonly refs?: ReadonlyMap<string, ImmutableRef | null>;
   readonly metadata: ReadonlyMap<string, Uint8Array>;
+  /** What is said of each platform's tree. */
+  readonly attestations?: Attestations<ImmutableRef>;
 }
 
 export interface ExportContext {

@@ -1,3 +1,6 @@
+import { type Attestation, isInlineOnly } from '../attest/attestation.ts';
+import { digestSet } from '../attest/capture.ts';
+import { imagePurl } from '../attest/purl.ts';
 import type { Digest } from '../base/digest.ts';
 import { digestOf } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
@@ -23,8 +26,10 @@ import {
 import { parseTime, timeFromDate } from '../oci/time.ts';
 import type { ContentStore } from '../store/content.ts';
 import { Annotations } from './annotations.ts';
+import { attestationManifest } from './attestation-manifest.ts';
+import { readAttestations, statementsOf } from './attestations.ts';
 import { epochOf, type ImageAttrs } from './attrs.ts';
-import { type ExportContext, type ExportSource, oneOff } from './exporter.ts';
+import { type ExportContext, type ExportSource, type MountTree, oneOff } from './exporter.ts';
 import {
   isMultiRef,
   keyBaseConfig,
@@ -38,6 +43,10 @@ import {
 export interface CommitOptions {
   readonly attrs: ImageAttrs;
   readonly ociTypes: boolean;
+  /** Names of the image, for what is said of it. */
+  readonly names: readonly string[];
+  /** Attestations that are for images only make an index, too. */
+  readonly attestationInline: boolean;
   /** Holds all blobs of the image. */
   readonly lease: string;
 }
@@ -55,9 +64,11 @@ export interface CommittedImage {
 /** Writes config, manifest and index of a result into the content store (FEATURES J26, J27, J28). */
 export class ImageWriter {
   readonly #content: ContentStore;
+  readonly #mount: MountTree;
 
-  constructor(content: ContentStore) {
-    this.#content = content;
+  constructor(services: { readonly content: ContentStore; readonly mount: MountTree }) {
+    this.#content = services.content;
+    this.#mount = services.mount;
   }
 
   async commit(
@@ -68,26 +79,29 @@ export class ImageWriter {
     const platforms = resultPlatforms(source);
     if (!isMultiRef(source) && platforms.length > 1)
       throw new BuildError('cannot export multiple platforms without multi-platform enabled');
+    const single = !needsIndex(source, platforms, options);
     const annotations = Annotations.of(options.attrs.annotations, source);
-    annotations.check(source, { ociTypes: options.ociTypes, single: !isMultiRef(source) });
+    annotations.check(source, { ociTypes: options.ociTypes, single });
+    if (!single && !options.ociTypes && source.attestations?.size)
+      throw new BuildError('cannot export attestations with "oci-mediatypes=false"');
     const refs = platforms.map((platform) => refOf(source, platform.id));
     const chains = await oneOff(context.progress, 'exporting layers', () =>
       Promise.all(refs.map((ref) => this.#layers(ref, options, context))),
     );
+    const work: Work = { source, annotations, single, options, context };
     const images: Written[] = [];
-    for (const [i, platform] of platforms.entries())
-      images.push(
-        await this.#writeImage(source, platform, refs[i]!, chains[i]!, annotations, options, context),
-      );
+    const said: Descriptor[] = [];
+    for (const [i, platform] of platforms.entries()) {
+      const image = await this.#writeImage(work, platform, refs[i]!, chains[i]!);
+      images.push(image);
+      const attestations = source.attestations?.get(platform.id);
+      if (!single && attestations)
+        said.push(await this.#attest(work, platform, image.manifest, attestations));
+    }
     const layers = chains.flat();
     const [only] = images;
-    if (!isMultiRef(source) && only) return { descriptor: only.manifest, configDigest: only.config, layers };
-    const index = await this.#writeIndex(
-      images.map((image) => image.manifest),
-      annotations,
-      options,
-      context,
-    );
+    if (single && only) return { descriptor: only.manifest, configDigest: only.config, layers };
+    const index = await this.#writeIndex(work, [...images.map((image) => image.manifest), ...said]);
     return { descriptor: index, configDigest: undefined, layers };
   }
 
@@ -103,13 +117,10 @@ export class ImageWriter {
   }
 
   async #writeImage(
-    source: ExportSource,
+    { source, annotations, single, options, context }: Work,
     platform: ResultPlatform,
     ref: ImmutableRef | null,
     layers: readonly Descriptor[],
-    annotations: Annotations,
-    options: CommitOptions,
-    context: ExportContext,
   ): Promise<Written> {
     const epoch = epochOf(options.attrs.epoch, source, platform);
     const baseConfig = platformValue(source, keyBaseConfig, platform);
@@ -130,9 +141,9 @@ export class ImageWriter {
       size: configBytes.length,
     };
     const mediaType = options.ociTypes ? mediaTypeOciManifest : mediaTypeDockerManifest;
-    const manifestLayers = layers.map((layer) => manifestLayer(layer, options.ociTypes));
+    const manifestLayers = layers.map((layer) => plainLayer(layer, options.ociTypes));
     // A single image takes the annotations of all platforms only.
-    const named = isMultiRef(source) ? platform.platform : undefined;
+    const named = single ? undefined : platform.platform;
     const text = encodeManifest({
       kind: 'manifest',
       mediaType,
@@ -157,11 +168,31 @@ export class ImageWriter {
     return { manifest, config: config.digest };
   }
 
+  /** Writes what is said of an image beside it, in a manifest of its own (FEATURES J33). */
+  async #attest(
+    { options, context }: Work,
+    { platform }: ResultPlatform,
+    target: Descriptor,
+    attestations: readonly Attestation<ImmutableRef>[],
+  ): Promise<Descriptor> {
+    const { signal, progress } = context;
+    const read = await readAttestations(attestations, { mount: this.#mount, signal });
+    const subjects = options.names.map((name) => ({
+      name: imagePurl('docker', name, { platform }),
+      digest: digestSet(target.digest),
+    }));
+    const statements = statementsOf(read, subjects);
+    const written = attestationManifest(target, statements, { artifact: options.attrs.ociArtifact });
+    await oneOff(progress, `exporting attestation manifest ${written.descriptor.digest}`, async () => {
+      for (const blob of written.blobs) await this.#write(blob, [], options.lease);
+      await this.#write(written.manifest, written.children, options.lease);
+    });
+    return written.descriptor;
+  }
+
   async #writeIndex(
+    { annotations, options, context }: Work,
     manifests: readonly Descriptor[],
-    annotations: Annotations,
-    options: CommitOptions,
-    context: ExportContext,
   ): Promise<Descriptor> {
     const mediaType = options.ociTypes ? mediaTypeOciIndex : mediaTypeDockerList;
     const text = encodeManifest({ kind: 'index', mediaType, manifests, ...annotations.index() });
@@ -176,6 +207,27 @@ export class ImageWriter {
     const labels = children.map(({ digest }, i) => [`containerd.io/gc.ref.content.${i}`, digest]);
     await this.#content.writeBlob(data, { labels: Object.fromEntries(labels), lease });
   }
+}
+
+/** One result on its way into the store. */
+interface Work {
+  readonly source: ExportSource;
+  readonly annotations: Annotations;
+  /** A manifest alone, without an index. */
+  readonly single: boolean;
+  readonly options: CommitOptions;
+  readonly context: ExportContext;
+}
+
+function needsIndex(
+  source: ExportSource,
+  platforms: readonly ResultPlatform[],
+  { attestationInline }: CommitOptions,
+): boolean {
+  if (isMultiRef(source)) return true;
+  return platforms.some(({ id }) =>
+    (source.attestations?.get(id) ?? []).some((one) => attestationInline || !isInlineOnly(one)),
+  );
 }
 
 interface Written {
@@ -208,7 +260,7 @@ function configLayers(layers: readonly Descriptor[], ref: ImmutableRef | null): 
 const INTERNAL_ANNOTATIONS = new Set([annotationUncompressed, annotationCreatedAt, annotationDescription]);
 
 /** The layer as a manifest names it: the media type's family changed, our own annotations left out. */
-function manifestLayer(layer: Descriptor, oci: boolean): Descriptor {
+export function plainLayer(layer: Descriptor, oci: boolean): Descriptor {
   const { annotations, platform: _, ...rest } = layer;
   const kept = Object.entries(annotations ?? {}).filter(
     ([key]) => !INTERNAL_ANNOTATIONS.has(key) && !key.startsWith(`${annotationDistributionSource}.`),

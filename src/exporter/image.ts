@@ -7,8 +7,15 @@ import type { Registry } from '../registry/registry.ts';
 import type { ContentStore } from '../store/content.ts';
 import type { LeaseStore } from '../store/lease.ts';
 import { type Attrs, flagAttr, type ImageAttrs, parseImageAttrs, withMetadata } from './attrs.ts';
-import type { ExportContext, Exporter, ExportResult, ExportSource, ExportTarget } from './exporter.ts';
-import { type CommittedImage, ImageWriter } from './image-writer.ts';
+import type {
+  ExportContext,
+  Exporter,
+  ExportResult,
+  ExportSource,
+  ExportTarget,
+  MountTree,
+} from './exporter.ts';
+import { type CommitOptions, type CommittedImage, ImageWriter } from './image-writer.ts';
 import { allRefs } from './platforms.ts';
 import { pushImage } from './push.ts';
 
@@ -16,6 +23,7 @@ export interface ImageExporterServices {
   readonly content: ContentStore;
   readonly leases: Pick<LeaseStore, 'hold'>;
   readonly registry: Pick<Registry, 'push'>;
+  readonly mount: MountTree;
 }
 
 /** Images in the daemon's content store, pushed on request (FEATURES J3-J7, J18). */
@@ -48,10 +56,10 @@ export class ImageExporter implements Exporter {
     const source = withMetadata(given, this.#parsed);
     const lease = this.#services.leases.hold();
     try {
-      const writer = new ImageWriter(this.#services.content);
-      const options = { attrs: this.#parsed, ociTypes: this.#parsed.ociTypes ?? true, lease: lease.id };
-      const image = await writer.commit(source, options, context);
+      const writer = new ImageWriter(this.#services);
       const name = imageName(this.#parsed.name, source);
+      const options = commitOptions(this.#parsed, name, { attestationInline: true, lease: lease.id });
+      const image = await writer.commit(source, options, context);
       const { response, descriptor } = imageResponse(image, name);
       const names = this.#push ? name.split(',').filter((n) => n !== '') : [];
       return {
@@ -89,6 +97,21 @@ export class ImageExporter implements Exporter {
       }
     }
   }
+}
+
+/** @param name names of the image, with commas between them */
+export function commitOptions(
+  attrs: ImageAttrs,
+  name: string,
+  more: Pick<CommitOptions, 'attestationInline' | 'lease'>,
+): CommitOptions {
+  return {
+    ...more,
+    attrs,
+    ociTypes: attrs.ociTypes ?? true,
+    attestationInline: attrs.attestationInline ?? more.attestationInline,
+    names: name.split(',').filter((one) => one !== ''),
+  };
 }
 
 /** The `name` attribute; `*` is the frontend's `image.name`. */

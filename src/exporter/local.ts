@@ -1,32 +1,19 @@
 import { BuildError } from '../base/errors.ts';
 import type { TreeSource } from '../session/fsutil/source.ts';
-import { type Attrs, boolAttr, type EpochAttr, epochAttr } from './attrs.ts';
-import type {
-  ExportContext,
-  Exporter,
-  ExportResult,
-  ExportSource,
-  ExportTarget,
-  MountTree,
-} from './exporter.ts';
+import type { TreeServices } from './attestation-files.ts';
+import type { Attrs } from './attrs.ts';
+import type { ExportContext, Exporter, ExportResult, ExportSource, ExportTarget } from './exporter.ts';
 import { isMultiRef } from './platforms.ts';
-import { joinUnderPlatforms, mergeTrees, mountTrees, type PlatformTree } from './trees.ts';
+import {
+  joinUnderPlatforms,
+  mergeTrees,
+  mountTrees,
+  parseTreeAttrs,
+  type PlatformTree,
+  type TreeAttrs,
+} from './trees.ts';
 
 const PROGRESS_INTERVAL_MS = 100;
-
-/** What the two directory exporters have in common. */
-export interface TreeAttrs {
-  /** undefined: as many directories as the result has platforms. */
-  readonly platformSplit: boolean | undefined;
-  readonly epoch: EpochAttr | undefined;
-}
-
-export function parseTreeAttrs(attrs: Attrs): TreeAttrs {
-  const text = attrs['platform-split'];
-  const problem = `non-bool value for platform-split: ${text}`;
-  const split = text === undefined ? undefined : boolAttr(attrs, 'platform-split', problem);
-  return { platformSplit: split, epoch: epochAttr(attrs) };
-}
 
 /** One tree of all: below platform directories, or merged. */
 export async function oneTree(trees: readonly PlatformTree[], split: boolean): Promise<TreeSource> {
@@ -47,23 +34,23 @@ export class LocalExporter implements Exporter {
   readonly attrs: Attrs;
   readonly #parsed: TreeAttrs;
   readonly #deleteOthers: boolean;
-  readonly #mount: MountTree;
+  readonly #services: TreeServices;
   readonly #target: Pick<ExportTarget, 'sendDirectory'>;
 
   /** @throws for attributes that have a bad value */
-  constructor(attrs: Attrs, mount: MountTree, target: Pick<ExportTarget, 'sendDirectory'>) {
+  constructor(attrs: Attrs, services: TreeServices, target: Pick<ExportTarget, 'sendDirectory'>) {
     this.attrs = attrs;
     this.#parsed = parseTreeAttrs(attrs);
     const mode = attrs.mode ?? 'copy';
     if (!['', 'copy', 'delete'].includes(mode)) throw new BuildError(`invalid local exporter mode: ${mode}`);
     this.#deleteOthers = mode === 'delete';
-    this.#mount = mount;
+    this.#services = services;
     this.#target = target;
   }
 
   async export(source: ExportSource, context: ExportContext): Promise<ExportResult> {
     await using stack = new AsyncDisposableStack();
-    const trees = await mountTrees(source, this.#parsed.epoch, this.#mount, context, stack);
+    const trees = await mountTrees(source, this.#parsed, this.#services, context, stack);
     const split = this.#parsed.platformSplit ?? isMultiRef(source);
     const transfers = await this.#transfersOf(trees, split);
     const failed = new AbortController();

@@ -21,15 +21,23 @@ export interface ResultPlatform {
   readonly platform: Platform;
 }
 
-export function isMultiRef(source: ExportSource): boolean {
-  return (source.refs?.size ?? 0) > 0;
+/** A result whose trees do not matter. */
+type ResultShape = Pick<ExportSource, 'metadata'> & { readonly refs?: ReadonlyMap<string, unknown> };
+
+export function isMultiRef({ refs }: Pick<ResultShape, 'refs'>): boolean {
+  return (refs?.size ?? 0) > 0;
 }
 
 /** The platforms of a result (FEATURES J26). */
-export function resultPlatforms(source: ExportSource): readonly ResultPlatform[] {
-  const mapping = source.metadata.get(keyPlatforms);
-  if (isMultiRef(source) && mapping === undefined)
+export function resultPlatforms(source: ResultShape): readonly ResultPlatform[] {
+  if (isMultiRef(source) && !source.metadata.has(keyPlatforms))
     throw new BuildError('unable to export multiple refs, missing platforms mapping');
+  return toldPlatforms(source);
+}
+
+/** The platforms that the metadata tells of, or the one that it implies. */
+export function toldPlatforms(source: Pick<ResultShape, 'metadata'>): readonly ResultPlatform[] {
+  const mapping = source.metadata.get(keyPlatforms);
   return mapping === undefined ? [impliedPlatform(source)] : parsePlatforms(mapping);
 }
 
@@ -53,7 +61,7 @@ function parsePlatforms(mapping: Uint8Array): ResultPlatform[] {
   });
 }
 
-function impliedPlatform(source: ExportSource): ResultPlatform {
+function impliedPlatform(source: Pick<ResultShape, 'metadata'>): ResultPlatform {
   const config = source.metadata.get(keyImageConfig);
   let platform = hostPlatform();
   if (config !== undefined) {
@@ -85,7 +93,7 @@ export function platformValue(
   return own ?? source.metadata.get(key);
 }
 
-/** Every ref that is not empty. */
+/** Every tree that is not empty. */
 export function allRefs(source: ExportSource): ImmutableRef[] {
   const refs = isMultiRef(source) ? [...source.refs!.values()] : [source.ref];
   return refs.filter((ref) => ref !== null);

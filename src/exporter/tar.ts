@@ -12,6 +12,7 @@ import {
   isSymlink,
   unixPermissions,
 } from '../session/fsutil/stat.ts';
+import type { TreeServices } from './attestation-files.ts';
 import type { Attrs } from './attrs.ts';
 import {
   type ExportContext,
@@ -19,12 +20,11 @@ import {
   type ExportResult,
   type ExportSource,
   type ExportTarget,
-  type MountTree,
   oneOff,
 } from './exporter.ts';
-import { oneTree, parseTreeAttrs, type TreeAttrs } from './local.ts';
+import { oneTree } from './local.ts';
 import { isMultiRef } from './platforms.ts';
-import { mountTrees } from './trees.ts';
+import { mountTrees, parseTreeAttrs, type TreeAttrs } from './trees.ts';
 
 /** Small pieces are sent together. */
 const CHUNK_BYTES = 256 * 1024;
@@ -35,20 +35,20 @@ export class TarExporter implements Exporter {
   readonly name = 'exporting to client tarball';
   readonly attrs: Attrs;
   readonly #parsed: TreeAttrs;
-  readonly #mount: MountTree;
+  readonly #services: TreeServices;
   readonly #target: Pick<ExportTarget, 'openFile'>;
 
   /** @throws for attributes that have a bad value */
-  constructor(attrs: Attrs, mount: MountTree, target: Pick<ExportTarget, 'openFile'>) {
+  constructor(attrs: Attrs, services: TreeServices, target: Pick<ExportTarget, 'openFile'>) {
     this.attrs = attrs;
     this.#parsed = parseTreeAttrs(attrs);
-    this.#mount = mount;
+    this.#services = services;
     this.#target = target;
   }
 
   async export(source: ExportSource, context: ExportContext): Promise<ExportResult> {
     await using stack = new AsyncDisposableStack();
-    const trees = await mountTrees(source, this.#parsed.epoch, this.#mount, context, stack);
+    const trees = await mountTrees(source, this.#parsed, this.#services, context, stack);
     // `platform-split` is taken and has no effect here: upstream's archives are split always, too.
     const tree = await oneTree(trees, isMultiRef(source));
     await using sink = await this.#target.openFile({ signal: context.signal });

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { BuildError } from '../base/errors.ts';
 import { directorySource, type TreeSource } from '../session/fsutil/source.ts';
 import { comparePaths, type FsStat, GO_DIR, isDir } from '../session/fsutil/stat.ts';
-import { epochOf, type EpochAttr } from './attrs.ts';
-import type { ExportContext, ExportSource, MountTree } from './exporter.ts';
+import { type TreeServices, withAttestationFiles } from './attestation-files.ts';
+import { type Attrs, boolAttr, type EpochAttr, epochAttr, epochOf } from './attrs.ts';
+import type { ExportContext, ExportSource } from './exporter.ts';
 import { isMultiRef, refOf, type ResultPlatform, resultPlatforms } from './platforms.ts';
 
 /** The tree of one platform, mounted. */
@@ -16,11 +17,28 @@ export interface PlatformTree {
   readonly epochNs: bigint | undefined;
 }
 
+/** What the two directory exporters have in common. */
+export interface TreeAttrs {
+  /** undefined: as many directories as the result has platforms. */
+  readonly platformSplit: boolean | undefined;
+  readonly epoch: EpochAttr | undefined;
+  /** Before the names of files that tell of the result. */
+  readonly attestationPrefix: string;
+}
+
+export function parseTreeAttrs(attrs: Attrs): TreeAttrs {
+  const text = attrs['platform-split'];
+  const problem = `non-bool value for platform-split: ${text}`;
+  const split = text === undefined ? undefined : boolAttr(attrs, 'platform-split', problem);
+  const attestationPrefix = attrs['attestation-prefix'] ?? '';
+  return { platformSplit: split, epoch: epochAttr(attrs), attestationPrefix };
+}
+
 /** Mounts every tree of a result; the stack unmounts them. */
 export async function mountTrees(
   source: ExportSource,
-  epoch: EpochAttr | undefined,
-  mount: MountTree,
+  attrs: TreeAttrs,
+  services: TreeServices,
   context: ExportContext,
   stack: AsyncDisposableStack,
 ): Promise<PlatformTree[]> {
@@ -29,34 +47,43 @@ export async function mountTrees(
     throw new BuildError('unable to export multiple platforms without map');
   const trees: PlatformTree[] = [];
   for (const platform of platforms)
-    trees.push(await mountOne(source, platform, epoch, mount, context, stack));
+    trees.push(await mountOne(source, platform, attrs, services, context, stack));
   return trees;
 }
 
 async function mountOne(
   source: ExportSource,
   platform: ResultPlatform,
-  epoch: EpochAttr | undefined,
-  mount: MountTree,
+  attrs: TreeAttrs,
+  services: TreeServices,
   context: ExportContext,
   stack: AsyncDisposableStack,
 ): Promise<PlatformTree> {
   const ref = refOf(source, platform.id);
   let path: string;
   if (ref) {
-    const mounted = await mount(await ref.mount(true, { signal: context.signal }));
+    const mounted = await services.mount(await ref.mount(true, { signal: context.signal }));
     stack.defer(() => mounted.release());
     path = mounted.path;
   } else {
     path = await mkdtemp(join(tmpdir(), 'buildkit'));
     stack.defer(() => rm(path, { recursive: true, force: true }));
   }
-  const epochNs = epochOf(epoch, source, platform)?.ns;
+  const epochNs = epochOf(attrs.epoch, source, platform)?.ns;
   const map = (stat: FsStat): boolean => {
     if (epochNs !== undefined) stat.modTime = epochNs;
     return true;
   };
-  return { id: platform.id, tree: directorySource(path, { map }), epochNs };
+  const merges = isMultiRef(source) && attrs.platformSplit === false;
+  const { id } = platform;
+  const said = source.attestations?.get(id) ?? [];
+  const tree = await withAttestationFiles(directorySource(path, { map }), path, said, services, {
+    prefix: attrs.attestationPrefix,
+    platform: merges ? platformDirectory(id) : '',
+    timeNs: epochNs,
+    signal: context.signal,
+  });
+  return { id, tree, epochNs };
 }
 
 /** `linux_amd64` */

@@ -9,7 +9,11 @@ const request = { definition: undefined, frontendInputs: {}, evaluate: false };
 test('an error of a frontend names the frontend', async () => {
   const frontend = () => Promise.reject(new BuildError('no', { code: Code.notFound }));
   const services = { frontends: new Map([['f.v0', frontend]]) } as unknown as BridgeServices;
-  const bridge = new Bridge(services, { sessionId: '', inputs: {} });
+  const bridge = new Bridge(services, {
+    sessionId: '',
+    inputs: {},
+    root: { ...request, frontend: '', frontendOpt: {} },
+  });
   const solve = (name: string, frontendOpt = {}) =>
     bridge.solve({ ...request, frontend: name, frontendOpt }, forever);
   await assert.rejects(solve('f.v0'), {

@@ -1,9 +1,9 @@
 import { BuildError, Code, invalidArgument, notFound } from '../base/errors.ts';
-import type { ImmutableRef } from '../cache/ref.ts';
 import type { Definition, SourceOp } from '../llb/ops.ts';
 import type { Platform } from '../oci/platform.ts';
 import type { VertexWarning } from '../solver/types.ts';
-import { type FrontendResult, LazyRef, refsOf } from './result.ts';
+import { RequestScope, type RequestStore } from './requests.ts';
+import { type FrontendResult, LazyRef, refsOf, type SolvedTree } from './result.ts';
 import type { MountLocally } from './tree.ts';
 
 /** A cache from elsewhere (FEATURES K1). */
@@ -75,7 +75,7 @@ export interface BridgeServices {
   readonly prepare: (
     definition: Definition,
     cacheImports: readonly CacheImport[],
-  ) => (signal: AbortSignal) => Promise<ImmutableRef | null>;
+  ) => (signal: AbortSignal) => Promise<SolvedTree>;
   readonly resolveSourceMeta: (request: SourceMetaRequest, signal: AbortSignal) => Promise<SourceMeta>;
   readonly warn: (warning: VertexWarning) => void;
   readonly frontends: ReadonlyMap<string, Frontend>;
@@ -83,6 +83,15 @@ export interface BridgeServices {
   /** Seconds since 1970 of the newest file of an archive; undefined for what is none. */
   readonly newestFile: (path: string, signal: AbortSignal) => Promise<number | undefined>;
   readonly workerPlatforms: readonly Platform[];
+  /** Requests that inputs of other requests came from. */
+  readonly requests: RequestStore;
+}
+
+export interface BridgeOptions {
+  readonly sessionId: string;
+  readonly inputs: Readonly<Record<string, Definition>>;
+  /** What the client asked the daemon for. */
+  readonly root: SolveRequest;
 }
 
 /** The face of a running build that frontends see (FEATURES I7-I14), inside the daemon or over the wire. */
@@ -90,15 +99,18 @@ export class Bridge {
   readonly sessionId: string;
   readonly inputs: Readonly<Record<string, Definition>>;
   readonly #services: BridgeServices;
-  readonly #refs = new Map<string, LazyRef>();
+  /** What was asked through this bridge, for provenance. */
+  readonly scope: RequestScope;
+  readonly #refs: Map<string, LazyRef>;
 
-  constructor(
-    services: BridgeServices,
-    options: { readonly sessionId: string; readonly inputs: Readonly<Record<string, Definition>> },
-  ) {
+  constructor(services: BridgeServices, options: BridgeOptions, parent?: Bridge) {
     this.#services = services;
     this.sessionId = options.sessionId;
     this.inputs = options.inputs;
+    this.scope = parent
+      ? parent.scope.nested(options.root)
+      : new RequestScope(services.requests, undefined, options.root);
+    this.#refs = parent ? parent.#refs : new Map();
   }
 
   get workerPlatforms(): readonly Platform[] {
@@ -120,6 +132,7 @@ export class Bridge {
     const result = await this.#solveAny(request, signal);
     for (const ref of refsOf(result)) this.#refs.set(ref.id, ref);
     if (request.evaluate) await Promise.all(refsOf(result).map((ref) => ref.result(signal)));
+    for (const ref of refsOf(result)) this.scope.register(ref);
     return result;
   }
 
@@ -130,8 +143,10 @@ export class Bridge {
     return ref;
   }
 
-  resolveSourceMeta(request: SourceMetaRequest, signal: AbortSignal): Promise<SourceMeta> {
-    return this.#services.resolveSourceMeta(request, signal);
+  async resolveSourceMeta(request: SourceMetaRequest, signal: AbortSignal): Promise<SourceMeta> {
+    const meta = await this.#services.resolveSourceMeta(request, signal);
+    if (meta.image) this.scope.addImage(meta.source.identifier, request.platform, meta.image.digest);
+    return meta;
   }
 
   warn(warning: VertexWarning): void {
@@ -139,6 +154,7 @@ export class Bridge {
   }
 
   async release(): Promise<void> {
+    this.scope.release();
     const refs = [...this.#refs.values()];
     this.#refs.clear();
     await Promise.all(refs.map((ref) => ref.release()));
@@ -146,7 +162,8 @@ export class Bridge {
 
   async #solveAny(request: SolveRequest, signal: AbortSignal): Promise<FrontendResult<LazyRef>> {
     if (request.definition && request.definition.def.length > 0) {
-      return { ref: this.#lazy(request.definition, request.cacheImports ?? []), metadata: new Map() };
+      const ref = this.#lazy(request.definition, request.cacheImports ?? []);
+      return this.scope.add({ ref, metadata: new Map() });
     }
     if (request.frontend === '') return { ref: null, metadata: new Map() };
     const frontend = this.#services.frontends.get(request.frontend);
@@ -157,7 +174,9 @@ export class Bridge {
       });
     }
     try {
-      return await frontend(this, request, signal);
+      const { sessionId, inputs } = this;
+      const nested = new Bridge(this.#services, { sessionId, inputs, root: request }, this);
+      return this.scope.adopt(nested.scope, await frontend(nested, request, signal));
     } catch (error) {
       const { source } = request.frontendOpt;
       const value = { name: request.frontend, ...(source ? { source } : {}) };

@@ -10,6 +10,7 @@ import { parsePlatform } from '../oci/platform.ts';
 import type { VertexWarning } from '../solver/types.ts';
 import { Bridge } from './bridge.ts';
 import { buildDockerfile } from './dockerfile.ts';
+import { RequestStore } from './requests.ts';
 import { daemonBridge, type FrontendBridge, NoImage } from './dockerfile-bridge.ts';
 
 type Files = Readonly<Record<string, string | Uint8Array>>;
@@ -559,8 +560,13 @@ test('an image that can not be looked up is named with the whole reference', asy
       mountLocally: fail,
       newestFile: fail,
       workerPlatforms: [],
+      requests: new RequestStore(),
     },
-    { sessionId: '', inputs: {} },
+    {
+      sessionId: '',
+      inputs: {},
+      root: { definition: undefined, frontend: '', frontendOpt: {}, frontendInputs: {}, evaluate: false },
+    },
   );
   const request = {
     definition: undefined,

@@ -1,8 +1,12 @@
 import { randomBytes } from 'node:crypto';
+import type { Attestations } from '../attest/attestation.ts';
+import type { Capture } from '../attest/capture.ts';
+import type { Digest } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
 import { SharedTask } from '../base/shared-task.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import type { Definition } from '../llb/ops.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
 
 /** What a frontend gives back: one tree or one per platform, and metadata (FEATURES I1). */
 export interface FrontendResult<R> {
@@ -10,6 +14,29 @@ export interface FrontendResult<R> {
   readonly ref: R | null;
   readonly refs?: ReadonlyMap<string, R | null>;
   readonly metadata: ReadonlyMap<string, Uint8Array>;
+  /** What is said of each platform's tree. */
+  readonly attestations?: Attestations<R>;
+}
+
+/** A solved graph. */
+export interface SolvedTree extends SolvedGraph {
+  /** Owned by whoever gets it. null is the empty tree. */
+  readonly ref: ImmutableRef | null;
+}
+
+/** What is known of a graph once it is solved. */
+export interface SolvedGraph {
+  /** What its steps have used. */
+  readonly capture: Capture;
+  /** Layers that are there of the results of its steps; for as long as the build runs. */
+  readonly layers: (signal: AbortSignal) => Promise<readonly StepLayers[]>;
+}
+
+export interface StepLayers {
+  readonly vertex: Digest;
+  readonly output: number;
+  /** Bottom up. */
+  readonly layers: readonly Descriptor[];
 }
 
 /** A tree that is solved when somebody asks for it, once. */
@@ -19,16 +46,23 @@ export class LazyRef {
   readonly definition: Definition | undefined;
   readonly #solve: (signal: AbortSignal) => Promise<ImmutableRef | null>;
   #task: SharedTask<ImmutableRef | null>;
+  #solved: SolvedGraph | undefined;
   #released = false;
 
   /** `solve` gives a ref that this object owns. */
-  constructor(
-    definition: Definition | undefined,
-    solve: (signal: AbortSignal) => Promise<ImmutableRef | null>,
-  ) {
+  constructor(definition: Definition | undefined, solve: (signal: AbortSignal) => Promise<SolvedTree>) {
     this.definition = definition;
-    this.#solve = solve;
-    this.#task = new SharedTask(solve);
+    this.#solve = async (signal) => {
+      const { ref, ...solved } = await solve(signal);
+      this.#solved = solved;
+      return ref;
+    };
+    this.#task = new SharedTask(this.#solve);
+  }
+
+  /** undefined until it is solved. */
+  get solved(): SolvedGraph | undefined {
+    return this.#solved;
   }
 
   /** The tree, still owned by this object. Aborting stops this wait, and the work when nobody else waits. */
@@ -58,7 +92,17 @@ async function releaseResult(task: SharedTask<ImmutableRef | null>): Promise<voi
   await ref?.release();
 }
 
+/** The trees of a result. */
+export function treesOf<R>(result: FrontendResult<R>): R[] {
+  return present(result.refs ? [...result.refs.values()] : [result.ref]);
+}
+
+/** Everything of a result that is solved: its trees and those that its attestations are read from. */
 export function refsOf<R>(result: FrontendResult<R>): R[] {
-  const refs = result.refs ? [...result.refs.values()] : [result.ref];
-  return refs.filter((ref): ref is NonNullable<typeof ref> & R => ref !== null && ref !== undefined);
+  const said = [...(result.attestations?.values() ?? [])].flat();
+  return [...treesOf(result), ...present(said.map(({ ref }) => ref))];
+}
+
+function present<R>(refs: readonly (R | null | undefined)[]): R[] {
+  return refs.filter((ref): ref is R & NonNullable<unknown> => ref !== null && ref !== undefined);
 }

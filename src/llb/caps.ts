@@ -31,6 +31,7 @@ export const ENABLED_CAPS: readonly string[] = [
   'exec.secretenv',
   'exec.validexitcode',
   'exporter.image.annotations',
+  'exporter.image.attestations',
   'exporter.multiple',
   'exporter.sourcedateepoch',
   'file.base',
@@ -94,7 +95,6 @@ export const UNSERVED_CAPS: readonly string[] = [
   'cache.gha',
   'cache.s3',
   'exec.meta.network.proxy',
-  'exporter.image.attestations',
   'exporter.session',
   'source.policy',
 ];

@@ -8,6 +8,8 @@ export interface Descriptor {
   readonly size: number;
   readonly urls?: readonly string[];
   readonly annotations?: Readonly<Record<string, string>>;
+  /** The content itself, where it is that small. */
+  readonly data?: Uint8Array;
   readonly platform?: Platform;
   readonly artifactType?: string;
 }

@@ -137,6 +137,7 @@ export function descriptorToJson(descriptor: Descriptor): Fields {
     size: descriptor.size,
     ...(descriptor.urls?.length ? { urls: descriptor.urls } : {}),
     ...sortedAnnotations(descriptor.annotations),
+    ...(descriptor.data?.length ? { data: descriptor.data } : {}),
     ...(descriptor.platform ? { platform: platformToJson(descriptor.platform) } : {}),
     ...(descriptor.artifactType ? { artifactType: descriptor.artifactType } : {}),
   };

@@ -25,12 +25,7 @@ function compareCodePoints(a: string, b: string): number {
  * at the top the last one counts. @throws invalidArgument
  */
 export function rawFields(json: string): Map<string, string> | null {
-  let whole: unknown;
-  try {
-    whole = JSON.parse(json);
-  } catch (cause) {
-    throw invalidArgument(cause instanceof Error ? cause.message : 'invalid JSON', cause);
-  }
+  const whole = parse(json);
   if (whole === null) return null;
   if (typeof whole !== 'object' || Array.isArray(whole)) throw invalidArgument('JSON value is no object');
   const text = compact(json);
@@ -43,6 +38,46 @@ export function rawFields(json: string): Map<string, string> | null {
     at = text[valueEnd] === ',' ? valueEnd + 1 : valueEnd;
   }
   return fields;
+}
+
+function parse(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch (cause) {
+    throw invalidArgument(cause instanceof Error ? cause.message : 'invalid JSON', cause);
+  }
+}
+
+/** The text without white space between its tokens, escaped as Go does. @throws invalidArgument */
+export function compactJson(json: string): string {
+  parse(json);
+  return compact(json);
+}
+
+/** Compact JSON with each level on lines of its own, as Go's MarshalIndent sets it. */
+export function indentJson(json: string, indent: string): string {
+  const out: string[] = [];
+  let line = '\n';
+  for (let at = 0; at < json.length; ) {
+    const c = json[at]!;
+    if (c === '"') {
+      const end = stringEnd(json, at);
+      out.push(json.slice(at, end));
+      at = end;
+      continue;
+    }
+    at++;
+    if (c === '{' || c === '[') {
+      const isEmpty = json[at] === '}' || json[at] === ']';
+      if (isEmpty) out.push(c, json[at++]!);
+      else out.push(c, (line += indent));
+    } else if (c === '}' || c === ']') {
+      line = line.slice(0, line.length - indent.length);
+      out.push(line, c);
+    } else if (c === ',') out.push(c, line);
+    else out.push(c === ':' ? ': ' : c);
+  }
+  return out.join('');
 }
 
 /** The object of these fields, keys sorted. */

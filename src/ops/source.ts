@@ -7,6 +7,7 @@ import type { SourceInstance } from '../source/source.ts';
 export class SourceOpRunner implements Op<ImmutableRef> {
   readonly #source: SourceInstance;
   readonly #acquire: (signal: AbortSignal) => Promise<Disposable>;
+  #pin: string | undefined;
 
   constructor(source: SourceInstance, acquire: (signal: AbortSignal) => Promise<Disposable>) {
     this.#source = source;
@@ -14,8 +15,14 @@ export class SourceOpRunner implements Op<ImmutableRef> {
   }
 
   async cacheMap(index: number, context: OpContext): Promise<{ map: CacheMap<ImmutableRef>; done: boolean }> {
-    const { key, done } = await this.#source.cacheKey(index, context);
+    const { key, pin, done } = await this.#source.cacheKey(index, context);
+    this.#pin = pin;
     return { map: { digest: sourceDigest(key), deps: [] }, done };
+  }
+
+  /** What the source has resolved to; undefined until its key is known. */
+  get pin(): string | undefined {
+    return this.#pin;
   }
 
   acquire(signal: AbortSignal): Promise<Disposable> {

@@ -7,7 +7,7 @@ import { Unwanted } from './memo.ts';
 import { JobProgress, VertexReporter } from './progress.ts';
 import type { SharedVertex, VertexOwner } from './shared-vertex.ts';
 import type { CacheImport, CacheSource } from './sources.ts';
-import type { EdgeRef, ProgressGroup, Result, SolveStatus, VertexProgress } from './types.ts';
+import type { EdgeRef, Op, ProgressGroup, Result, SolveStatus, Vertex, VertexProgress } from './types.ts';
 
 /** The solver's side of a job. */
 export interface JobHost<Spec, R extends Result> {
@@ -18,12 +18,21 @@ export interface JobHost<Spec, R extends Result> {
 }
 
 /** What a solve gives. */
-export interface Solved<R> {
+export interface Solved<Spec, R> {
   /** Owned by the caller, who releases it. null is the empty tree. */
   readonly value: R | null;
   /** Where the result stands in the cache graph: an export of the cache walks back from here. */
   readonly keys: readonly string[];
   readonly cached: boolean;
+  /** The steps behind the result, inputs first, also those that nobody had to run. */
+  readonly steps: readonly SolvedStep<Spec, R>[];
+}
+
+export interface SolvedStep<Spec, R> {
+  readonly vertex: Vertex<Spec>;
+  readonly op: Op<R>;
+  /** Where the outputs that were asked for stand in the cache graph. */
+  readonly outputs: () => readonly { readonly index: number; readonly keys: readonly string[] }[];
 }
 
 /** What an export of the cache walks through. */
@@ -71,7 +80,7 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
     edge: EdgeRef<Spec>,
     signal?: AbortSignal,
     imports: readonly CacheImport<R>[] = [],
-  ): Promise<Solved<R>> {
+  ): Promise<Solved<Spec, R>> {
     const ended = signal ? AbortSignal.any([signal, this.#end.signal]) : this.#end.signal;
     if (ended.aborted) throw canceled(ended.reason);
     const target = this.#host.load(edge, imports);
@@ -81,7 +90,12 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
     try {
       const { value, keys, cached } = await abortable(target.result(), ended);
       ended.throwIfAborted(); // closing lets go of the value
-      return { value: value === null ? null : (value.clone() as R), keys, cached };
+      const steps = graph.map(({ vertex, op, edges }) => ({
+        vertex,
+        op,
+        outputs: () => [...edges.values()].map(({ index, knownKeys }) => ({ index, keys: [...knownKeys] })),
+      }));
+      return { value: value === null ? null : (value.clone() as R), keys, cached, steps };
     } catch (error) {
       if (ended.aborted || error instanceof Unwanted) throw canceled(error);
       throw error;

@@ -93,6 +93,8 @@ export interface DaemonOptions {
   readonly root?: string;
   /** Added to buildkitd.toml. */
   readonly config?: string;
+  /** Keys of its top level: they stand before all tables. */
+  readonly topLevel?: string;
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   /** A program and arguments that become the daemon: they get its command line after theirs. */
@@ -123,7 +125,7 @@ export class Daemon implements AsyncDisposable {
     const socket = this.dir.join('d.sock');
     this.address = `unix://${socket}`;
     const config = `[worker.containerd]\nenabled = false\n[worker.oci]\nnetworkMode = "host"\n`;
-    this.dir.write({ 'buildkitd.toml': `${config}${options.config ?? ''}` });
+    this.dir.write({ 'buildkitd.toml': `${options.topLevel ?? ''}${config}${options.config ?? ''}` });
     const args = ['--config', this.dir.join('buildkitd.toml'), '--root', this.root, '--addr', this.address];
     const log = openSync(this.dir.join('log'), 'a');
     const env = { ...process.env, ...options.env };

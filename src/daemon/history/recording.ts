@@ -89,16 +89,16 @@ export class Recording {
 
   /**
    * Adds a document about the result, such as its provenance; about that of one platform when `key` is given.
-   * The blob leaves with the record.
+   * The blob leaves with the record. `make` is not asked when nothing is recorded.
    */
   async attach(
-    data: Uint8Array,
+    make: () => Promise<Uint8Array>,
     about: { mediaType: string; annotations: Readonly<Record<string, string>>; key?: string },
   ): Promise<void> {
     if (!this.#started) return;
     await this.#attemptAsync('attach a document', async () => {
       const { mediaType, annotations, key } = about;
-      const descriptor = { ...(await this.#blob(data, mediaType)), annotations: { ...annotations } };
+      const descriptor = { ...(await this.#blob(await make(), mediaType)), annotations: { ...annotations } };
       const info =
         key === undefined
           ? (this.#record.Result ??= resultInfo())

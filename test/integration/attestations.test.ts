@@ -1,0 +1,262 @@
+// What a build says of itself: provenance in images, folders and registries, as clients ask for it.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import type { Digest } from '../../src/base/digest.ts';
+import { encodeDefinition } from '../../src/llb/encode.ts';
+import { run } from '../../src/llb/exec.ts';
+import { marshal } from '../../src/llb/marshal.ts';
+import { NetMode } from '../../src/llb/ops.ts';
+import { image } from '../../src/llb/source.ts';
+import { setNetwork } from '../../src/llb/state.ts';
+import { parseManifest } from '../../src/oci/manifest.ts';
+import { type CheckedImage, checkImage, type Statement } from '../../src/testing/image-check.ts';
+import { Daemon, digest, OUR_DAEMON, Registry, type RunResult, TempDir } from './harness.ts';
+
+let daemon: Daemon;
+let registry: Registry;
+const dir = new TempDir();
+const MULTI = ['--opt', 'platform=linux/amd64,linux/arm64'];
+const V1 = 'https://slsa.dev/provenance/v1';
+
+before(async () => {
+  registry = await Registry.start();
+  await registry.pushBusybox();
+  dir.write({ 'env.d/a.json': '{"owner":"tests","builder":{"b":1,"a":2}}', 'env.d/skipped.txt': '{' });
+  const topLevel = `provenanceEnvDir = ${JSON.stringify(dir.join('env.d'))}\n`;
+  daemon = await Daemon.start({ config: registry.config, topLevel });
+  dir.write({
+    'ctx/Dockerfile': [
+      'FROM busybox AS base',
+      'ARG WORD',
+      'RUN --mount=type=secret,id=token,required=false echo $WORD > /word',
+      'FROM base',
+      'COPY Dockerfile /copied',
+      '',
+    ].join('\n'),
+    'plain/Dockerfile': 'FROM scratch\nCOPY Dockerfile /sub/\n',
+  });
+});
+
+after(async () => {
+  await daemon?.[Symbol.asyncDispose]();
+  await registry?.[Symbol.asyncDispose]();
+  dir[Symbol.dispose]();
+});
+
+/** A blob of a layout in a folder. */
+function blobIn(layout: string) {
+  return (name: Digest): Uint8Array | undefined => {
+    try {
+      return readFileSync(`${layout}/blobs/${name.replace(':', '/')}`);
+    } catch {
+      return undefined;
+    }
+  };
+}
+
+let count = 0;
+
+/** Builds into an image archive and checks all that is in it. */
+async function imageOf(
+  context: string,
+  args: readonly string[],
+  output = 'type=oci,name=example.com/x:1',
+): Promise<CheckedImage> {
+  const out = dir.join(`out${count++}`);
+  mkdirSync(out);
+  await daemon.build(dir.join(context), [...args, '--output', `${output},dest=${out}.tar`]);
+  execFileSync('tar', ['-xf', `${out}.tar`, '-C', out]);
+  const parsed = parseManifest(readFileSync(`${out}/index.json`));
+  assert.equal(parsed.kind, 'index');
+  return checkImage(parsed.kind === 'index' ? parsed.manifests[0]! : assert.fail(), { read: blobIn(out) });
+}
+
+interface Provenance {
+  readonly buildDefinition: {
+    readonly externalParameters: { readonly request: Record<string, unknown> };
+    readonly internalParameters: Record<string, unknown>;
+    readonly resolvedDependencies?: readonly { uri: string; digest: Record<string, string> }[];
+  };
+  readonly runDetails: { builder: { id: string }; metadata: Record<string, unknown> };
+}
+
+function provenanceOf({ attestations }: CheckedImage, index = 0): Provenance {
+  const [statement] = attestations[index]?.statements ?? [];
+  assert.equal(statement?.predicateType, V1);
+  return (statement as Statement).predicate as Provenance;
+}
+
+test('a little provenance names the base image and keeps arguments and secrets to itself', async () => {
+  const args = ['--opt', 'attest:provenance=mode=min,builder-id=https://b', '--opt', 'build-arg:WORD=hush'];
+  const image = await imageOf('ctx', args);
+  const { buildDefinition, runDetails } = provenanceOf(image);
+  const [base] = buildDefinition.resolvedDependencies ?? [];
+  assert.equal(base?.uri, 'pkg:docker/busybox@latest?platform=linux%2Famd64');
+  const served = JSON.stringify(await registry.manifest('library/busybox', 'latest'));
+  assert.equal(`sha256:${base?.digest.sha256}`, digest(Buffer.from(served)));
+  assert.deepEqual(buildDefinition.externalParameters.request, {
+    frontend: 'dockerfile.v0',
+    locals: [{ name: 'context' }, { name: 'dockerfile' }],
+    // The client's own request, without what it says.
+    root: { configSource: {}, request: {} },
+    compatibilityVersion: 30,
+  });
+  const { owner, builder, buildConfig } = buildDefinition.internalParameters;
+  if (OUR_DAEMON) assert.deepEqual([owner, builder, buildConfig], ['tests', { a: 2, b: 1 }, undefined]);
+  assert.equal(runDetails.builder.id, 'https://b');
+  assert.deepEqual(runDetails.metadata.buildkit_completeness, {
+    request: false,
+    resolvedDependencies: false,
+  });
+  assert.doesNotMatch(JSON.stringify(image.attestations), /hush|token/);
+  const [subject] = image.attestations[0]?.statements[0]?.subject ?? [];
+  assert.equal(subject?.name, 'pkg:docker/example.com/x@1?platform=linux%2Famd64');
+});
+
+test('all provenance has the graph, the file, the layers and the names of secrets', async () => {
+  const args = ['--opt', 'attest:provenance=', '--opt', 'build-arg:WORD=told'];
+  const image = await imageOf('ctx', args);
+  const { buildDefinition, runDetails } = provenanceOf(image);
+  const { request } = buildDefinition.externalParameters;
+  assert.deepEqual(request.args, { 'build-arg:WORD': 'told' });
+  assert.deepEqual(request.secrets, [{ id: 'token', optional: true }]);
+  const { buildConfig } = buildDefinition.internalParameters as {
+    buildConfig: { llbDefinition: { id: string; inputs?: string[]; op: { Op: object } }[] };
+  };
+  const steps = buildConfig.llbDefinition;
+  assert.deepEqual(
+    steps.map(({ op }) => Object.keys(op.Op)[0]),
+    ['source', 'exec', 'source', 'file', undefined],
+  );
+  assert.deepEqual(steps[3]?.inputs, ['step1:0', 'step2:0']);
+  assert.doesNotMatch(JSON.stringify(steps), /local\.(session|unique)/);
+  const { source, layers } = runDetails.metadata.buildkit_metadata as {
+    source: { infos: { data: string }[]; locations: object };
+    layers: Record<string, { digest: string }[][]>;
+  };
+  const file = readFileSync(dir.join('ctx/Dockerfile'));
+  assert.equal(source.infos[0]?.data, file.toString('base64'));
+  assert.deepEqual(Object.keys(source.locations).sort(), ['step0', 'step1', 'step2', 'step3']);
+  const own = image.images[0]?.manifest.layers.map((layer) => layer.digest) ?? [];
+  assert.deepEqual(
+    layers['step3:0']?.[0]?.map((layer) => layer.digest),
+    own,
+  );
+  assert.deepEqual(
+    layers['step1:0']?.[0]?.map((layer) => layer.digest),
+    own.slice(0, 2),
+  );
+});
+
+test('each platform has its own provenance', async () => {
+  const image = await imageOf('plain', [...MULTI, '--opt', 'attest:provenance=mode=max']);
+  assert.equal(image.images.length, 2);
+  assert.equal(image.attestations.length, 2);
+  for (const i of [0, 1]) assert.ok(provenanceOf(image, i));
+});
+
+test('version 0.2, flags, and values that make no sense', async () => {
+  const image = await imageOf('plain', [
+    '--opt',
+    'attest:provenance=version=v0.2,mode=min,reproducible=true',
+  ]);
+  const [statement] = image.attestations[0]?.statements ?? [];
+  assert.equal(statement?.predicateType, 'https://slsa.dev/provenance/v0.2');
+  const predicate = statement?.predicate as { readonly metadata: { reproducible: boolean } } | undefined;
+  assert.equal(predicate?.metadata.reproducible, true);
+  const cases = {
+    'attest:provenance=version=v9': /invalid provenance SLSA version: v9/,
+    'attest:provenance=mode=some': /invalid mode "some"/,
+    'attest:provenance=reproducible=perhaps': /failed to parse reproducible flag "perhaps"/,
+    'attest:provenance=complete-materials=true': /provenance materials are incomplete(.|\n)*- context\n/,
+    'attest:other=': /unknown attestation type "other"/,
+  };
+  for (const [option, message] of Object.entries(cases)) {
+    const { code, stderr } = await daemon.tryBuild(dir.join('plain'), ['--opt', option]);
+    assert.equal(code, 1);
+    assert.match(stderr, message);
+  }
+});
+
+test('a graph without a frontend: complete and, without network, hermetic', async () => {
+  const base = image('docker.io/library/busybox:latest');
+  for (const network of [NetMode.NONE, NetMode.UNSET]) {
+    const ran = run(setNetwork(base, network), { args: ['true'] }).root;
+    const out = dir.join(`llb${count++}`);
+    const input = encodeDefinition(marshal(ran));
+    const args = ['--opt', 'attest:provenance=mode=min', '--output', `type=local,dest=${out}`];
+    const built = await daemon.buildctl(['build', '--progress', 'plain', ...args], { input });
+    assert.equal(built.code, 0, built.stderr);
+    const statement: Statement = JSON.parse(readFileSync(`${out}/provenance.json`, 'utf8'));
+    const { metadata } = (statement.predicate as Provenance).runDetails;
+    assert.deepEqual(metadata.buildkit_completeness, { request: false, resolvedDependencies: true });
+    assert.equal(metadata.buildkit_hermetic, network === NetMode.NONE ? true : undefined);
+  }
+});
+
+test('folders get a file; what is for images only stays out', async () => {
+  const files = async (attest: string, output: string): Promise<string[]> => {
+    const out = dir.join(`local${count++}`);
+    const args = ['--opt', `attest:provenance=${attest}`, '--output', `type=local,dest=${out}${output}`];
+    await daemon.build(dir.join('plain'), args);
+    return (readdirSync(out, { recursive: true }) as string[]).sort();
+  };
+  assert.deepEqual(await files('mode=min', ''), ['provenance.json', 'sub', 'sub/Dockerfile']);
+  assert.deepEqual(await files('mode=min,inline-only=true', ''), ['sub', 'sub/Dockerfile']);
+  const named = await files('mode=min,filename=p.json', ',attestation-prefix=pre-');
+  assert.deepEqual(named, ['pre-p.json', 'sub', 'sub/Dockerfile']);
+});
+
+test('a pushed image brings its provenance', async () => {
+  const name = `${registry.host}/pushed:1`;
+  const meta = dir.join('meta.json');
+  const built: RunResult = await daemon.build(dir.join('plain'), [
+    ...['--opt', 'attest:provenance=mode=min,inline-only=true', '--metadata-file', meta],
+    ...['--output', `type=image,name=${name},push=true`],
+  ]);
+  assert.match(built.stderr, /exporting attestation manifest sha256:/);
+  const raw = execFileSync('skopeo', ['inspect', '--raw', '--tls-verify=false', `docker://${name}`]);
+  const told = JSON.parse(readFileSync(meta, 'utf8'));
+  assert.equal(told['containerimage.digest'], digest(raw));
+  assert.equal(told['containerimage.config.digest'], undefined);
+  const layout = dir.join('pulled');
+  const copy = ['copy', '--insecure-policy', '--all', '--src-tls-verify=false'];
+  execFileSync('skopeo', [...copy, `docker://${name}`, `oci:${layout}:1`]);
+  const pulled = parseManifest(readFileSync(`${layout}/index.json`));
+  const root = pulled.kind === 'index' ? pulled.manifests[0]! : assert.fail();
+  const image = await checkImage(root, { read: blobIn(layout) });
+  assert.equal(provenanceOf(image).runDetails.builder.id, '');
+});
+
+test('the history keeps all provenance of every build, for each platform, asked for or not', async () => {
+  const history = async (ref: string) => {
+    const format = ['debug', 'histories', '--format', '{{json .}}'];
+    const { stdout } = await daemon.buildctl(format);
+    const records = stdout
+      .toString()
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line).record);
+    return records.find(({ Ref }: { Ref: string }) => Ref === ref);
+  };
+  const predicateOf = async ({ digest: name, annotations }: { digest: string; annotations: object }) => {
+    assert.deepEqual(annotations, { 'in-toto.io/predicate-type': V1 });
+    const { stdout } = await daemon.buildctl(['debug', 'get', name]);
+    return JSON.parse(stdout.toString()) as Provenance;
+  };
+  const buildOf = async (args: readonly string[]) => {
+    const file = dir.join(`ref${count++}`);
+    await daemon.build(dir.join('plain'), [...args, '--ref-file', file]);
+    return history(readFileSync(file, 'utf8').trim());
+  };
+  const { Result } = await buildOf(['--opt', 'attest:provenance=mode=min,builder-id=me']);
+  const one = await predicateOf(Result.Attestations[0]);
+  assert.equal(one.runDetails.builder.id, 'me');
+  assert.ok(one.buildDefinition.internalParameters.buildConfig);
+  const { Results } = await buildOf(MULTI);
+  assert.deepEqual(Object.keys(Results), ['linux/amd64', 'linux/arm64']);
+  const two = await predicateOf(Results['linux/arm64'].Attestations[0]);
+  assert.ok(two.buildDefinition.internalParameters.buildConfig);
+});
