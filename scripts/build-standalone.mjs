@@ -16,7 +16,7 @@ const node = process.env.NODE_EXECUTABLE ?? join(root, 'node_modules/node-linux-
 const arch = process.arch;
 const native = join(root, `node_modules/@koromix/koffi-linux-${arch}/linux_${arch}/koffi.node`);
 for (const [file, hint] of [
-  [join(dist, 'buildkitd.cjs'), 'run scripts/setup.sh or scripts/build.mjs first'],
+  [join(dist, 'lib/buildkitd.cjs'), 'run scripts/setup.sh or scripts/build.mjs first'],
   [node, 'run scripts/setup.sh first'],
   [native, `koffi brings no library for ${arch}`],
 ])
@@ -29,7 +29,7 @@ const digest = join(work, 'koffi.node.sha256');
 writeFileSync(digest, createHash('sha256').update(readFileSync(native)).digest('hex'));
 const ffi = { 'koffi.node': native, 'koffi.node.sha256': digest };
 assemble('buildctl', ffi);
-assemble('buildkitd', { ...ffi, 'worker.cjs': join(dist, 'worker.cjs') });
+assemble('buildkitd', { ...ffi, 'worker.cjs': join(dist, 'lib/worker.cjs') });
 rmSync(work, { recursive: true, force: true });
 writeFileSync(join(out, 'THIRD-PARTY.txt'), licences());
 
@@ -61,7 +61,7 @@ function assemble(name, assets) {
   writeFileSync(
     config,
     JSON.stringify({
-      main: join(dist, `${name}.cjs`),
+      main: join(dist, `lib/${name}.cjs`),
       executable: runtime,
       output,
       disableExperimentalSEAWarning: true,

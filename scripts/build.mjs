@@ -1,6 +1,7 @@
 // Bundles the executables into dist/: plain CommonJS files that start without a loader.
 // koffi stays outside: a native library finds its own files.
-//   dist/*.cjs        for bin/ of a checkout
+//   dist/lib/         the bundles
+//   dist/*.cjs        for bin/ of a checkout: starters that keep compiled code between runs
 //   dist/npm/         the published package: launchers that check the version of Node, the bundles in lib/, and the
 //                     modules that other programs import, with their types
 import { execFileSync } from 'node:child_process';
@@ -15,6 +16,28 @@ const out = join(root, 'dist');
 const PROGRAMS = ['buildctl', 'buildkitd'];
 const pkg = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 const oldest = Number(/\d+/.exec(pkg.engines.node)[0]);
+/**
+ * Functions of these are looked up when they are called: loading the modules takes a short command longer than
+ * all that it does.
+ */
+const LATER = ['node:crypto', 'node:fs/promises', 'node:child_process'];
+const later = {
+  name: 'later',
+  setup(bundler) {
+    bundler.onResolve({ filter: /^node:/ }, ({ path }) =>
+      LATER.includes(path) ? { path, namespace: 'later' } : undefined,
+    );
+    bundler.onLoad({ filter: /^/, namespace: 'later' }, async ({ path }) => {
+      const module = await import(path);
+      const names = Object.keys(module).filter(
+        (name) => name !== 'default' && typeof module[name] === 'function',
+      );
+      const one = (name) =>
+        `export function ${name}(...args) { return process.getBuiltinModule('${path}').${name}(...args); }`;
+      return { contents: names.map(one).join('\n'), loader: 'js' };
+    });
+  },
+};
 const shared = {
   absWorkingDir: root,
   bundle: true,
@@ -22,6 +45,7 @@ const shared = {
   target: `node${oldest}`,
   format: 'cjs',
   external: ['koffi'],
+  supported: { 'dynamic-import': false }, // require() of what is in Node: its loader of modules costs a start
   legalComments: 'none',
   logLevel: 'warning',
   logOverride: { 'empty-import-meta': 'silent' }, // used only when run from sources
@@ -33,26 +57,26 @@ const shared = {
   minifyWhitespace: true,
   lineLimit: 160, // an uncaught error prints the line it comes from
 };
-const { metafile } = await build({
-  ...shared,
-  metafile: true,
-  entryPoints: {
-    buildctl: 'src/cli/main.ts',
-    buildkitd: 'src/daemon/main.ts',
-    worker: 'src/daemon/worker-entry.ts',
-  },
-  outdir: out,
-  outExtension: { '.js': '.cjs' },
-});
+const lib = join(out, 'lib');
+const options = { ...shared, metafile: true, outdir: lib, outExtension: { '.js': '.cjs' } };
+const daemon = { buildkitd: 'src/daemon/main.ts', worker: 'src/daemon/worker-entry.ts' };
+const built = await Promise.all([
+  build({ ...options, entryPoints: { buildctl: 'src/cli/main.ts' }, plugins: [later] }),
+  build({ ...options, entryPoints: daemon }),
+]);
+const inputs = built.flatMap(({ metafile }) => Object.keys(metafile.inputs));
+const starter = readFileSync(join(root, 'scripts/starter.cjs'), 'utf8');
+for (const name of PROGRAMS)
+  writeFileSync(join(out, `${name}.cjs`), starter.replaceAll('__PROGRAM__', JSON.stringify(name)));
 writeFileSync(join(out, 'package.json'), '{ "type": "commonjs" }\n');
 
 rmSync(join(out, 'npm'), { recursive: true, force: true });
 mkdirSync(join(out, 'npm', 'lib'), { recursive: true });
 for (const name of [...PROGRAMS, 'worker'])
-  copyFileSync(join(out, `${name}.cjs`), join(out, 'npm', 'lib', `${name}.cjs`));
+  copyFileSync(join(lib, `${name}.cjs`), join(out, 'npm', 'lib', `${name}.cjs`));
 for (const name of PROGRAMS) writeFileSync(join(out, 'npm', `${name}.cjs`), launcher(name), { mode: 0o755 });
 const modules = await buildLibrary(root, join(out, 'npm'), shared.target);
-writeFileSync(join(out, 'npm', 'THIRD-PARTY.txt'), licences([...Object.keys(metafile.inputs), ...modules]));
+writeFileSync(join(out, 'npm', 'THIRD-PARTY.txt'), licences([...inputs, ...modules]));
 
 function commit() {
   try {

@@ -1,10 +1,12 @@
-import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { BuildError, Code } from '../base/errors.ts';
+import { Http2Connection } from './http2/connection.ts';
+import { ErrorCode } from './http2/frames.ts';
+import type { Http2Stream } from './http2/stream.ts';
 import { Metadata, rawHeader } from './metadata.ts';
 import { errorOfHeaders, errorOfHttp, errorOfReset } from './status.ts';
 import { CallStream } from './stream.ts';
-import { CONNECTION_WINDOW_BYTES, http2, sessionOptions } from './transport.ts';
+import { CONNECTION_OPTIONS } from './transport.ts';
 import type { CallOptions, Client, MethodDefinition, ServiceDefinition } from './types.ts';
 
 export interface ChannelOptions {
@@ -24,70 +26,38 @@ export interface GrpcChannel extends Disposable {
   /** Resolves when the connection is gone, with the reason if it did not end in order. */
   readonly closed: Promise<BuildError | undefined>;
   readonly isOpen: boolean;
-  /** Resolves when the server has introduced itself, or the connection has ended. Calls need not wait for it. */
-  readonly ready: Promise<void>;
 }
 
 /** Makes a channel of an established byte stream: a socket, a tunnel, a process's stdio. The stream belongs to it. */
 export function connectGrpc(stream: Duplex, options: ChannelOptions = {}): GrpcChannel {
-  const authority = options.authority ?? 'localhost';
-  const session = http2().connect(`http://${authority}`, {
-    ...sessionOptions(),
-    createConnection: () => stream,
-  });
-  return new Channel(session, stream, authority, options.userAgent ?? 'grpc-buildkit-ts');
+  return new Channel(stream, options.authority ?? 'localhost', options.userAgent ?? 'grpc-buildkit-ts');
 }
 
 class Channel implements GrpcChannel {
-  readonly #session: ClientHttp2Session;
-  readonly #transport: Duplex;
+  readonly #connection: Http2Connection;
   readonly #authority: string;
   readonly #userAgent: string;
   readonly closed: Promise<BuildError | undefined>;
-  readonly ready: Promise<void>;
   #failure: BuildError | undefined;
 
-  constructor(session: ClientHttp2Session, transport: Duplex, authority: string, userAgent: string) {
-    this.#session = session;
-    this.#transport = transport;
+  constructor(transport: Duplex, authority: string, userAgent: string) {
+    this.#connection = new Http2Connection(transport, CONNECTION_OPTIONS);
     this.#authority = authority;
     this.#userAgent = userAgent;
-    const { promise, resolve } = Promise.withResolvers<BuildError | undefined>();
-    this.closed = promise;
-    session.setMaxListeners(0);
-    session.on('error', (error) => this.#lost(error));
-    session.on('frameError', () => {});
-    session.on('goaway', (code) => {
-      if (code !== 0) this.#lost(new Error(`connection refused further work (code ${code})`));
+    this.closed = this.#connection.closed.then((error) => {
+      if (error) this.#failure ??= lost(error);
+      return this.#failure;
     });
-    const introduced = Promise.withResolvers<void>();
-    this.ready = introduced.promise;
-    session.once('remoteSettings', () => introduced.resolve());
-    session.on('close', () => {
-      introduced.resolve();
-      resolve(this.#failure);
-    });
-    if (session.connecting)
-      session.once('connect', () => session.setLocalWindowSize(CONNECTION_WINDOW_BYTES));
-    else session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
   }
 
   get isOpen(): boolean {
-    return !this.#session.closed && !this.#session.destroyed;
+    return this.#connection.isOpen;
   }
 
-  #lost(error: Error): void {
-    this.#failure ??= new BuildError(`error reading from server: ${error.message}`, {
-      code: Code.unavailable,
-      cause: error,
-    });
-  }
-
-  /** Why calls fail that nobody reset: the connection's own error, or its end. */
-  #gone(): BuildError | undefined {
-    if (this.#failure) return this.#failure;
-    if (!this.#transport.destroyed && !this.#session.destroyed) return undefined;
-    return new BuildError('error reading from server: EOF', { code: Code.unavailable });
+  /** Why calls fail that nobody reset. */
+  #gone(): BuildError {
+    const { failure } = this.#connection;
+    return this.#failure ?? lost(failure);
   }
 
   client<S extends ServiceDefinition>(service: S): Client<S> {
@@ -115,28 +85,20 @@ class Channel implements GrpcChannel {
     options.signal?.throwIfAborted();
     if (!this.isOpen)
       throw this.#failure ?? new BuildError('the connection is closing', { code: Code.unavailable });
-    const headers: Record<string, string | string[]> = {
-      ':method': 'POST',
-      ':scheme': 'http',
-      ':path': path,
-      ':authority': this.#authority,
-      'content-type': 'application/grpc',
-      'user-agent': this.#userAgent,
-      te: 'trailers',
-    };
-    if (options.timeoutMs !== undefined) headers['grpc-timeout'] = timeoutHeader(options.timeoutMs);
+    const headers = [':method', 'POST', ':scheme', 'http', ':path', path, ':authority', this.#authority];
+    headers.push('content-type', 'application/grpc', 'user-agent', this.#userAgent, 'te', 'trailers');
+    if (options.timeoutMs !== undefined) headers.push('grpc-timeout', timeoutHeader(options.timeoutMs));
     options.metadata?.writeTo(headers);
-    const stream = this.#session.request(headers, { endStream: false });
-    return new ClientCall(stream, method, options, () => this.#gone());
+    return new ClientCall(this.#connection.open(headers), method, options, () => this.#gone());
   }
 
   close(): void {
-    if (this.isOpen) this.#session.close();
+    this.#connection.close();
   }
 
   destroy(reason?: BuildError): void {
     this.#failure ??= reason;
-    this.#session.destroy();
+    this.#connection.destroy();
   }
 
   [Symbol.dispose](): void {
@@ -147,33 +109,31 @@ class Channel implements GrpcChannel {
 /** A call as its client sees it: the status arrives with the trailers, after the last message. */
 class ClientCall<In, Out> extends CallStream<In, Out> {
   readonly #done = Promise.withResolvers<BuildError | undefined>();
-  readonly #connectionFailure: () => BuildError | undefined;
+  readonly #stream: Http2Stream;
+  readonly #connectionFailure: () => BuildError;
   readonly #cleanup: (() => void)[] = [];
+  readonly #onHeaders: CallOptions['onHeaders'];
+  #answered = false;
   #status: string | undefined;
 
   constructor(
-    stream: ClientHttp2Stream,
+    stream: Http2Stream,
     method: MethodDefinition,
     options: CallOptions,
-    connectionFailure: () => BuildError | undefined,
+    connectionFailure: () => BuildError,
   ) {
     super(stream, method.responseType as never, method.requestType as never);
+    this.#stream = stream;
     this.#connectionFailure = connectionFailure;
-    stream.on('response', (headers, _flags, raw?: string[]) => this.#onResponse(headers, raw ?? [], options));
-    stream.on('trailers', (_headers, _flags, raw?: string[]) => this.#onTrailers(raw ?? []));
-    stream.on('error', (error) => this.#settle(this.#lost(error)));
-    stream.on('frameError', () => {});
-    stream.on('close', () => {
-      this.#settle(
-        connectionFailure() ?? (stream.rstCode === 0 ? this.#lost() : errorOfReset(stream.rstCode)),
-      );
-    });
-    stream.on('end', () => {
-      // The server may finish before we have: nothing more of ours is wanted then.
-      setImmediate(() => {
-        if (this.#status !== undefined && !stream.destroyed && !stream.writableEnded) stream.close();
-      });
-    });
+    this.#onHeaders = options.onHeaders;
+    stream.events = {
+      headers: (list) => (this.#answered ? this.#onTrailers(list) : this.#onResponse(list)),
+      readable: () => this.wake(),
+      closed: (code) => {
+        this.#settle(code ? errorOfReset(code) : this.#connectionFailure());
+        this.wake();
+      },
+    };
     this.#watch(options);
   }
 
@@ -193,33 +153,33 @@ class ClientCall<In, Out> extends CallStream<In, Out> {
     }
   }
 
-  #lost(error?: Error): BuildError {
-    const text = error ? error.message : 'EOF';
-    return (
-      this.#connectionFailure() ??
-      new BuildError(`error reading from server: ${text}`, { code: Code.unavailable, cause: error })
-    );
-  }
-
-  #onResponse(headers: IncomingHttpHeaders, raw: readonly string[], options: CallOptions): void {
-    const status = Number(headers[':status']);
-    if (status !== 200 && headers['grpc-status'] === undefined) {
+  #onResponse(list: readonly string[]): void {
+    const status = Number(rawHeader(list, ':status'));
+    if (status >= 100 && status < 200) return; // a word in between
+    this.#answered = true;
+    const code = rawHeader(list, 'grpc-status');
+    if (status !== 200 && code === undefined) {
       this.#settle(errorOfHttp(status));
+      this.#stream.reset(ErrorCode.cancel);
       return;
     }
-    options.onHeaders?.(Metadata.fromRaw(raw));
-    if (headers['grpc-status'] !== undefined) this.#onTrailers(raw);
+    this.#onHeaders?.(Metadata.fromRaw(list));
+    if (code !== undefined) this.#onTrailers(list);
   }
 
-  #onTrailers(raw: readonly string[]): void {
-    const code = rawHeader(raw, 'grpc-status') ?? '2';
+  #onTrailers(list: readonly string[]): void {
+    const code = rawHeader(list, 'grpc-status') ?? '2';
     this.#status = code;
     const error = errorOfHeaders(
       code,
-      rawHeader(raw, 'grpc-message'),
-      rawHeader(raw, 'grpc-status-details-bin'),
+      rawHeader(list, 'grpc-message'),
+      rawHeader(list, 'grpc-status-details-bin'),
     );
     this.#settle(error, true);
+    // The server may finish before we have: nothing more of ours is wanted then.
+    process.nextTick(() => {
+      if (!this.#stream.sentEnd) this.#stream.reset(ErrorCode.noError);
+    });
   }
 
   /** `inOrder`: messages that arrived before a status can still be read. */
@@ -283,6 +243,13 @@ async function* responses(start: () => ClientCall<unknown, unknown>): AsyncGener
   } finally {
     if (!done) call.cancel();
   }
+}
+
+function lost(error: Error | undefined): BuildError {
+  return new BuildError(`error reading from server: ${error?.message ?? 'EOF'}`, {
+    code: Code.unavailable,
+    cause: error,
+  });
 }
 
 /** At most eight digits and a unit (gRPC over HTTP/2, Timeout). */

@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream';
 import { BuildError, Code } from '../base/errors.ts';
 import { MAX_MESSAGE_BYTES } from './transport.ts';
 import type { MessageType } from './types.ts';
@@ -32,35 +31,37 @@ function prefixed(payload: Uint8Array): Buffer {
   return frame;
 }
 
+/** Bytes in order, taken when they are wanted. */
+export interface ByteSource {
+  /** What is there, or undefined: nothing yet, or nothing any more when `ended`. */
+  read(): Buffer | undefined;
+  readonly ended: boolean;
+  /** What has not been read and what still comes is thrown away. */
+  discard(): void;
+}
+
 /**
  * Takes messages off a byte stream, one at a time and only when asked, so that unread data stays
  * under the transport's flow control.
  */
 export class FrameReader {
-  readonly #source: Readable;
+  readonly #source: ByteSource;
   #rest: Buffer | undefined;
-  #ended = false;
   #failure: BuildError | undefined;
   #wake: (() => void) | undefined;
 
-  constructor(source: Readable) {
+  constructor(source: ByteSource) {
     this.#source = source;
-    source.on('readable', this.#onReadable);
-    source.on('end', () => this.#onEnd());
-    source.on('close', () => this.#onEnd());
   }
 
-  readonly #onReadable = (): void => this.#wake?.();
-
-  #onEnd(): void {
-    this.#ended = true;
+  /** To be called when the source has more to read or has ended. */
+  wake(): void {
     this.#wake?.();
   }
 
-  /** Throws away what has not been read and what still comes: a stream with unread data never closes. */
+  /** Throws away what has not been read and what still comes. */
   discard(): void {
-    this.#source.off('readable', this.#onReadable);
-    this.#source.resume();
+    this.#source.discard();
   }
 
   /** Makes every waiting and later read fail. */
@@ -123,9 +124,9 @@ export class FrameReader {
   async #chunk(): Promise<Buffer | undefined> {
     for (;;) {
       if (this.#failure) throw this.#failure;
-      const chunk = this.#source.read() as Buffer | null;
+      const chunk = this.#source.read();
       if (chunk) return chunk;
-      if (this.#ended) return undefined;
+      if (this.#source.ended) return undefined;
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });

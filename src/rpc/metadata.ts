@@ -66,10 +66,10 @@ export class Metadata {
   }
 
   /**
-   * Adds the pairs to an HTTP/2 header object.
+   * Adds the pairs to a flat header list.
    * @throws BuildError (internal) for a value with characters that headers cannot carry.
    */
-  writeTo(headers: Record<string, string | string[]>): void {
+  writeTo(headers: string[]): void {
     for (const [key, value] of this.#pairs) {
       if (UNPRINTABLE.test(value))
         throw new BuildError(
@@ -78,10 +78,7 @@ export class Metadata {
             code: Code.internal,
           },
         );
-      const had = headers[key];
-      if (had === undefined) headers[key] = value;
-      else if (Array.isArray(had)) had.push(value);
-      else headers[key] = [had, value];
+      headers.push(key, value);
     }
   }
 }

@@ -1,10 +1,12 @@
-import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { BuildError, Code, canceled } from '../base/errors.ts';
+import { Http2Connection } from './http2/connection.ts';
+import { ErrorCode } from './http2/frames.ts';
+import type { Http2Stream } from './http2/stream.ts';
 import { Metadata, rawHeader } from './metadata.ts';
 import { statusHeaders, statusOf } from './status.ts';
 import { CallStream } from './stream.ts';
-import { CONNECTION_WINDOW_BYTES, http2, sessionOptions } from './transport.ts';
+import { CONNECTION_OPTIONS } from './transport.ts';
 import type { MethodDefinition, Peer, ServerCall, ServiceDefinition, ServiceHandlers } from './types.ts';
 
 /** A service with its handlers, made by `service()`. */
@@ -62,7 +64,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
 class Server implements GrpcServer {
   readonly #routes = new Map<string, Route>();
   readonly #services = new Map<string, ServiceDefinition>();
-  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #connections = new Set<Http2Connection>();
   readonly #onCallError: GrpcServerOptions['onCallError'];
   #closing = false;
 
@@ -82,39 +84,27 @@ class Server implements GrpcServer {
   }
 
   serve(stream: Duplex, peer: Peer = LOCAL_PEER): ServerConnection {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    stream.on('error', () => {});
-    const session = http2().performServerHandshake(stream, sessionOptions());
-    this.#sessions.add(session);
-    session.setMaxListeners(0);
-    session.on('error', () => {}); // 'close' follows; the calls of the connection see their own end
-    session.on('frameError', () => {});
-    session.on('close', () => {
-      this.#sessions.delete(session);
-      stream.destroy();
-      resolve();
+    const connection = new Http2Connection(stream, {
+      ...CONNECTION_OPTIONS,
+      onStream: (call, headers) => this.#dispatch(call, headers, peer),
     });
-    session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
-    session.on('stream', (call, _headers, _flags, raw?: string[]) => {
-      call.on('error', () => {});
-      this.#dispatch(call, raw ?? [], peer);
-    });
-    return { closed: promise, destroy: () => session.destroy() };
+    this.#connections.add(connection);
+    const closed = connection.closed.then(() => void this.#connections.delete(connection));
+    return { closed, destroy: () => connection.destroy() };
   }
 
   async close({ graceMs = DEFAULT_GRACE_MS }: { readonly graceMs?: number } = {}): Promise<void> {
     this.#closing = true;
-    const open = [...this.#sessions];
-    const gone = open.map((s) => new Promise<void>((done) => (s.destroyed ? done() : s.once('close', done))));
-    for (const session of open) session.close();
+    const open = [...this.#connections];
+    for (const connection of open) connection.close();
     const timer = setTimeout(() => {
-      for (const session of open) session.destroy();
+      for (const connection of open) connection.destroy();
     }, graceMs);
-    await Promise.all(gone);
+    await Promise.all(open.map((connection) => connection.closed));
     clearTimeout(timer);
   }
 
-  #dispatch(stream: ServerHttp2Stream, raw: readonly string[], peer: Peer): void {
+  #dispatch(stream: Http2Stream, raw: readonly string[], peer: Peer): void {
     const path = rawHeader(raw, ':path') ?? '';
     const refused =
       rawHeader(raw, ':method') !== 'POST'
@@ -123,7 +113,8 @@ class Server implements GrpcServer {
           ? undefined
           : 415;
     if (refused !== undefined) {
-      stream.respond({ ':status': refused }, { endStream: true });
+      stream.headers([':status', String(refused)], { end: true });
+      stream.discard();
       return;
     }
     const call = new Call(stream, path, raw, peer, this.#routes.get(path)?.method);
@@ -185,18 +176,15 @@ class Call extends CallStream<unknown, unknown> implements ServerCall {
   readonly path: string;
   readonly metadata: Metadata;
   readonly peer: Peer;
-  readonly #stream: ServerHttp2Stream;
-  readonly #headers: Record<string, string | string[]> = {
-    ':status': '200',
-    'content-type': 'application/grpc',
-  };
-  readonly #trailers: Record<string, string> = {};
+  readonly #stream: Http2Stream;
+  readonly #headers = [':status', '200', 'content-type', 'application/grpc'];
+  readonly #trailers: string[] = [];
   #headersSent = false;
   #finished = false;
   #deadline: NodeJS.Timeout | undefined;
 
   constructor(
-    stream: ServerHttp2Stream,
+    stream: Http2Stream,
     path: string,
     raw: readonly string[],
     peer: Peer,
@@ -212,11 +200,15 @@ class Call extends CallStream<unknown, unknown> implements ServerCall {
       const late = new BuildError('context deadline exceeded', { code: Code.deadlineExceeded });
       this.#deadline = setTimeout(() => this.fail(late), Math.min(timeout, 0x7fffffff));
     }
-    stream.on('aborted', () => this.fail(canceled()));
-    stream.on('close', () => {
-      clearTimeout(this.#deadline);
-      if (!this.#finished) this.fail(canceled());
-    });
+    stream.events = {
+      headers: () => {}, // trailers of a request say nothing in gRPC
+      readable: () => this.wake(),
+      closed: () => {
+        clearTimeout(this.#deadline);
+        if (!this.#finished) this.fail(canceled());
+        this.wake();
+      },
+    };
   }
 
   setHeader(key: string, value: string): void {
@@ -224,13 +216,13 @@ class Call extends CallStream<unknown, unknown> implements ServerCall {
   }
 
   setTrailer(key: string, value: string): void {
-    this.#trailers[key.toLowerCase()] = value;
+    this.#trailers.push(key.toLowerCase(), value);
   }
 
   sendHeaders(): void {
-    if (this.#headersSent || this.#stream.destroyed || this.#stream.closed) return;
+    if (this.#headersSent || this.#stream.closed) return;
     this.#headersSent = true;
-    this.#stream.respond(this.#headers, { waitForTrailers: true });
+    this.#stream.headers(this.#headers);
   }
 
   override send(message: unknown): Promise<void> {
@@ -245,20 +237,12 @@ class Call extends CallStream<unknown, unknown> implements ServerCall {
     clearTimeout(this.#deadline);
     this.#finished = true;
     const stream = this.#stream;
-    if (stream.destroyed || stream.closed) return;
+    if (stream.closed) return;
     const status = error ? statusHeaders(statusOf(error)) : { 'grpc-status': '0' };
-    const trailers = { ...this.#trailers, ...status };
-    if (!this.#headersSent) {
-      stream.respond({ ...this.#headers, ...trailers }, { endStream: true });
-      this.#release();
-      return;
-    }
-    stream.once('wantTrailers', () => {
-      if (stream.destroyed) return;
-      stream.sendTrailers(trailers);
-      this.#release();
-    });
-    stream.end();
+    const trailers = [...this.#trailers, ...Object.entries(status).flat()];
+    if (this.#headersSent) stream.end(trailers);
+    else stream.headers([...this.#headers, ...trailers], { end: true });
+    this.#release();
   }
 
   /**
@@ -267,11 +251,11 @@ class Call extends CallStream<unknown, unknown> implements ServerCall {
    */
   #release(): void {
     const stream = this.#stream;
-    setImmediate(() => this.discard());
-    const timer = setTimeout(() => {
-      if (!stream.destroyed && !stream.closed && !stream.readableEnded) stream.close(0);
+    process.nextTick(() => this.discard());
+    if (stream.ended) return;
+    setTimeout(() => {
+      if (stream.sentEnd && !stream.ended) stream.reset(ErrorCode.noError);
     }, RESET_AFTER_MS).unref();
-    stream.once('close', () => clearTimeout(timer));
   }
 }
 

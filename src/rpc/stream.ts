@@ -1,12 +1,11 @@
-import type { Http2Stream } from 'node:http2';
 import { BuildError, Code, canceled } from '../base/errors.ts';
 import { encodeFrame, FrameReader } from './framing.ts';
+import { ErrorCode } from './http2/frames.ts';
+import type { Http2Stream } from './http2/stream.ts';
 import { SEND_QUEUE_BYTES } from './transport.ts';
 import type { MessageStream, MessageType } from './types.ts';
 
 const SENT = Promise.resolve();
-/** RST_STREAM error code that says "not wanted any more". */
-export const CANCEL_CODE = 8;
 
 /**
  * The part of a call that both sides share: frames in, frames out with backpressure, one abort
@@ -47,6 +46,11 @@ export class CallStream<In, Out> implements MessageStream<In, Out> {
     this.#abort.abort(error);
   }
 
+  /** Something came, or the end of what comes. */
+  protected wake(): void {
+    this.#reader.wake();
+  }
+
   /** Nobody will call `receive` any more. */
   protected discard(): void {
     this.#reader.discard();
@@ -74,7 +78,7 @@ export class CallStream<In, Out> implements MessageStream<In, Out> {
 
   send(message: Out): Promise<void> {
     if (this.#failure) return Promise.reject(this.#failure);
-    if (this.#ended || this.#stream.destroyed || this.#stream.closed) return Promise.reject(canceled());
+    if (this.#ended || this.#stream.closed) return Promise.reject(canceled());
     let frame: Buffer;
     try {
       frame = encodeFrame(this.#out, message);
@@ -108,12 +112,12 @@ export class CallStream<In, Out> implements MessageStream<In, Out> {
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    if (!this.#stream.destroyed) this.#stream.end();
+    this.#stream.end();
   }
 
   cancel(reason?: unknown): void {
     this.fail(reason === undefined ? canceled() : BuildError.from(reason));
-    if (!this.#stream.destroyed) this.#stream.close(CANCEL_CODE);
+    this.#stream.reset(ErrorCode.cancel);
   }
 
   async *[Symbol.asyncIterator](): AsyncIterator<In> {

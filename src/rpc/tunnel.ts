@@ -13,24 +13,19 @@ interface Bytes {
 /**
  * A byte stream over a call of BytesMessage messages, on either side of it: `Control.Session` and
  * ssh forwarding. Ending it half-closes the call; destroying it cancels the call. Nothing is read
- * from the call before the stream is read. `inbound` may rewrite what arrives.
+ * from the call before the stream is read.
  */
-export function duplexOf(
-  call: MessageStream<Bytes, { data: Uint8Array }>,
-  inbound: (data: Buffer) => readonly Buffer[] = (data) => [data],
-): Duplex {
+export function duplexOf(call: MessageStream<Bytes, { data: Uint8Array }>): Duplex {
   let ended = false;
   const duplex = new Duplex({
     allowHalfOpen: true,
     readableHighWaterMark: TUNNEL_MESSAGE_BYTES,
     writableHighWaterMark: TUNNEL_MESSAGE_BYTES,
     read() {
-      pull(call, inbound).then(
-        (chunks) => {
-          if (chunks === null) {
-            ended = true;
-            this.push(null);
-          } else for (const chunk of chunks) this.push(chunk);
+      pull(call).then(
+        (chunk) => {
+          ended = chunk === null;
+          this.push(chunk);
         },
         (error: unknown) => this.destroy(BuildError.from(error)),
       );
@@ -56,16 +51,12 @@ export function duplexOf(
   return duplex;
 }
 
-async function pull(
-  call: MessageStream<Bytes, unknown>,
-  inbound: (data: Buffer) => readonly Buffer[],
-): Promise<readonly Buffer[] | null> {
+async function pull(call: MessageStream<Bytes, unknown>): Promise<Buffer | null> {
   for (;;) {
     const message = await call.receive();
     if (message === undefined) return null;
     const { buffer, byteOffset, byteLength } = message.data;
-    const chunks = byteLength > 0 ? inbound(Buffer.from(buffer, byteOffset, byteLength)) : [];
-    if (chunks.length > 0) return chunks;
+    if (byteLength > 0) return Buffer.from(buffer, byteOffset, byteLength);
   }
 }
 

@@ -56,8 +56,7 @@ export class SessionManager {
     if (this.find(id)) throw taken(id);
     const channel = connectGrpc(stream, { authority: 'localhost' });
     const session = new ConnectedSession(id, metadata, channel);
-    // Its first calls may carry very long metadata, for which the other side's settings must be known.
-    channel.ready.then(() => this.#register(session));
+    this.#register(session);
     const onAbort = (): void => session.end(canceled());
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();

@@ -18,10 +18,20 @@ let libc: ReturnType<Koffi['load']> | undefined;
 /** errno of the last call that failed on this thread. */
 let failure = 0;
 
-/** The executable's own copy, or the package: a bundle has `require`, a source file makes one. */
+/**
+ * The executable's own copy, or the package: a bundle has `require`, a source file makes one. The library itself is
+ * tried first: the package's code that looks for it takes longer than the library.
+ */
 function loadKoffi(): unknown {
   if (isStandalone()) return nativeAsset('koffi.node');
-  return typeof require === 'function' ? require('koffi') : createRequire(import.meta.url)('koffi');
+  const load = typeof require === 'function' ? require : createRequire(import.meta.url);
+  const { arch } = process;
+  try {
+    return load(`@koromix/koffi-linux-${arch}/linux_${arch}/koffi.node`);
+  } catch {
+    // Another C library, or another layout of node_modules: the package knows.
+    return load('koffi');
+  }
 }
 
 function library(): ReturnType<Koffi['load']> {
