@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import {
   chmodSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -14,7 +15,7 @@ import { basename, join } from 'node:path';
 import { after, test } from 'node:test';
 import { type Digest, digestOf } from '../base/digest.ts';
 import { inlineRunner } from '../pool/serve.ts';
-import { type ContentSelector, contentHashJobs } from './contenthash.ts';
+import { type ContentSelector, contentHashJobs, TreeHasher } from './contenthash.ts';
 import { HashIndex, type TreeChange } from './contenthash-index.ts';
 import { lsetxattr } from '../sys/xattr.ts';
 
@@ -55,6 +56,18 @@ async function checksum(dir: string, path: string, options: Partial<ContentSelec
   const [digest] = await runner.run('contentHash', { dir, selectors: [{ ...WHOLE, path, ...options }] });
   return digest!;
 }
+
+test('a file with several links counts as several files, and is read once', async () => {
+  const apart = tree({ a: 'data0', b: 'data0', c: 'data1' });
+  const linked = tree({ a: 'data0', c: 'data1' });
+  linkSync(join(linked, 'a'), join(linked, 'b'));
+  assert.equal(await checksum(linked, '/'), await checksum(apart, '/'));
+  const hasher = new TreeHasher(linked, new HashIndex());
+  assert.equal(hasher.checksum({ ...WHOLE, path: 'a' }), FILE_DATA0);
+  writeFileSync(join(linked, 'b'), 'data2');
+  assert.equal(hasher.checksum({ ...WHOLE, path: 'b' }), FILE_DATA0);
+  assert.notEqual(hasher.checksum({ ...WHOLE, path: 'c' }), FILE_DATA0);
+});
 
 test('files, directories and links hash as BuildKit does', async () => {
   const dir = tree({

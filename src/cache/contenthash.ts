@@ -4,7 +4,7 @@ import { type Digest, digestOf } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
 import { basePath, sortNames } from '../match/paths.ts';
 import type { JobContext, Jobs } from '../pool/types.ts';
-import { type FileStat, isDirMode, isSymlinkMode, lstatOrNone } from '../sys/stat.ts';
+import { type FileStat, inodeKey, isDirMode, isSymlinkMode, lstatOrNone } from '../sys/stat.ts';
 import { fileDigest } from './contenthash-file.ts';
 import { HashIndex, type TreeChange } from './contenthash-index.ts';
 import { keyPath, type Selected, selectPaths } from './contenthash-select.ts';
@@ -77,6 +77,8 @@ export class TreeHasher {
   readonly #root: string;
   readonly #index: HashIndex;
   readonly #check: () => void;
+  /** Of files with several links, by inode. */
+  readonly #linked = new Map<string, Digest>();
 
   constructor(root: string, index: HashIndex, check: () => void = () => {}) {
     this.#root = root === '/' ? '' : root;
@@ -158,7 +160,17 @@ export class TreeHasher {
 
   #leaf(path: string, stat: FileStat): Digest {
     let digest = this.#index.get(path);
-    if (digest === undefined) this.#index.set(path, (digest = fileDigest(this.#root + path, stat)));
+    if (digest === undefined) this.#index.set(path, (digest = this.#fileDigest(path, stat)));
+    return digest;
+  }
+
+  /** Links of one file are the same: it is read once. */
+  #fileDigest(path: string, stat: FileStat): Digest {
+    const full = this.#root + path;
+    if (stat.nlink < 2) return fileDigest(full, stat);
+    const key = inodeKey(stat);
+    const digest = this.#linked.get(key) ?? fileDigest(full, stat);
+    this.#linked.set(key, digest);
     return digest;
   }
 
