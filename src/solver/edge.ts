@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { digestOf } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
 import { isPassing, rootKey } from './keystore.ts';
 import { CONTENT_OUTPUT } from './keystore.ts';
@@ -9,14 +8,6 @@ import { Unwanted } from './memo.ts';
 import type { SharedVertex } from './shared-vertex.ts';
 import type { FoundRecord } from './sources.ts';
 import type { Result } from './types.ts';
-
-/** What edges share: the index of what is being solved. */
-export interface EdgeEnvironment<Spec, R extends Result> {
-  /** The edge that stands for this identity: `edge` itself, or one that was there before (FEATURES E16). */
-  readonly canonical: (identity: string, edge: Edge<Spec, R>) => Edge<Spec, R>;
-  /** Keeps `edge` and its inputs wanted, and owned by the owners of `by`. */
-  readonly lend: (edge: Edge<Spec, R>, by: SharedVertex<Spec, R>) => Disposable;
-}
 
 /** A solved edge. `value` null is the empty tree. */
 export interface EdgeResult<R> {
@@ -38,36 +29,18 @@ type Keys = readonly string[];
 export class Edge<Spec, R extends Result> {
   readonly shared: SharedVertex<Spec, R>;
   readonly index: number;
-  readonly #env: EdgeEnvironment<Spec, R>;
   readonly #search: KeySearch<Spec, R>;
-  readonly #identity: Memo<string>;
   readonly #fast: Memo<Keys>;
   readonly #slow: Memo<Keys>;
   readonly #result: Memo<EdgeResult<R>>;
-  #identityText: string | undefined;
 
-  constructor(shared: SharedVertex<Spec, R>, index: number, env: EdgeEnvironment<Spec, R>) {
+  constructor(shared: SharedVertex<Spec, R>, index: number) {
     this.shared = shared;
     this.index = index;
-    this.#env = env;
     this.#search = new KeySearch(shared, index);
-    this.#identity = shared.memo(() => this.#findIdentity());
     this.#fast = shared.memo(() => this.#findFast());
     this.#slow = shared.memo(() => this.#findSlow());
     this.#result = shared.memo(() => this.#solve());
-  }
-
-  get ignoreCache(): boolean {
-    return this.shared.vertex.options.ignoreCache;
-  }
-
-  /** Name under which twins find each other, once it is known. */
-  get identityText(): string | undefined {
-    return this.#identityText;
-  }
-
-  identity(): Promise<string> {
-    return this.#identity.get();
   }
 
   /** Keys that follow from the definition alone; the final ones once the edge is solved. */
@@ -94,35 +67,27 @@ export class Edge<Spec, R extends Result> {
     return this.#result.settled?.value.value ?? null;
   }
 
-  /** Which question the edge is at, for state dumps. */
-  get stage(): string {
-    if (this.#result.settled) return 'done';
-    const open = [
+  /** The cheapest question that is worked on, and since when (Unix milliseconds); for state dumps. */
+  get stage(): { readonly name: string; readonly since?: number } {
+    if (this.#result.settled) return { name: 'done' };
+    const questions = [
       ['slow keys', this.#slow],
       ['fast keys', this.#fast],
-      ['identity', this.#identity],
       ['result', this.#result],
     ] as const;
-    return open.find(([, memo]) => memo.running)?.[0] ?? 'not asked';
-  }
-
-  async #findIdentity(): Promise<string> {
-    const { map } = await this.shared.cacheMap(0);
-    const inputs = await Promise.all(this.shared.inputs.map((input) => input.identity()));
-    const selectors = map.deps.map((dep) => dep.selector ?? '');
-    this.#identityText = digestOf(JSON.stringify([map.digest, this.index, inputs, selectors]));
-    return this.#identityText;
+    for (const [name, { runningSince: since }] of questions) if (since !== undefined) return { name, since };
+    return { name: 'not asked' };
   }
 
   async #findFast(): Promise<Keys> {
-    if (this.ignoreCache) return [];
+    if (this.shared.ignoreCache) return [];
     if (this.shared.inputs.length > 0) return this.#search.fast();
     const { map } = await this.shared.cacheMap(0);
     return [rootKey(map.digest, this.index)];
   }
 
   async #findSlow(): Promise<Keys> {
-    if (this.ignoreCache) return [];
+    if (this.shared.ignoreCache) return [];
     if (this.shared.inputs.length === 0) return this.#rootKeys();
     const fast = await this.fastKeys();
     return fast.length > 0 ? fast : this.#search.deep((keys) => keys.length > 0);
@@ -140,23 +105,21 @@ export class Edge<Spec, R extends Result> {
   }
 
   async #solve(): Promise<EdgeResult<R>> {
-    const twin = this.#env.canonical(await this.identity(), this);
-    if (twin !== this) return this.#follow(twin);
+    const twin = this.shared.standIn(await this.shared.identity());
+    if (twin !== this.shared) return this.#follow(twin);
     return (await this.#lookUp()) ?? (await this.#run());
   }
 
-  async #follow(twin: Edge<Spec, R>): Promise<EdgeResult<R>> {
-    const solved = await this.shared.borrow(twin.shared, this.#env.lend(twin, this.shared), () =>
-      twin.result(),
-    );
-    const value = await this.shared.take(twin.shared, solved.value);
+  async #follow(twin: SharedVertex<Spec, R>): Promise<EdgeResult<R>> {
+    const solved = await this.shared.borrow(twin, () => twin.edge(this.index).result());
+    const value = await this.shared.take(twin, solved.value);
     this.shared.started(true);
     this.shared.reporter.complete();
     return { ...solved, value, cached: true };
   }
 
   async #lookUp(): Promise<EdgeResult<R> | undefined> {
-    if (this.ignoreCache) return undefined;
+    if (this.shared.ignoreCache) return undefined;
     const failed = new Set<string>();
     const fresh = (keys: Keys): FoundRecord<R>[] =>
       this.shared.caches.records(keys).filter((record) => !failed.has(record.resultId));
@@ -191,7 +154,7 @@ export class Edge<Spec, R extends Result> {
   /** A record that does not load is a miss for this edge and shown as such; it stays in its cache. */
   async #load(record: FoundRecord<R>): Promise<R | undefined> {
     const { shared } = this;
-    return shared.guard(async (context) => {
+    return shared.guard(`loads record ${record.resultId}`, async (context) => {
       // A vertex that ran for another output is not cached.
       const show = !shared.executed;
       if (show) shared.started(true);
@@ -210,15 +173,15 @@ export class Edge<Spec, R extends Result> {
 
   async #run(): Promise<EdgeResult<R>> {
     const { map } = await this.shared.cacheMap(0);
-    const outputs = await this.shared.exec();
+    const { outputs, cached } = await this.shared.exec();
     const output = outputs[this.index];
     if (output === undefined) {
       throw new BuildError(`output ${this.index} of ${this.shared.vertex.name} does not exist`);
     }
     const value = await this.shared.take(this.shared, output);
     const keys = this.shared.inputs.length === 0 ? await this.#rootKeys() : await this.#linkOwn(map.digest);
-    if (value !== null) await this.shared.caches.save(value, keys, Date.now());
-    return { value, keys, matches: this.ignoreCache ? [] : keys, cached: false };
+    if (value !== null) await this.shared.caches.save(value, keys, this.shared.now());
+    return { value, keys, matches: this.shared.ignoreCache ? [] : keys, cached };
   }
 
   /** Links the inputs' keys and contents to the keys of this edge, found or new. */
@@ -237,7 +200,11 @@ export class Edge<Spec, R extends Result> {
     );
     const known = intersect(ways.map((way) => way.flatMap(({ from, link }) => caches.query([from], link))));
     const passing = ways.some((way) => way.every(({ from }) => isPassing(from)));
-    const own = known.length > 0 ? known : [`${passing ? 'random:' : ''}${randomUUID()}`];
+    const own = this.shared.addOutputKeys(
+      this.index,
+      known,
+      () => `${passing ? 'random:' : ''}${randomUUID()}`,
+    );
     if (!passing) {
       for (const { from, link } of ways.flat()) for (const key of own) caches.link(from, link, key);
     }

@@ -9,9 +9,15 @@ import type { SharedVertex, VertexOwner } from './shared-vertex.ts';
 import type { CacheImport, CacheSource } from './sources.ts';
 import type { EdgeRef, Op, ProgressGroup, Result, SolveStatus, Vertex, VertexProgress } from './types.ts';
 
+/** An edge that can be solved, and every vertex that it takes. */
+export interface Loaded<Spec, R extends Result> {
+  readonly edge: Edge<Spec, R>;
+  readonly graph: readonly SharedVertex<Spec, R>[];
+}
+
 /** The solver's side of a job. */
 export interface JobHost<Spec, R extends Result> {
-  readonly load: (edge: EdgeRef<Spec>, imports: readonly CacheImport<R>[]) => Edge<Spec, R>;
+  readonly load: (edge: EdgeRef<Spec>, imports: readonly CacheImport<R>[]) => Loaded<Spec, R>;
   /** A vertex lost its last owner. */
   readonly drop: (vertex: SharedVertex<Spec, R>) => Promise<void>;
   readonly closed: (job: Job<Spec, R>) => void;
@@ -77,18 +83,17 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
    * (FEATURES E23).
    */
   async solve(
-    edge: EdgeRef<Spec>,
+    ref: EdgeRef<Spec>,
     signal?: AbortSignal,
     imports: readonly CacheImport<R>[] = [],
   ): Promise<Solved<Spec, R>> {
     const ended = signal ? AbortSignal.any([signal, this.#end.signal]) : this.#end.signal;
     if (ended.aborted) throw canceled(ended.reason);
-    const target = this.#host.load(edge, imports);
-    const graph = sharedGraph(target.shared);
+    const { edge, graph } = this.#host.load(ref, imports);
     this.adopt(graph);
     using _claim = claim(graph);
     try {
-      const { value, keys, cached } = await abortable(target.result(), ended);
+      const { value, keys, cached } = await abortable(edge.result(), ended);
       ended.throwIfAborted(); // closing lets go of the value
       const steps = graph.map(({ vertex, op, edges }) => ({
         vertex,

@@ -16,6 +16,7 @@ export class Memo<T> {
   readonly #wanted: () => boolean;
   #run: Promise<T> | undefined;
   #value: { readonly value: T } | undefined;
+  #since = 0;
 
   constructor(work: () => Promise<T>, wanted: () => boolean) {
     this.#work = work;
@@ -27,8 +28,9 @@ export class Memo<T> {
     return this.#value;
   }
 
-  get running(): boolean {
-    return this.#run !== undefined && this.#value === undefined;
+  /** Unix milliseconds since when it is worked on; undefined when it is not. */
+  get runningSince(): number | undefined {
+    return this.#since === 0 ? undefined : this.#since;
   }
 
   get(): Promise<T> {
@@ -37,16 +39,19 @@ export class Memo<T> {
   }
 
   async #start(): Promise<T> {
+    this.#since = Date.now();
     await undefined; // a microtask, so that a chain of thousands of steps does not grow the stack
     for (;;) {
       try {
         const value = await this.#work();
         this.#value = { value };
+        this.#since = 0;
         return value;
       } catch (error) {
-        if (!(error instanceof Unwanted)) throw error;
-        if (!this.#wanted()) {
-          this.#run = undefined;
+        const isFailure = !(error instanceof Unwanted);
+        if (isFailure || !this.#wanted()) {
+          if (!isFailure) this.#run = undefined;
+          this.#since = 0;
           throw error;
         }
         await new Promise(setImmediate);

@@ -17,6 +17,8 @@ const MAX_QUEUED_LOG_BYTES = 16 << 20;
 /** Log text from which a reader that takes its time is served at once, bytes. */
 const PAUSE_LOG_BYTES = 1 << 20;
 
+const CANCELED = 'context canceled';
+
 const EPOCH_NANOS = BigInt(Date.now()) * 1_000_000n - process.hrtime.bigint();
 
 /** Unix nanoseconds from a clock that never goes back. */
@@ -231,8 +233,17 @@ export class VertexReporter implements VertexProgress {
     for (const status of this.#statuses.values()) job.status(status);
   }
 
+  /** What is under way goes on for others: here it ends. */
   leave(job: JobProgress): void {
-    this.#jobs.delete(job);
+    if (!this.#jobs.delete(job) || !this.#isUnderWay) return;
+    const at = nowNanos();
+    for (const status of this.#statuses.values())
+      if (status.completed === undefined) job.status({ ...status, timestamp: at, completed: at });
+    job.vertex({ ...this.#state, completed: at, error: CANCELED });
+  }
+
+  get #isUnderWay(): boolean {
+    return this.#state.started !== undefined && this.#state.completed === undefined;
   }
 
   /** Shows the vertex as running from now on; a finished one starts again. */
@@ -247,10 +258,10 @@ export class VertexReporter implements VertexProgress {
 
   /** Shows what is still under way as cancelled. */
   cancel(): void {
-    if (this.#state.started === undefined || this.#state.completed !== undefined) return;
+    if (!this.#isUnderWay) return;
     for (const [id, { completed }] of this.#statuses)
       if (completed === undefined) this.status(id, { done: true });
-    this.complete('context canceled');
+    this.complete(CANCELED);
   }
 
   /** Shows a vertex that was never asked for as cached. */

@@ -2,11 +2,14 @@ import type { Digest } from '../base/digest.ts';
 import { digestOf } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
 import type { Running } from '../base/running.ts';
-import type { Edge } from './edge.ts';
+import { Activities, type Activity } from './activities.ts';
+import { Edge } from './edge.ts';
 import { inputsFirst } from './graph.ts';
+import { CONTENT_OUTPUT, rootKey } from './keystore.ts';
 import { Memo, Unwanted } from './memo.ts';
 import { type JobProgress, nowNanos, VertexReporter } from './progress.ts';
 import type { Caches } from './sources.ts';
+import type { Twins } from './twins.ts';
 import type { CacheMap, Op, OpContext, Result, Vertex, VertexProgress } from './types.ts';
 
 /** What a shared vertex needs of the job that contains it. */
@@ -24,8 +27,19 @@ export interface SharedVertexOptions<Spec, R extends Result> {
   readonly describeError: (error: unknown, vertex: Vertex<Spec>) => BuildError;
   /** What its edges look into and write to. */
   readonly caches: Caches<R>;
+  readonly twins: Twins<Spec, R>;
+  /** Keeps a vertex and its inputs wanted, and owned by the owners of `by`. @throws when it waits for `by` */
+  readonly lend: (vertex: SharedVertex<Spec, R>, by: SharedVertex<Spec, R>) => Disposable;
+  /** Unix milliseconds. */
+  readonly now: () => number;
   /** Where work is counted until it has ended, also after it was aborted. */
   readonly running: Running;
+}
+
+/** What a run gave; `cached` when another vertex ran. */
+interface Outputs<R> {
+  readonly outputs: readonly (R | null)[];
+  readonly cached: boolean;
 }
 
 /**
@@ -40,18 +54,27 @@ export class SharedVertex<Spec, R extends Result> {
   readonly reporter: VertexReporter;
   readonly owners = new Set<VertexOwner<Spec, R>>();
   readonly edges = new Map<number, Edge<Spec, R>>();
+  readonly now: () => number;
+  readonly #twins: Twins<Spec, R>;
+  readonly #lend: SharedVertexOptions<Spec, R>['lend'];
+  readonly #identity: Memo<string>;
   readonly #describe: (error: unknown) => BuildError;
   readonly #running: Running;
   readonly #maps: Memo<{ map: CacheMap<R>; done: boolean }>[] = [];
   readonly #prepared: readonly Memo<void>[];
   readonly #contents: readonly Memo<Digest | undefined>[];
-  readonly #exec: Memo<readonly (R | null)[]>;
+  readonly #exec: Memo<Outputs<R>>;
   readonly #held = new Set<R>();
+  readonly #doing = new Activities();
   /** Claims on other vertexes, with those. */
   readonly #borrowed = new Map<Disposable, SharedVertex<Spec, R>>();
   readonly #isWanted = (): boolean => this.#wanted > 0 && !this.#released;
   /** Made when an op is called first: signals are heavy, and most vertexes of a cached build call none. */
   #abort: AbortController | undefined;
+  /** The vertex that works in place of this one: itself, or a twin. */
+  #standIn: SharedVertex<Spec, R> | undefined;
+  /** Keys of its outputs, shared with vertexes that it ran for. */
+  #outputKeys: (readonly string[])[] = [];
   #wanted = 0;
   #released = false;
 
@@ -60,7 +83,11 @@ export class SharedVertex<Spec, R extends Result> {
     this.inputs = inputs;
     this.op = options.op;
     this.caches = options.caches;
+    this.now = options.now;
+    this.#twins = options.twins;
+    this.#lend = options.lend;
     this.#running = options.running;
+    this.#identity = this.memo(() => this.#findIdentity());
     this.#describe = (error) => options.describeError(error, vertex);
     this.#prepared = inputs.map((_, i) => this.memo(() => this.#prepare(i)));
     this.#contents = inputs.map((_, i) => this.memo(() => this.#findContent(i)));
@@ -73,6 +100,31 @@ export class SharedVertex<Spec, R extends Result> {
   /** A memo that lives as long as somebody wants this vertex. */
   memo<T>(work: () => Promise<T>): Memo<T> {
     return new Memo(() => this.#running.track(work()), this.#isWanted);
+  }
+
+  get ignoreCache(): boolean {
+    return this.vertex.options.ignoreCache;
+  }
+
+  edge(index: number): Edge<Spec, R> {
+    let edge = this.edges.get(index);
+    if (!edge) {
+      edge = new Edge(this, index);
+      this.edges.set(index, edge);
+    }
+    return edge;
+  }
+
+  /** Equal for vertexes that are defined alike, all the way down. */
+  identity(): Promise<string> {
+    return this.#identity.get();
+  }
+
+  /** The vertex that stands for `identity`. Follow it at once: it may be gone in the next moment. */
+  standIn(identity: string): SharedVertex<Spec, R> {
+    if (!this.#isWanted()) throw new Unwanted();
+    if (!this.#standIn || this.#standIn.#released) this.#standIn = this.#twins.canonical(identity, this);
+    return this.#standIn;
   }
 
   get wanted(): number {
@@ -97,11 +149,18 @@ export class SharedVertex<Spec, R extends Result> {
     this.#borrowed.clear();
   }
 
+  /** What it does itself and what it waits for, inputs apart; for state dumps. */
+  get doing(): readonly Activity[] {
+    return this.#doing.list;
+  }
+
   /** Keeps a claim on `lender` and its inputs for as long as `work` runs and this vertex is wanted. */
-  async borrow<T>(lender: SharedVertex<Spec, R>, loan: Disposable, work: () => Promise<T>): Promise<T> {
+  async borrow<T>(lender: SharedVertex<Spec, R>, work: () => Promise<T>): Promise<T> {
+    if (!this.#isWanted()) throw new Unwanted();
+    const loan = this.#lend(lender, this);
     this.#borrowed.set(loan, lender);
     try {
-      return await work();
+      return await this.#doing.at(`waits for ${lender.vertex.name}`, work);
     } finally {
       if (this.#borrowed.delete(loan)) loan[Symbol.dispose]();
     }
@@ -122,8 +181,16 @@ export class SharedVertex<Spec, R extends Result> {
     return this.#contents[input]?.get() ?? Promise.resolve(undefined);
   }
 
+  /** Keys of output `index` once more are known, all of them; `fresh` where there are none. */
+  addOutputKeys(index: number, known: readonly string[], fresh: () => string): readonly string[] {
+    const all = [...new Set([...(this.#outputKeys[index] ?? []), ...known])];
+    const keys = all.length > 0 ? all : [fresh()];
+    this.#outputKeys[index] = keys;
+    return keys;
+  }
+
   /** Runs the step once all inputs are there and prepared. Outputs stay the vertex's: take clones. */
-  exec(): Promise<readonly (R | null)[]> {
+  exec(): Promise<Outputs<R>> {
     return this.#exec.get();
   }
 
@@ -150,6 +217,7 @@ export class SharedVertex<Spec, R extends Result> {
 
   /** Runs `work` of the op; an abort is told apart from a failure, a failure gets its vertex. */
   async guard<T>(
+    what: string,
     work: (context: OpContext) => Promise<T>,
     progress: VertexProgress = this.reporter,
   ): Promise<T> {
@@ -158,7 +226,9 @@ export class SharedVertex<Spec, R extends Result> {
     const { signal } = this.#abort;
     const sessions = (): string[] => [...new Set([...this.owners].flatMap((owner) => owner.sessions))];
     try {
-      return await work({ signal, progress, sessions, vertex: this.vertex.digest });
+      return await this.#doing.at(what, () =>
+        work({ signal, progress, sessions, vertex: this.vertex.digest }),
+      );
     } catch (error) {
       if (signal.aborted || error instanceof Unwanted) throw new Unwanted();
       throw this.#describe(error);
@@ -189,7 +259,7 @@ export class SharedVertex<Spec, R extends Result> {
   async #callCacheMap(index: number): Promise<{ map: CacheMap<R>; done: boolean }> {
     // Only sources have something to show here: the look-ups of the others take no time.
     const show = this.vertex.inputs.length === 0 && index === 0;
-    return this.guard(async (context) => {
+    return this.guard(`finds cache key ${index}`, async (context) => {
       if (show) this.started(false);
       try {
         const result = await this.op.cacheMap(index, context);
@@ -211,7 +281,11 @@ export class SharedVertex<Spec, R extends Result> {
     if (!preprocess || !edge) return;
     const { value } = await edge.result();
     if (value === null) return;
-    await this.#compute((context) => preprocess(value, context), edge.shared.reporter);
+    await this.#compute(
+      `prepares input ${input}`,
+      (context) => preprocess(value, context),
+      edge.shared.reporter,
+    );
   }
 
   async #findContent(input: number): Promise<Digest | undefined> {
@@ -222,39 +296,74 @@ export class SharedVertex<Spec, R extends Result> {
     const { value } = await edge.result();
     if (value === null) return digestOf('');
     await this.#prepared[input]?.get();
-    return this.#compute((context) => contentKey(value, context));
+    return this.#compute(`looks at the content of input ${input}`, (context) => contentKey(value, context));
   }
 
   /** Looks at an input's result. A failure is shown at this vertex, which has not started yet. */
   #compute<T>(
+    what: string,
     work: (context: OpContext) => Promise<T>,
     progress: VertexProgress = this.reporter,
   ): Promise<T> {
-    return this.guard(async (context) => {
-      try {
-        return await work(context);
-      } catch (error) {
-        if (context.signal.aborted) throw error;
-        this.started(false);
-        this.reporter.complete(errorText(error, context.signal));
-        throw BuildError.wrap(error, 'failed to compute cache key');
-      }
-    }, progress);
+    return this.guard(
+      what,
+      async (context) => {
+        try {
+          return await work(context);
+        } catch (error) {
+          if (context.signal.aborted) throw error;
+          this.started(false);
+          this.reporter.complete(errorText(error, context.signal));
+          throw BuildError.wrap(error, 'failed to compute cache key');
+        }
+      },
+      progress,
+    );
   }
 
-  async #callExec(): Promise<readonly (R | null)[]> {
+  async #findIdentity(): Promise<string> {
+    const { map } = await this.cacheMap(0);
+    const inputs = await Promise.all(
+      this.inputs.map(async ({ shared, index }) => [await shared.identity(), index]),
+    );
+    const selectors = map.deps.map((dep) => dep.selector ?? '');
+    return digestOf(JSON.stringify([map.digest, inputs, selectors]));
+  }
+
+  async #callExec(): Promise<Outputs<R>> {
     const inputs = await Promise.all(this.inputs.map((input) => input.result()));
     await Promise.all(this.#prepared.map((prepared) => prepared.get()));
-    await Promise.all(this.#contents.map((content) => content.get()));
-    const outputs = await this.guard(async (context) => {
+    const contents = await Promise.all(this.#contents.map((content) => content.get()));
+    const { map } = await this.cacheMap(0);
+    const keys = inputs.map(({ matches }, i) => {
+      const selector = map.deps[i]?.selector ?? '';
+      const content = contents[i];
+      const byContent = content === undefined ? [] : [rootKey(content, CONTENT_OUTPUT)];
+      return new Set([...matches.map((key) => `${key}\0${selector}`), ...byContent]);
+    });
+    if (!this.#isWanted()) throw new Unwanted(); // one that is gone must not stand for others
+    const alike = this.inputs.length === 0 ? this : this.#twins.alike(map.digest, keys, this);
+    if (alike !== this) return { outputs: await this.#copy(alike), cached: true };
+    return { outputs: await this.#runOp(inputs.map(({ value }) => value)), cached: false };
+  }
+
+  /** The outputs of a vertex that runs the same step on the same contents. */
+  async #copy(alike: SharedVertex<Spec, R>): Promise<readonly (R | null)[]> {
+    const { outputs } = await this.borrow(alike, () => alike.exec());
+    const copies = await this.#holdAll(outputs.map((output) => this.take(alike, output)));
+    this.#outputKeys = alike.#outputKeys;
+    this.started(true);
+    this.reporter.complete();
+    return copies;
+  }
+
+  async #runOp(inputs: readonly (R | null)[]): Promise<readonly (R | null)[]> {
+    const outputs = await this.guard('runs', async (context) => {
       using _permit = await this.op.acquire?.(context.signal);
       if (context.signal.aborted) throw new Unwanted();
       this.started(false);
       try {
-        const made = await this.op.exec(
-          inputs.map(({ value }) => value),
-          context,
-        );
+        const made = await this.op.exec(inputs, context);
         this.reporter.complete();
         return made;
       } catch (error) {
@@ -262,9 +371,16 @@ export class SharedVertex<Spec, R extends Result> {
         throw error;
       }
     });
-    const settled = await Promise.allSettled(outputs.map((output) => this.hold(output)));
-    if (settled.some(({ status }) => status === 'rejected')) throw new Unwanted();
-    return outputs;
+    return this.#holdAll(outputs.map((output) => this.hold(output)));
+  }
+
+  /** All or nothing; what is held goes with the vertex. */
+  async #holdAll(outputs: readonly Promise<R | null>[]): Promise<readonly (R | null)[]> {
+    const settled = await Promise.allSettled(outputs);
+    return settled.map((outcome) => {
+      if (outcome.status === 'rejected') throw new Unwanted();
+      return outcome.value;
+    });
   }
 }
 

@@ -4,8 +4,8 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { BuildError } from '../base/errors.ts';
-import { assertNoneAlive, type Step, step, totals, vertexOf, world } from '../testing/solver.ts';
-import type { OpContext, SolveStatus } from './types.ts';
+import { assertNoneAlive, step, totals, vertexOf, world } from '../testing/solver.ts';
+import type { SolveStatus } from './types.ts';
 
 test.afterEach(assertNoneAlive);
 
@@ -217,53 +217,3 @@ test('10,000 steps in a chain or side by side neither overflow nor crawl', async
     assert.ok(milliseconds < 8000, `${what}: ${milliseconds} ms`);
   }
 });
-
-test('random graphs with random cancels: no step runs twice at once, rebuilds run nothing', async () => {
-  for (let seed = 1; seed <= 200; seed++) await randomRound(seed);
-});
-
-async function randomRound(seed: number): Promise<void> {
-  let x = (seed * 2654435761) >>> 0;
-  const random = (below: number) => {
-    x = (x * 1664525 + 1013904223) >>> 0;
-    return Math.floor((x / 2 ** 32) * below);
-  };
-  const { build, solver, make, results } = world();
-  const running = new Map<string, AbortSignal>();
-  const spec = Array.from({ length: 3 + random(15) }, (_, i) => ({
-    name: `${seed}-${i}`,
-    inputs: i === 0 ? [] : [...new Set(Array.from({ length: random(4) }, () => random(i)))],
-    content: random(2) === 1,
-  }));
-  const graph = () => {
-    const steps: Step[] = [];
-    for (const { name, inputs, content } of spec) {
-      const beforeExec = async (c: OpContext): Promise<void> => {
-        assert.ok(running.get(name)?.aborted ?? true, `${name} runs twice at once`);
-        running.set(name, c.signal);
-        await new Promise((resolve) => setImmediate(resolve));
-        if (running.get(name) === c.signal) running.delete(name);
-        c.signal.throwIfAborted();
-      };
-      const from = inputs.map((i) => steps[i]!);
-      steps.push(step({ name, inputs: from, content: from.map(() => content), beforeExec }));
-    }
-    return steps.at(-1)!;
-  };
-  const builds = Array.from({ length: 4 }, async (_, i) => {
-    const abort = new AbortController();
-    if (i > 0) setTimeout(() => abort.abort(), random(3));
-    await build(graph(), abort.signal, solver).catch((error) => {
-      if (!abort.signal.aborted) throw error;
-    });
-  });
-  await Promise.all(builds);
-  await new Promise((resolve) => setImmediate(resolve));
-  assert.equal(running.size, 0);
-  assert.deepEqual(solver.dump(), []);
-  const loads = results.loads;
-  const again = graph();
-  await build(again, undefined, make());
-  assert.equal(totals(again).exec, 0, `seed ${seed}`);
-  assert.equal(results.loads - loads, 1, `seed ${seed}`);
-}

@@ -1,13 +1,15 @@
 import type { Digest } from '../base/digest.ts';
 import { BuildError, Code, invalidArgument } from '../base/errors.ts';
 import { Running } from '../base/running.ts';
-import { Edge, type EdgeEnvironment } from './edge.ts';
 import { claim, sharedGraph, vertexGraph, waitsFor } from './graph.ts';
-import { Job, type JobHost } from './job.ts';
+import { Job, type JobHost, type Loaded } from './job.ts';
 import type { KeyStore } from './keystore.ts';
 import { Unwanted } from './memo.ts';
+import type { Edge } from './edge.ts';
+import type { Activity } from './activities.ts';
 import { SharedVertex } from './shared-vertex.ts';
 import { type CacheImport, Caches, type OwnCache, type ResultStore } from './sources.ts';
+import { Twins } from './twins.ts';
 import type { EdgeRef, Op, Result, SolveFor, Vertex } from './types.ts';
 
 /** How long `job` waits for a job that is not there yet, milliseconds (FEATURES B25). */
@@ -22,6 +24,8 @@ export interface SolverOptions<Spec, R extends Result> {
   readonly results: ResultStore<R>;
   /** Adds details to an error of a vertex; detail `errdefs.Vertex` when absent (FEATURES E23). */
   readonly describeError?: (error: unknown, vertex: Vertex<Spec>) => BuildError;
+  /** Unix milliseconds for records; the machine's clock when absent. */
+  readonly now?: () => number;
 }
 
 /** One line of a state dump. */
@@ -31,9 +35,13 @@ export interface EdgeState {
   readonly output: number;
   /** The question that the edge is at. */
   readonly stage: string;
+  /** Unix milliseconds since when it is. */
+  readonly since?: number;
   /** Solves that wait for it. */
   readonly wanted: number;
   readonly jobs: readonly string[];
+  /** What its vertex does, and what it waits for beside inputs. */
+  readonly doing: readonly Activity[];
   /** Inputs whose answer is not there yet, and what they are at. */
   readonly waitsFor: readonly string[];
 }
@@ -45,10 +53,9 @@ export interface EdgeState {
 export class Solver<Spec, R extends Result> {
   readonly #options: SolverOptions<Spec, R>;
   readonly #cache: OwnCache<R>;
-  readonly #env: EdgeEnvironment<Spec, R>;
   readonly #host: JobHost<Spec, R>;
   readonly #vertexes = new Map<string, SharedVertex<Spec, R>>();
-  readonly #identities = new Map<string, Edge<Spec, R>>();
+  readonly #twins = new Twins<Spec, R>();
   readonly #jobs = new Map<string, Job<Spec, R>>();
   readonly #running = new Running();
   readonly #waiters = new Map<string, Set<(job: Job<Spec, R>) => void>>();
@@ -56,10 +63,6 @@ export class Solver<Spec, R extends Result> {
   constructor(options: SolverOptions<Spec, R>) {
     this.#options = options;
     this.#cache = { keys: options.keys, results: options.results };
-    this.#env = {
-      canonical: (identity, edge) => this.#canonical(identity, edge),
-      lend: (edge, by) => lend(edge.shared, by),
-    };
     this.#host = {
       load: (edge, imports) => this.#load(edge, imports),
       drop: (vertex) => this.#drop(vertex),
@@ -138,17 +141,7 @@ export class Solver<Spec, R extends Result> {
   /** What every edge is at and what it waits for; for debugging. */
   dump(): EdgeState[] {
     return [...this.#vertexes.values()].flatMap((shared) =>
-      [...shared.edges.values()].map((edge) => ({
-        vertex: shared.vertex.digest,
-        name: shared.vertex.name,
-        output: edge.index,
-        stage: edge.stage,
-        wanted: shared.wanted,
-        jobs: [...shared.owners].map((owner) => owner.id),
-        waitsFor: shared.inputs
-          .filter((input) => input.stage !== 'done')
-          .map((input) => `${input.shared.vertex.name} (${input.stage})`),
-      })),
+      [...shared.edges.values()].map((edge) => edgeState(edge)),
     );
   }
 
@@ -159,7 +152,7 @@ export class Solver<Spec, R extends Result> {
         if (value) yield { value, vertex: vertex.name, jobs: [...owners].map(({ id }) => id) };
   }
 
-  #load({ vertex, index }: EdgeRef<Spec>, imports: readonly CacheImport<R>[]): Edge<Spec, R> {
+  #load({ vertex, index }: EdgeRef<Spec>, imports: readonly CacheImport<R>[]): Loaded<Spec, R> {
     const shared = new Map<Vertex<Spec>, SharedVertex<Spec, R>>();
     const made: SharedVertex<Spec, R>[] = [];
     try {
@@ -179,7 +172,12 @@ export class Solver<Spec, R extends Result> {
       for (const state of made) this.#forget(state);
       throw error;
     }
-    return this.#edge(shared.get(vertex) as SharedVertex<Spec, R>, index);
+    const edge = (shared.get(vertex) as SharedVertex<Spec, R>).edge(index);
+    const graph = sharedGraph(edge.shared);
+    // One that was there has the inputs that it had: what was made for it is not needed.
+    const needed = new Set(graph);
+    for (const state of made) if (!needed.has(state)) this.#forget(state);
+    return { edge, graph };
   }
 
   /**
@@ -198,7 +196,7 @@ export class Solver<Spec, R extends Result> {
     shared: ReadonlyMap<Vertex<Spec>, SharedVertex<Spec, R>>,
   ): SharedVertex<Spec, R> {
     const inputs = vertex.inputs.map((input) =>
-      this.#edge(shared.get(input.vertex) as SharedVertex<Spec, R>, input.index),
+      (shared.get(input.vertex) as SharedVertex<Spec, R>).edge(input.index),
     );
     const describeError = this.#options.describeError ?? withVertex;
     try {
@@ -207,6 +205,9 @@ export class Solver<Spec, R extends Result> {
         op,
         describeError,
         running: this.#running,
+        twins: this.#twins,
+        lend,
+        now: this.#options.now ?? Date.now,
         caches: new Caches(this.#cache),
       });
       return made;
@@ -218,35 +219,17 @@ export class Solver<Spec, R extends Result> {
   /** Solves a graph that a running step has found out about. */
   async #solveFor(by: SharedVertex<Spec, R>, ref: EdgeRef<Spec>): Promise<R | null> {
     if (by.wanted === 0 || by.owners.size === 0) throw new Unwanted();
-    const target = this.#load(ref, by.caches.imports);
-    let loan: Disposable;
+    const { edge, graph } = this.#load(ref, by.caches.imports);
     try {
-      loan = lend(target.shared, by);
+      return await by.borrow(edge.shared, async () => {
+        const { value } = await edge.result();
+        return value === null ? null : (value.clone() as R);
+      });
     } catch (error) {
-      await Promise.all(sharedGraph(target.shared).map((vertex) => this.#drop(vertex)));
+      // One that was refused has no owner.
+      await Promise.all(graph.map((vertex) => this.#drop(vertex)));
       throw error;
     }
-    return await by.borrow(target.shared, loan, async () => {
-      const { value } = await target.result();
-      return value === null ? null : (value.clone() as R);
-    });
-  }
-
-  #edge(shared: SharedVertex<Spec, R>, index: number): Edge<Spec, R> {
-    let edge = shared.edges.get(index);
-    if (!edge) {
-      edge = new Edge(shared, index, this.#env);
-      shared.edges.set(index, edge);
-    }
-    return edge;
-  }
-
-  /** One that ignores the cache takes the place of one that does not; all others join (FEATURES E16). */
-  #canonical(identity: string, edge: Edge<Spec, R>): Edge<Spec, R> {
-    const known = this.#identities.get(identity);
-    if (known && (known.ignoreCache || !edge.ignoreCache)) return known;
-    this.#identities.set(identity, edge);
-    return edge;
   }
 
   async #drop(vertex: SharedVertex<Spec, R>): Promise<void> {
@@ -259,11 +242,24 @@ export class Solver<Spec, R extends Result> {
     for (const key of [vertex.vertex.digest, `${vertex.vertex.digest}-ignorecache`]) {
       if (this.#vertexes.get(key) === vertex) this.#vertexes.delete(key);
     }
-    for (const edge of vertex.edges.values()) {
-      const { identityText } = edge;
-      if (identityText && this.#identities.get(identityText) === edge) this.#identities.delete(identityText);
-    }
+    this.#twins.forget(vertex);
   }
+}
+
+function edgeState<Spec, R extends Result>({ shared, index, stage }: Edge<Spec, R>): EdgeState {
+  return {
+    vertex: shared.vertex.digest,
+    name: shared.vertex.name,
+    output: index,
+    stage: stage.name,
+    ...(stage.since === undefined ? {} : { since: stage.since }),
+    wanted: shared.wanted,
+    jobs: [...shared.owners].map((owner) => owner.id),
+    doing: [...shared.doing, ...shared.caches.waits],
+    waitsFor: shared.inputs
+      .filter((input) => input.stage.name !== 'done')
+      .map((input) => `${input.shared.vertex.name} (${input.stage.name})`),
+  };
 }
 
 /**

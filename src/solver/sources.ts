@@ -62,6 +62,7 @@ export class Caches<R extends Result> {
   readonly #imports = new Map<string, CacheImport<R>>();
   readonly #imported = new Map<string, readonly CacheSource<R>[]>();
   readonly #loading = new Map<string, Promise<void>>();
+  readonly #loadingSince = new Map<string, number>();
   #sources: readonly CacheSource<R>[];
 
   constructor(own: OwnCache<R>) {
@@ -87,11 +88,18 @@ export class Caches<R extends Result> {
       this.#imported.set(id, []);
       const loading = one.sources.then((found) => {
         this.#loading.delete(id);
+        this.#loadingSince.delete(id);
         this.#imported.set(id, found);
         this.#sources = [this.#own, ...[...this.#imported.values()].flat()];
       });
       this.#loading.set(id, loading);
+      this.#loadingSince.set(id, Date.now());
     }
+  }
+
+  /** The imports under way, since when (Unix milliseconds). */
+  get waits(): { readonly what: string; readonly since: number }[] {
+    return [...this.#loadingSince].map(([id, since]) => ({ what: `waits for cache ${id}`, since }));
   }
 
   /** Waits for the imports under way; undefined when there are none. */

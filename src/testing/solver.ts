@@ -45,6 +45,10 @@ export interface Step {
   readonly hash?: (value: string) => Promise<Digest>;
   readonly beforeExec?: (context: OpContext) => Promise<void>;
   readonly combine?: (inputs: readonly string[]) => string;
+  /** Which output of each input is used; the first when absent. */
+  readonly uses?: readonly number[];
+  /** One value per output, of a step with several. */
+  readonly outputs?: (inputs: readonly string[]) => readonly string[];
   /** Another graph that the step solves while it runs; its value is the step's. */
   readonly found?: () => Step;
   /** Instead of the digest made of the seed. */
@@ -90,6 +94,7 @@ class StepOp implements Op<Value> {
       return [value ?? new Value('scratch')];
     }
     const values = inputs.map((v) => v?.value ?? '');
+    if (this.#step.outputs) return this.#step.outputs(values).map((value) => new Value(value));
     return [new Value(this.#step.combine?.(values) ?? this.#step.value ?? this.#step.name)];
   }
 }
@@ -106,9 +111,9 @@ export function vertexOf(root: Step): Vertex<Step> {
     }
     stack.pop();
     if (made.has(next)) continue;
-    const inputs = next.inputs.map((i) => ({ vertex: made.get(i)!, index: 0 }));
+    const inputs = next.inputs.map((i, at) => ({ vertex: made.get(i)!, index: next.uses?.[at] ?? 0 }));
     made.set(next, {
-      digest: digestOf(JSON.stringify([next.name, next.seed, inputs.map((i) => i.vertex.digest)])),
+      digest: digestOf(JSON.stringify([next.name, next.seed, inputs.map((i) => [i.vertex.digest, i.index])])),
       name: next.name,
       inputs,
       options: { ignoreCache: next.ignoreCache ?? false, description: {} },
