@@ -4,6 +4,7 @@ import { walkTree, type TreeFilter } from '../match/walk.ts';
 import { inodeKey, isDirMode, lstatOrNone } from '../sys/stat.ts';
 import { readXattrs } from '../sys/xattr.ts';
 import { type BlobCompression, readBlob } from './compression.ts';
+import { clampTimes } from './clamp.ts';
 import { type BlobResult, layerHeader, writeBlob } from './diff.ts';
 import { type TarHeader, TarType } from './tar-header.ts';
 import { TarStream } from './tar-writer.ts';
@@ -71,14 +72,18 @@ function* fileData(stream: TarStream, path: string, size: number): Generator<Buf
 
 export interface ConvertBlobInput {
   readonly source: string;
+  /** Latest time of an entry, in seconds; later ones become this. */
+  readonly maxTimeSec?: number;
   readonly compression: BlobCompression;
   readonly level?: number;
   readonly blob: string;
 }
 
-/** Packs a blob file anew with another compression; the archive stays the same. */
+/** Packs a blob file anew with another compression; the archive stays the same, but for times that are too late. */
 export function convertBlob(input: ConvertBlobInput, context: JobContext): Promise<BlobResult> {
-  return writeBlob(readBlob(input.source), input, context);
+  const { source, maxTimeSec } = input;
+  const archive = readBlob(source);
+  return writeBlob(maxTimeSec === undefined ? archive : clampTimes(archive, maxTimeSec), input, context);
 }
 
 /** A file of an archive that is put together by hand. `data` is bytes, or a file of `size` bytes. */

@@ -20,6 +20,16 @@ export interface TarTime {
   readonly nsec: number;
 }
 
+/** Types whose size says nothing. */
+export const WITHOUT_DATA: ReadonlySet<string> = new Set([
+  TarType.link,
+  TarType.symlink,
+  TarType.char,
+  TarType.block,
+  TarType.dir,
+  TarType.fifo,
+]);
+
 /** One entry of an archive. `size` in bytes, of the data that follows; `type` is the flag character. */
 export interface TarHeader {
   readonly name: string;
@@ -52,7 +62,7 @@ function text(block: Buffer, at: number, length: number): string {
 }
 
 /** Octal digits, or base-256 when the first bit is set. Beyond 2^53 it is an error. */
-function number(block: Buffer, at: number, length: number): number {
+export function tarNumber(block: Buffer, at: number, length: number): number {
   const first = block[at]!;
   if (first & 0x80) return binary(block, at, length);
   const digits = text(block, at, length).replace(/^[ \0]+|[ \0]+$/g, '');
@@ -84,7 +94,7 @@ function checksumFits(block: Buffer): boolean {
     unsigned += byte;
     signed += byte > 127 ? byte - 256 : byte;
   }
-  const stored = number(block, 148, 8);
+  const stored = tarNumber(block, 148, 8);
   return stored === unsigned || stored === signed;
 }
 
@@ -100,7 +110,7 @@ export function parseTarBlock(block: Buffer): TarHeader {
   const magic = block.toString('latin1', 257, 265);
   const ustar = magic === 'ustar\x0000';
   const gnu = magic === 'ustar  \0';
-  const size = number(block, 124, 12);
+  const size = tarNumber(block, 124, 12);
   if (size < 0) throw badTar();
   let name = text(block, 0, 100);
   if (ustar) {
@@ -113,16 +123,16 @@ export function parseTarBlock(block: Buffer): TarHeader {
   return {
     name,
     type,
-    mode: number(block, 100, 8) & 0o7777,
-    uid: number(block, 108, 8),
-    gid: number(block, 116, 8),
+    mode: tarNumber(block, 100, 8) & 0o7777,
+    uid: tarNumber(block, 108, 8),
+    gid: tarNumber(block, 116, 8),
     size,
-    mtime: { sec: number(block, 136, 12), nsec: 0 },
+    mtime: { sec: tarNumber(block, 136, 12), nsec: 0 },
     linkname: text(block, 157, 100),
     uname: ustar || gnu ? text(block, 265, 32) : '',
     gname: ustar || gnu ? text(block, 297, 32) : '',
-    devMajor: ustar || gnu ? number(block, 329, 8) : 0,
-    devMinor: ustar || gnu ? number(block, 337, 8) : 0,
+    devMajor: ustar || gnu ? tarNumber(block, 329, 8) : 0,
+    devMinor: ustar || gnu ? tarNumber(block, 337, 8) : 0,
   };
 }
 
@@ -168,8 +178,8 @@ export function applyPax(header: TarHeader, records: ReadonlyMap<string, Buffer>
     else if (key === 'uid') merged.uid = paxInteger(string);
     else if (key === 'gid') merged.gid = paxInteger(string);
     else if (key === 'size') merged.size = paxInteger(string);
-    else if (key === 'mtime') merged.mtime = paxTime(string);
-    else if (key === 'atime') merged.atime = paxTime(string);
+    else if (key === 'mtime') merged.mtime = parsePaxTime(string);
+    else if (key === 'atime') merged.atime = parsePaxTime(string);
   }
   if (merged.size < 0) throw badTar();
   if (xattrs.size > 0) merged.xattrs = xattrs;
@@ -182,7 +192,7 @@ function paxInteger(value: string): number {
 }
 
 /** Decimal seconds; more than nine digits of a fraction are cut. */
-function paxTime(value: string): TarTime {
+export function parsePaxTime(value: string): TarTime {
   const match = /^(-?)([0-9]{1,15})(?:\.([0-9]*))?$/.exec(value);
   if (!match) throw badTar();
   const sec = Number(match[2]);

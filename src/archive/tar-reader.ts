@@ -6,7 +6,7 @@ import {
   MAX_SPECIAL_BYTES,
   parsePaxRecords,
 } from './tar-header.ts';
-import { parseTarBlock, type TarHeader, TarType } from './tar-header.ts';
+import { parseTarBlock, type TarHeader, WITHOUT_DATA } from './tar-header.ts';
 
 /** Takes entries as they come. All calls are synchronous. */
 export interface TarHandler {
@@ -19,15 +19,6 @@ export interface TarHandler {
 }
 
 const SPECIAL = new Set(['x', 'g', 'L', 'K']);
-const WITHOUT_DATA: ReadonlySet<string> = new Set([
-  TarType.link,
-  TarType.symlink,
-  TarType.char,
-  TarType.block,
-  TarType.dir,
-  TarType.fifo,
-]);
-
 type State = 'header' | 'special' | 'data' | 'padding' | 'done';
 
 /**

@@ -66,7 +66,7 @@ function paxRecords(header: TarHeader): Map<string, Uint8Array> {
   return records;
 }
 
-const fitsOctal = (value: number, length: number): boolean => value >= 0 && value < 8 ** (length - 1);
+export const fitsOctal = (value: number, length: number): boolean => value >= 0 && value < 8 ** (length - 1);
 
 function mainBlock(header: TarHeader, prefix: string): Buffer {
   const block = Buffer.alloc(BLOCK_BYTES);
@@ -87,8 +87,7 @@ function mainBlock(header: TarHeader, prefix: string): Buffer {
 }
 
 function paxBlocks(name: string, records: ReadonlyMap<string, Uint8Array>): Buffer[] {
-  const keys = [...records.keys()].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
-  const data = Buffer.concat(keys.map((key) => paxRecord(key, records.get(key)!)));
+  const data = encodePaxRecords(records);
   if (data.length > MAX_SPECIAL_BYTES) throw badTar('header field too long');
   const block = Buffer.alloc(BLOCK_BYTES);
   const slash = name.lastIndexOf('/') + 1;
@@ -104,6 +103,12 @@ function paxBlocks(name: string, records: ReadonlyMap<string, Uint8Array>): Buff
   putOctal(block, 124, 12, data.length);
   block[156] = 120;
   return [seal(block), data, Buffer.alloc(padding(data.length))];
+}
+
+/** Records by their names. */
+export function encodePaxRecords(records: ReadonlyMap<string, Uint8Array>): Buffer {
+  const keys = [...records.keys()].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+  return Buffer.concat(keys.map((key) => paxRecord(key, records.get(key)!)));
 }
 
 function joinClean(...parts: string[]): string {
@@ -136,17 +141,21 @@ function putText(block: Buffer, at: number, length: number, text: string): void 
 }
 
 /** A number that does not fit stands in a PAX record, and 0 here. */
-function putOctal(block: Buffer, at: number, length: number, value: number): void {
+export function putOctal(block: Buffer, at: number, length: number, value: number): void {
   const digits = (fitsOctal(value, length) ? value : 0).toString(8).padStart(length - 1, '0');
   block.write(digits, at, length - 1, 'latin1');
 }
 
 function seal(block: Buffer): Buffer {
   block.write('ustar\x0000', 257, 'latin1');
+  putChecksum(block);
+  return block;
+}
+
+export function putChecksum(block: Buffer): void {
   let sum = 8 * 32;
   for (let i = 0; i < BLOCK_BYTES; i++) if (i < 148 || i >= 156) sum += block[i]!;
   block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
-  return block;
 }
 
 export function padding(size: number): number {
