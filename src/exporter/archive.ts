@@ -1,7 +1,6 @@
 import { BuildError, Code, hasCode } from '../base/errors.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { normalizeReference } from '../oci/reference.ts';
-import type { ContentStore } from '../store/content.ts';
 import type { LeaseStore } from '../store/lease.ts';
 import { archiveEntries, archiveStream } from './archive-entries.ts';
 import { type Attrs, epochOf, flagAttr, type ImageAttrs, parseImageAttrs, withMetadata } from './attrs.ts';
@@ -11,18 +10,15 @@ import {
   type ExportResult,
   type ExportSource,
   type ExportTarget,
-  type MountTree,
   oneOff,
 } from './exporter.ts';
 import { commitOptions, createdAnnotation, imageName, imageResponse } from './image.ts';
-import { ImageWriter } from './image-writer.ts';
+import { ImageWriter, type ImageWriterServices } from './image-writer.ts';
 import { allRefs, isMultiRef } from './platforms.ts';
 import { readTree } from './push.ts';
 
-export interface ArchiveExporterServices {
-  readonly content: ContentStore;
+export interface ArchiveExporterServices extends ImageWriterServices {
   readonly leases: Pick<LeaseStore, 'hold'>;
-  readonly mount: MountTree;
 }
 
 /** Images as a tar for the client, or as blobs in its content store (FEATURES J21, J22). */

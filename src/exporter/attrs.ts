@@ -21,6 +21,8 @@ export interface ImageAttrs {
   readonly compression: Compression;
   readonly preferNonDistributable: boolean;
   readonly epoch: EpochAttr | undefined;
+  /** No file of the layers above the base image may be newer than the epoch. */
+  readonly rewriteTimestamp: boolean;
   /** The `annotation…` keys. */
   readonly annotations: Attrs;
   /** Everything else: metadata of the result. */
@@ -50,7 +52,6 @@ export function parseImageAttrs(attrs: Attrs): ImageAttrs {
     Object.hasOwn(attrs, key) ? boolAttr(attrs, key) : undefined;
   const annotations = Object.fromEntries(Object.entries(attrs).filter(([key]) => Annotations.isKey(key)));
   new Annotations(Object.entries(annotations)); // refuses bad ones before the build
-  if (bool('rewrite-timestamp')) throw notYet('rewrite-timestamp');
   const ociTypes = bool('oci-mediatypes');
   const compression = parseCompression(attrs);
   const epoch = epochAttr(attrs);
@@ -65,15 +66,10 @@ export function parseImageAttrs(attrs: Attrs): ImageAttrs {
     compression,
     preferNonDistributable: bool('prefer-nondist-layers') ?? false,
     epoch,
+    rewriteTimestamp: bool('rewrite-timestamp') ?? false,
     annotations,
     rest: new Map(Object.entries(attrs).filter(([key]) => !KNOWN.has(key) && !Annotations.isKey(key))),
   };
-}
-
-function notYet(option: string): BuildError {
-  return new BuildError(`exporter option ${JSON.stringify(option)} is not supported yet`, {
-    code: Code.unimplemented,
-  });
 }
 
 /**

@@ -7,7 +7,9 @@ import { ImageExporter, type ImageExporterServices } from './image.ts';
 import { LocalExporter } from './local.ts';
 import { TarExporter } from './tar.ts';
 
-export interface ExporterServices extends ImageExporterServices, TreeServices {}
+export interface ExporterServices extends ImageExporterServices, TreeServices {
+  readonly jobs: ImageExporterServices['jobs'] & TreeServices['jobs'];
+}
 
 /** The exporter of a request (FEATURES J1). @throws for an unknown type or bad attributes */
 export function createExporter(

@@ -24,7 +24,6 @@ import {
   mediaTypeOciManifest,
 } from '../oci/media-types.ts';
 import { parseTime, timeFromDate } from '../oci/time.ts';
-import type { ContentStore } from '../store/content.ts';
 import { Annotations } from './annotations.ts';
 import { attestationManifest } from './attestation-manifest.ts';
 import { readAttestations, statementsOf } from './attestations.ts';
@@ -39,6 +38,7 @@ import {
   type ResultPlatform,
   resultPlatforms,
 } from './platforms.ts';
+import { type RewriteServices, rewriteTimes } from './rewrite.ts';
 
 export interface CommitOptions {
   readonly attrs: ImageAttrs;
@@ -49,6 +49,10 @@ export interface CommitOptions {
   readonly attestationInline: boolean;
   /** Holds all blobs of the image. */
   readonly lease: string;
+}
+
+export interface ImageWriterServices extends RewriteServices {
+  readonly mount: MountTree;
 }
 
 /** What was written. */
@@ -63,12 +67,10 @@ export interface CommittedImage {
 
 /** Writes config, manifest and index of a result into the content store (FEATURES J26, J27, J28). */
 export class ImageWriter {
-  readonly #content: ContentStore;
-  readonly #mount: MountTree;
+  readonly #services: ImageWriterServices;
 
-  constructor(services: { readonly content: ContentStore; readonly mount: MountTree }) {
-    this.#content = services.content;
-    this.#mount = services.mount;
+  constructor(services: ImageWriterServices) {
+    this.#services = services;
   }
 
   async commit(
@@ -98,7 +100,7 @@ export class ImageWriter {
       if (!single && attestations)
         said.push(await this.#attest(work, platform, image.manifest, attestations));
     }
-    const layers = chains.flat();
+    const layers = images.flatMap((image) => image.layers);
     const [only] = images;
     if (single && only) return { descriptor: only.manifest, configDigest: only.config, layers };
     const index = await this.#writeIndex(work, [...images.map((image) => image.manifest), ...said]);
@@ -120,12 +122,16 @@ export class ImageWriter {
     { source, annotations, single, options, context }: Work,
     platform: ResultPlatform,
     ref: ImmutableRef | null,
-    layers: readonly Descriptor[],
+    chain: readonly Descriptor[],
   ): Promise<Written> {
     const epoch = epochOf(options.attrs.epoch, source, platform);
     const baseConfig = platformValue(source, keyBaseConfig, platform);
     const given = platformValue(source, keyImageConfig, platform);
-    const inlineCache = ref && (await context.inlineCache?.(ref, layers, options.attrs.compression, context));
+    const { compression, rewriteTimestamp } = options.attrs;
+    const inlineCache = ref && (await context.inlineCache?.(ref, chain, compression, context));
+    const rewriting = { epoch, baseConfig, compression, lease: options.lease };
+    const layers =
+      ref && rewriteTimestamp ? await rewriteTimes(ref, chain, rewriting, this.#services, context) : chain;
     const configBytes = patchImageConfig(
       given?.length ? given : defaultImageConfig(),
       configLayers(layers, ref),
@@ -165,7 +171,7 @@ export class ImageWriter {
     await oneOff(progress, `exporting config ${config.digest}`, () =>
       this.#write(configBytes, [], options.lease),
     );
-    return { manifest, config: config.digest };
+    return { manifest, config: config.digest, layers };
   }
 
   /** Writes what is said of an image beside it, in a manifest of its own (FEATURES J33). */
@@ -176,7 +182,7 @@ export class ImageWriter {
     attestations: readonly Attestation<ImmutableRef>[],
   ): Promise<Descriptor> {
     const { signal, progress } = context;
-    const read = await readAttestations(attestations, { mount: this.#mount, signal });
+    const read = await readAttestations(attestations, { mount: this.#services.mount, signal });
     const subjects = options.names.map((name) => ({
       name: imagePurl('docker', name, { platform }),
       digest: digestSet(target.digest),
@@ -205,7 +211,7 @@ export class ImageWriter {
 
   async #write(data: Uint8Array, children: readonly Descriptor[], lease: string): Promise<void> {
     const labels = children.map(({ digest }, i) => [`containerd.io/gc.ref.content.${i}`, digest]);
-    await this.#content.writeBlob(data, { labels: Object.fromEntries(labels), lease });
+    await this.#services.content.writeBlob(data, { labels: Object.fromEntries(labels), lease });
   }
 }
 
@@ -233,6 +239,7 @@ function needsIndex(
 interface Written {
   readonly manifest: Descriptor;
   readonly config: Digest;
+  readonly layers: readonly Descriptor[];
 }
 
 /** Times and descriptions of the layers, from their records where the descriptors say nothing. */

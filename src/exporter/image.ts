@@ -4,26 +4,21 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import { descriptorToJson } from '../oci/manifest.ts';
 import { formatSeconds } from '../oci/time.ts';
 import type { Registry } from '../registry/registry.ts';
-import type { ContentStore } from '../store/content.ts';
 import type { LeaseStore } from '../store/lease.ts';
 import { type Attrs, flagAttr, type ImageAttrs, parseImageAttrs, withMetadata } from './attrs.ts';
-import type {
-  ExportContext,
-  Exporter,
-  ExportResult,
-  ExportSource,
-  ExportTarget,
-  MountTree,
-} from './exporter.ts';
-import { type CommitOptions, type CommittedImage, ImageWriter } from './image-writer.ts';
+import type { ExportContext, Exporter, ExportResult, ExportSource, ExportTarget } from './exporter.ts';
+import {
+  type CommitOptions,
+  type CommittedImage,
+  ImageWriter,
+  type ImageWriterServices,
+} from './image-writer.ts';
 import { allRefs } from './platforms.ts';
 import { pushImage } from './push.ts';
 
-export interface ImageExporterServices {
-  readonly content: ContentStore;
+export interface ImageExporterServices extends ImageWriterServices {
   readonly leases: Pick<LeaseStore, 'hold'>;
   readonly registry: Pick<Registry, 'push'>;
-  readonly mount: MountTree;
 }
 
 /** Images in the daemon's content store, pushed on request (FEATURES J3-J7, J18). */

@@ -17,5 +17,7 @@ export interface Descriptor {
 /** Annotations that travel with layer descriptors inside the daemon (FEATURES J31). */
 export const annotationUncompressed = 'containerd.io/uncompressed';
 export const annotationCreatedAt = 'buildkit/createdat';
+/** SOURCE_DATE_EPOCH that the files of a layer were held to. */
+export const annotationRewritten = 'buildkit/rewritten-timestamp';
 export const annotationDescription = 'buildkit/description';
 export const annotationDistributionSource = 'containerd.io/distribution.source';

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { archiveJobs } from '../archive/jobs.ts';
 import { type Digest, digestOf } from '../base/digest.ts';
 import type { LocalRefManager } from '../cache/manager.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
@@ -73,7 +74,7 @@ export async function bench(): Promise<Bench> {
       content: store.content,
       leases: store.leases,
       registry,
-      jobs: inlineJobs(hashJobs),
+      jobs: inlineJobs({ ...archiveJobs, ...hashJobs }),
       mount: async (view) => {
         const mounted = mounter.mount(view.mounts);
         return {
