@@ -14,6 +14,7 @@ import { diffRecords, mergeRecords } from './combine.ts';
 import { chainId } from './compression.ts';
 import { CacheCore, lockedError, MissingProvidersError, recordNotFound } from './core.ts';
 import { ImmutableHandle, MutableHandle, type HandleHost } from './handles.ts';
+import { evictLeastRecent } from './evict.ts';
 import { type BuildsByRecord, Holders } from './holders.ts';
 import type { LayerJobs } from './layer-jobs.ts';
 import type { LiveRecord } from './live-record.ts';
@@ -58,6 +59,8 @@ export interface RefManagerOptions {
   readonly freeBytes?: () => number;
 }
 
+/** Records named where the disk is full. */
+const LARGEST = 3;
 /** How long work that was cancelled may take to let go of what it holds, milliseconds. */
 const CLOSE_LIMIT_MS = 5_000;
 
@@ -289,6 +292,19 @@ export class LocalRefManager implements RefManager, HandleHost {
     } finally {
       await this.#options.gc();
     }
+  }
+
+  evict(options: { signal?: AbortSignal } = {}): AsyncIterable<UsageRecord> {
+    return evictLeastRecent({ core: this.core, meter: this.meter, pacer: new Pacer() }, options.signal);
+  }
+
+  async inUse(signal?: AbortSignal): Promise<{ bytes: number; largest: readonly UsageRecord[] }> {
+    const records: UsageRecord[] = [];
+    for (const { row } of [...this.core.liveRecords()])
+      if (row.mutable === 0)
+        records.push({ ...this.meter.describe(row), size: await this.meter.size(row, signal) });
+    records.sort((a, b) => b.size - a.size);
+    return { bytes: records.reduce((sum, { size }) => sum + size, 0), largest: records.slice(0, LARGEST) };
   }
 
   async close(): Promise<void> {

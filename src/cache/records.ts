@@ -244,6 +244,26 @@ export class RecordTable {
     return this.#pages<LeafRow>(LEAN_PAGE, 'id, last_used_at, usage_count', LEAVES, cutOff);
   }
 
+  /** All records, those never used first, then by their last use. */
+  *leastRecentPages(): Iterable<readonly LeafRow[]> {
+    const columns = 'SELECT id, last_used_at, usage_count FROM records WHERE';
+    for (let after = ''; ; ) {
+      const sql = `${columns} last_used_at IS NULL AND id > ? ORDER BY id LIMIT ?`;
+      const page = this.db.all<LeafRow>(sql, after, PAGE);
+      yield page;
+      if (page.length < PAGE) break;
+      after = page.at(-1)!.id;
+    }
+    for (let after: readonly [number, string] = [Number.MIN_SAFE_INTEGER, '']; ; ) {
+      const sql = `${columns} (last_used_at, id) > (?, ?) ORDER BY last_used_at, id LIMIT ?`;
+      const page = this.db.all<LeafRow>(sql, ...after, PAGE);
+      yield page;
+      if (page.length < PAGE) return;
+      const { last_used_at, id } = page.at(-1)!;
+      after = [last_used_at ?? 0, id];
+    }
+  }
+
   /** Each page is what `where` leaves of the next `size` rows, so that none takes long. */
   *#pages<Row>(size: number, columns: string, where: string, value: SqlValue): Iterable<readonly Row[]> {
     for (let after = ''; ; ) {

@@ -223,6 +223,13 @@ export interface RefManager {
   holders(builds: BuildsByRecord): Pick<Holders, 'reasons'>;
   /** Removes records rule by rule and yields each when it is gone; ends with a garbage collection. */
   prune(rules: readonly PruneOptions[], options?: { signal?: AbortSignal }): AsyncIterable<UsageRecord>;
+  /**
+   * Removes records that nobody uses, least recently used first, while the caller iterates; their bytes go with the
+   * next garbage collection.
+   */
+  evict(options?: { signal?: AbortSignal }): AsyncIterable<UsageRecord>;
+  /** Bytes of the records in use, without what is being written, and the largest of them. */
+  inUse(signal?: AbortSignal): Promise<{ readonly bytes: number; readonly largest: readonly UsageRecord[] }>;
   /** Waits for background work; refs must be gone by then. */
   close(): Promise<void>;
 }

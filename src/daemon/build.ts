@@ -31,6 +31,7 @@ import { cacheImports } from './cache-options.ts';
 import { captureSteps } from './capture.ts';
 import type { CachePlaces } from './cache-places.ts';
 import type { MakeExporter } from './exporters.ts';
+import type { DiskGuard } from './disk-guard.ts';
 import { allowDevices, checkStep, type Entitlement, type Grants, grantEntitlements } from './entitlements.ts';
 import { GatewayBuild } from './gateway.ts';
 import type { History } from './history/history.ts';
@@ -67,6 +68,7 @@ export interface BuildServices {
   readonly requests: RequestStore;
   /** What provenance tells of this daemon. */
   readonly provenanceEnv: Readonly<Record<string, unknown>>;
+  readonly guard: Pick<DiskGuard, 'writing'>;
   /** Aborts when the daemon stops. */
   readonly stopping: AbortSignal;
 }
@@ -160,7 +162,8 @@ async function run(
   const warnings = isEmpty ? [] : platformWarnings(source, request.FrontendAttrs.platform);
   const store = services.worker.store;
   const sessionId = request.Session;
-  const all = { job, signal, sessionId, warnings, cacheExports, store, keys, recording };
+  const { guard } = services;
+  const all = { job, signal, guard, sessionId, warnings, cacheExports, store, keys, recording };
   const response = await pastDamage(
     () => exportAll(exporters, source, all),
     async () => {
@@ -310,6 +313,7 @@ async function exportSource(result: FrontendResult<LazyRef>, signal: AbortSignal
 }
 
 interface ExportRun extends CacheExportRun {
+  readonly guard: Pick<DiskGuard, 'writing'>;
   readonly cacheExports: CacheExports;
   /** Of the result; shown with the first step of the export. */
   readonly warnings: readonly string[];
@@ -333,7 +337,7 @@ async function exportAll(
     work: (context: ExportContext) => Promise<T>,
   ): Promise<T> =>
     run.job.step(exportId(run, index), exporter.name, (progress) =>
-      work({ signal: run.signal, progress, ...inline }),
+      run.guard.writing(exporter.name, run.signal, (signal) => work({ signal, progress, ...inline })),
     );
 
   if (exporters.length === 0 && run.warnings.length > 0) {

@@ -38,6 +38,7 @@ const gcKeys = {
   maxUsedSpace: diskSpace,
   minFreeSpace: diskSpace,
   gcpolicy: listOf(gcPolicy),
+  hardLimit: diskSpace,
 };
 
 const networkKeys = {

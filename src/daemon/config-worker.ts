@@ -26,6 +26,8 @@ export interface OciWorkerConfig {
   readonly maxParallelism: number;
   readonly network: NetworkConfig;
   readonly gc: GcConfig;
+  /** What the state directory may take of its disk, also while builds run; a share is one of the disk. */
+  readonly hardLimit: DiskSpace | undefined;
 }
 
 export interface NetworkConfig {
@@ -64,6 +66,7 @@ export function ociWorker(flags: FlagValues, file: FileOci, paths: DefaultPaths,
     maxParallelism: Math.max(0, parallelism),
     network: network(flags, file, paths, env, rootless),
     gc: gcConfig(flags, file),
+    hardLimit: hardLimit(file),
   };
 }
 
@@ -112,6 +115,16 @@ function gcConfig(flags: FlagValues, file: FileOci): GcConfig {
     ...(unset ? { ...limits, reservedSpace: file.gckeepstorage } : limits),
     policies: file.gcpolicy ?? [],
   };
+}
+
+function hardLimit({ hardLimit: space }: FileOci): DiskSpace | undefined {
+  if (space === undefined) return undefined;
+  const value = 'bytes' in space ? space.bytes : space.percent;
+  if (value < 0 || ('percent' in space && value > 100))
+    throw invalidArgument(
+      'invalid configuration: worker.oci.hardLimit: expected bytes, or 1% to 100% of the disk',
+    );
+  return value === 0 ? undefined : space;
 }
 
 /** `Reserved[,Free[,Maximum]]` in MB. */

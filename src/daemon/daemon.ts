@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, rmSync, statfsSync } from 'node:fs';
+import { chmodSync, chownSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { BuildError, Code } from '../base/errors.ts';
@@ -25,7 +25,7 @@ import { SessionManager } from '../session/manager.ts';
 import { Solver } from '../solver/solver.ts';
 import { openStore, type Store } from '../store/store.ts';
 import { trimMemory } from '../sys/memory.ts';
-import { AutoGc } from './auto-gc.ts';
+import type { AutoGc } from './auto-gc.ts';
 import { BuildRegistry } from './build-registry.ts';
 import { build } from './build.ts';
 import type { DaemonConfig } from './config.ts';
@@ -38,6 +38,8 @@ import { verifierFinder } from './policy.ts';
 import { type GatewayBuild, gatewayService } from './gateway.ts';
 import { gcPolicies } from './gc-policy.ts';
 import { History } from './history/history.ts';
+import type { DiskGuard } from './disk-guard.ts';
+import { guardedOp } from './guarded-op.ts';
 import { diskUsageService } from './disk-usage-service.ts';
 import type { DaemonJobs } from './jobs.ts';
 import type { ListenAddress } from './listen-address.ts';
@@ -45,6 +47,7 @@ import { lockRoot } from './lock.ts';
 import { platformToWire } from './platform-wire.ts';
 import { buildStatus } from './status.ts';
 import { readTlsIdentity } from './tls-identity.ts';
+import { attended, diskBytes, openGc, openGuard } from './upkeep.ts';
 import { openWorker, type Worker } from './worker.ts';
 
 /** How long running calls, and then the steps they started, may take to end once the daemon stops, milliseconds. */
@@ -105,6 +108,7 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
   );
   const stopping = new AbortController();
   const gc = stack.use(openGc(config, worker, log));
+  const guard = stack.use(openGuard(config, worker, log));
   const history = stack.use(openHistory(config, store, log));
   const { server, builds, solver } = createServer({
     config,
@@ -114,6 +118,7 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
     sessions,
     history,
     gc,
+    guard,
     stopping: stopping.signal,
   });
   const listeners: Listener[] = [];
@@ -149,6 +154,7 @@ interface ServerParts {
   readonly sessions: SessionManager;
   readonly history: History;
   readonly gc: AutoGc;
+  readonly guard: DiskGuard;
   readonly stopping: AbortSignal;
 }
 
@@ -164,9 +170,9 @@ function createServer(parts: ServerParts): {
   builds: Running;
   solver: Pick<Solver<VertexSpec, ImmutableRef>, 'idle'>;
 } {
-  const { config, log, store, worker, sessions, history, gc, stopping } = parts;
+  const { config, log, store, worker, sessions, history, gc, guard, stopping } = parts;
   const running = new Running();
-  const solver = openSolver(worker);
+  const solver = openSolver(worker, guard);
   const builds = new BuildRegistry<GatewayBuild>();
   const workers = async () => [workerRecord(config, worker, OWN_VERSION, await worker.platforms.refresh())];
   const clients = {
@@ -182,6 +188,8 @@ function createServer(parts: ServerParts): {
   const frontends = new Map(
     config.frontends.dockerfile ? [['dockerfile.v0', dockerfileFrontend] as const] : [],
   );
+  const { entitlements } = config;
+  const services = { solver, worker, builds, frontends, ...clients, entitlements, guard, stopping };
   const control = controlService({
     refs: worker.refs,
     forget: () => {
@@ -189,14 +197,7 @@ function createServer(parts: ServerParts): {
     },
     version: OWN_VERSION,
     workers,
-    solve: (request, signal) =>
-      running.track(
-        build(
-          request,
-          { solver, worker, builds, frontends, ...clients, entitlements: config.entitlements, stopping },
-          signal,
-        ).finally(() => gc.schedule()),
-      ),
+    solve: (request, signal) => running.track(attended(guard, gc, () => build(request, services, signal))),
     status: (ref, signal) =>
       buildStatus(ref, signal, {
         history,
@@ -205,7 +206,7 @@ function createServer(parts: ServerParts): {
     history,
     session: (stream, metadata, signal) => sessions.handle(stream, metadata, signal),
   });
-  const services = [
+  const all = [
     control,
     gatewayService(builds, workers),
     contentService(store.content),
@@ -218,23 +219,14 @@ function createServer(parts: ServerParts): {
     healthService(['']),
   ];
   const server: GrpcServer = createGrpcServer({
-    services: [...services, ...reflectionServices(() => server.serviceNames)],
+    services: [...all, ...reflectionServices(() => server.serviceNames)],
     onCallError: (path, error, peer) =>
       log.debug('call failed', { path, error, code: error.code, peer: peer.address }),
   });
   return { server, builds: running, solver };
 }
 
-function openGc(config: DaemonConfig, worker: Worker, log: Logger): AutoGc {
-  return new AutoGc({
-    refs: worker.refs,
-    policies: () => gcPolicies(config.oci.gc, diskBytes(config.root)),
-    releaseUnreferenced: (signal) => worker.releaseUnreferenced(signal),
-    log,
-  });
-}
-
-function openSolver(worker: Worker): Solver<VertexSpec, ImmutableRef> {
+function openSolver(worker: Worker, guard: DiskGuard): Solver<VertexSpec, ImmutableRef> {
   return new Solver<VertexSpec, ImmutableRef>({
     keys: worker.keys,
     results: {
@@ -242,7 +234,7 @@ function openSolver(worker: Worker): Solver<VertexSpec, ImmutableRef> {
       load: (id) => worker.refs.get(id),
       exists: (id) => worker.refs.metadata(id) !== undefined,
     },
-    resolveOp: (vertex, solve) => worker.ops.resolve(vertex, solve),
+    resolveOp: (vertex, solve) => guardedOp(worker.ops.resolve(vertex, solve), vertex, guard),
     joined: (op, vertex) => worker.ops.joined(op, vertex),
     describeError: (error, vertex) => describeVertexError(error, vertex.digest, vertex.spec.locations),
   });
@@ -275,12 +267,6 @@ function workerRecord(
       OnDemand: onDemand,
     })),
   };
-}
-
-/** Size of the disk that holds `path`. */
-function diskBytes(path: string): number {
-  const { blocks, bsize } = statfsSync(path);
-  return blocks * bsize;
 }
 
 function registryConfigs(config: DaemonConfig) {

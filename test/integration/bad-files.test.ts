@@ -113,7 +113,7 @@ test('a full disk fails the build that fills it; with room again the daemon goes
     await fill(
       'step',
       'FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=100\n',
-      /No space left on device/,
+      /no space left on device/i,
     );
     dir.write({ 'context/big': Buffer.alloc(40 << 20, 1) });
     await fill('context', 'FROM scratch\nCOPY big /\n', /no space left on device/i);

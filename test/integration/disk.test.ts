@@ -122,3 +122,35 @@ RUN sleep 12345
     assert.doesNotMatch(text, /^Kept:/m);
   });
 });
+
+test('a hard limit holds while builds run: unused records go, and what does not fit fails with its reasons', async () => {
+  using dir = new TempDir();
+  using disk = mounted(dir, 400);
+  await using daemon = await Daemon.start({ root: disk.path, config: 'gc = false\nhardLimit = "150MB"\n' });
+  const context = (megabytes: number): string =>
+    dir.write({
+      'c/Dockerfile': `FROM scratch
+COPY --chmod=755 busybox /bin/sh
+COPY --chmod=755 busybox /bin/dd
+RUN dd if=/dev/zero of=/file-${megabytes} bs=1M count=${megabytes}
+`,
+      'c/busybox': readFileSync('/usr/bin/busybox'),
+    });
+  const check = (): void => {
+    const used = Number(execFileSync('du', ['-sxB1', disk.path]).toString().split('\t')[0]);
+    assert.ok(used <= 150 * 2 ** 20, `${used} bytes`);
+  };
+  for (let megabytes = 30; megabytes < 36; megabytes++) {
+    await daemon.build(`${context(megabytes)}/c`);
+    check();
+  }
+  const { code, stderr } = await daemon.tryBuild(`${context(1000)}/c`);
+  assert.equal(code, 1);
+  assert.match(
+    stderr,
+    /no space left on device for .*RUN dd.*: the ceiling of 157\.29MB \(worker\.oci\.hardLimit\)/,
+  );
+  await eventually(check);
+  await daemon.build(`${context(37)}/c`);
+  assert.match(daemon.log(), /removed records to make room on the disk/);
+});
