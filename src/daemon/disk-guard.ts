@@ -76,7 +76,10 @@ export class DiskGuard implements AsyncDisposable {
 
   /** Watches the disk until disposal. */
   watch(): Disposable {
-    if (this.#watchers++ === 0) this.#tick();
+    if (this.#watchers++ === 0) {
+      this.#forgetRate();
+      this.#tick();
+    }
     return {
       [Symbol.dispose]: () => {
         if (--this.#watchers > 0) return;
@@ -104,7 +107,20 @@ export class DiskGuard implements AsyncDisposable {
       throw BuildError.wrap(error, this.#full(name).message);
     } finally {
       this.#writers.delete(writer);
+      if (writer.stop.signal.aborted) this.#reclaim();
     }
+  }
+
+  /** What a stopped step has written goes at once: the next one may need it. */
+  #reclaim(): void {
+    this.#exhaustedAt = Number.NEGATIVE_INFINITY;
+    this.#forgetRate();
+    void this.#makeRoom();
+  }
+
+  #forgetRate(): void {
+    this.#rate = 0;
+    this.#last = undefined;
   }
 
   #head(): number {
