@@ -30,6 +30,8 @@ async function showLog(client: Client, ref: string, { flags, log, signal }: Comm
 
 async function showTrace(client: Client, ref: string, signal: AbortSignal): Promise<void> {
   const control = await client.service(ControlDefinition);
+  // The daemon makes the trace when somebody asks for it.
+  await control.updateBuildHistory({ Ref: ref, Finalize: true, Pinned: false, Delete: false }, { signal });
   const request = BuildHistoryRequest.create({ Ref: ref, EarlyExit: true });
   for await (const { record } of control.listenBuildHistory(request, { signal })) {
     if (!record?.trace) throw new BuildError(`ref ${ref} does not have trace`);

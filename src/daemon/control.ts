@@ -57,8 +57,8 @@ export function controlService(services: ControlServices): RegisteredService {
         sendTime(call);
         return services.history.listen(request, call.signal);
       },
-      updateBuildHistory: async (request) => {
-        await updateHistory(services.history, request);
+      updateBuildHistory: async (request, call) => {
+        await updateHistory(services.history, request, call.signal);
         return {};
       },
     },
@@ -76,10 +76,14 @@ async function* prune(
     yield usageToWire(record);
 }
 
-async function updateHistory(history: History, request: pb.UpdateBuildHistoryRequest): Promise<void> {
+async function updateHistory(
+  history: History,
+  request: pb.UpdateBuildHistoryRequest,
+  signal: AbortSignal,
+): Promise<void> {
   const { Ref: ref, Delete: isDelete, Finalize: isFinalize, Pinned: pinned } = request;
   if (isDelete) await history.delete(ref);
-  else if (isFinalize) await history.ended(ref);
+  else if (isFinalize) await history.finalize(ref, signal);
   else history.pin(ref, pinned);
 }
 

@@ -55,6 +55,10 @@ export class JobProgress {
     for (const reader of this.#readers) reader.warn(warning);
   }
 
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
   /** No more events; readers end after what they have not seen yet. */
   close(): void {
     this.#closed = true;

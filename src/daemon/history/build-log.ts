@@ -44,12 +44,17 @@ export class StepCounter {
   }
 }
 
-/** The log of one build on its way to the disk: a file that grows as the build runs and becomes a blob with its end. */
+/**
+ * The log of one build on its way to the disk: a file that grows as the build runs and becomes a blob with its
+ * end. That of a short build becomes one at once.
+ */
 export class BuildLog {
   readonly #path: string;
   readonly #counter = new StepCounter();
   readonly #hash = new Digester();
   #file: FileHandle | undefined;
+  /** All of a log that has no file. */
+  #whole: Buffer = Buffer.alloc(0);
   #size = 0;
   #failure: unknown;
 
@@ -61,10 +66,13 @@ export class BuildLog {
     return this.#counter.counts;
   }
 
-  /** After a failed write, as on a full disk, the log ends there; steps are counted on. */
-  async add(responses: readonly StatusResponse[]): Promise<void> {
+  /** `isLast`: nothing follows. After a failed write, as on a full disk, the log ends there; steps are counted on. */
+  async add(responses: readonly StatusResponse[], isLast: boolean): Promise<void> {
     for (const response of responses) this.#counter.add(response);
-    if (this.#failure === undefined) await this.#write(encodeFrames(responses));
+    if (this.#failure !== undefined) return;
+    const bytes = encodeFrames(responses);
+    if (isLast && this.#size === 0) this.#whole = Buffer.concat([this.#whole, bytes]);
+    else await this.#write(bytes);
   }
 
   async #write(bytes: Buffer): Promise<void> {
@@ -75,7 +83,7 @@ export class BuildLog {
       this.#hash.update(bytes);
       this.#size += bytes.length;
     } catch (error) {
-      this.#failure = error ?? new Error('unknown');
+      this.#failure = error;
     }
   }
 
@@ -84,21 +92,20 @@ export class BuildLog {
    * @throws what keeps the blob from being made; nothing is left of the file then
    */
   async finish(content: ContentStore, lease: string): Promise<{ logs: Descriptor; failure: unknown }> {
+    const file = this.#file;
+    if (!file) {
+      const { digest, size } = await content.writeBlob(this.#whole, { lease, volatile: true });
+      return { logs: descriptor(digest, size), failure: this.#failure };
+    }
     try {
-      // A build that showed nothing has an empty log.
-      this.#file ??= await open(this.#path, 'wx', 0o600);
-      if (this.#failure !== undefined) await this.#file.truncate(this.#size);
-      await this.#file.close();
-      this.#file = undefined;
-      const logs = await toBlob(
-        this.#path,
-        { digest: this.#hash.digest(), size: this.#size, lease },
-        content,
-      );
-      return { logs, failure: this.#failure };
-    } finally {
-      await this.#file?.close();
+      if (this.#failure !== undefined) await file.truncate(this.#size);
+      await file.close();
+      const blob = { digest: this.#hash.digest(), size: this.#size, lease };
+      return { logs: await toBlob(this.#path, blob, content), failure: this.#failure };
+    } catch (error) {
+      await file.close().catch(() => {}); // it is closed already
       await rm(this.#path, { force: true });
+      throw error;
     }
   }
 }
@@ -142,5 +149,9 @@ async function toBlob(
   const moved = content.tmpPath('history');
   await rename(path, moved);
   await content.commitFile(moved, { digest, size, lease, volatile: true });
+  return descriptor(digest, size);
+}
+
+function descriptor(digest: Digest, size: number): Descriptor {
   return { mediaType: LOG_MEDIA_TYPE, digest, size: BigInt(size), annotations: {} };
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { abortable } from '../../base/shared-task.ts';
 import { BuildError, invalidArgument, notFound } from '../../base/errors.ts';
 import type { Digest } from '../../base/digest.ts';
 import type { Logger } from '../../base/log.ts';
@@ -15,10 +16,13 @@ import { decodeFrames } from './log-frames.ts';
 import { recordAttrs } from './record-attrs.ts';
 import { RecordTable, recordLease } from './record-table.ts';
 import { Recording } from './recording.ts';
+import { TRACE_MEDIA_TYPE, traceLines } from './trace.ts';
 import { closedRecord, dropOrphans, type Leftovers } from './recover.ts';
 
 /** How often old records are looked for, milliseconds (FEATURES A21). */
 const GC_INTERVAL_MS = 120_000;
+/** Spans of a trace written at once. */
+const TRACE_LINES = 256;
 const { STARTED, COMPLETE, DELETED } = pb.BuildHistoryEventType;
 
 export interface HistoryOptions {
@@ -103,7 +107,7 @@ export class History implements AsyncDisposable {
     const log = `${randomBytes(16).toString('hex')}.log`;
     const lease = recordLease(record.Ref);
     db.transaction(() => {
-      leases.delete(lease); // of a former build that had the same name
+      if (leases.get(lease)) leases.delete(lease); // of a former build that had the same name
       leases.create({ id: lease, flat: true });
       this.#table.start(record, log);
     });
@@ -187,11 +191,35 @@ export class History implements AsyncDisposable {
     };
   }
 
+  /**
+   * Waits for the end of a build, and completes its record with a trace. There is none before somebody asks: most
+   * are never looked at.
+   */
+  async finalize(ref: string, signal: AbortSignal): Promise<void> {
+    const ended = this.ended(ref);
+    if (ended) await abortable(ended, signal);
+    const record = this.#table.get(ref);
+    if (!record?.logs || record.trace) return;
+    const { content } = this.#options;
+    const lines = await traceLines(record, readLog(record, content, signal));
+    await using writer = await content.writer({ ref: `trace of ${ref} ${randomBytes(8).toString('hex')}` });
+    for (let at = 0; at < lines.length; at += TRACE_LINES)
+      await writer.write(Buffer.from(lines.slice(at, at + TRACE_LINES).join('')));
+    const { digest, size } = await writer.commit({ lease: recordLease(ref), volatile: true });
+    const trace = { mediaType: TRACE_MEDIA_TYPE, digest, size: BigInt(size), annotations: {} };
+    const now = this.#table.get(ref);
+    if (now && !now.trace) this.#change({ ...now, trace });
+  }
+
   /** Pins a record, so that it does not leave by age, or unpins it. @throws when there is none */
   pin(ref: string, pinned: boolean): void {
     const before = this.#table.get(ref);
     if (!before) throw notFound(`failed to retrieve ref ${ref}: file does not exist`);
-    const record = { ...before, pinned, Generation: before.Generation + 1 };
+    this.#change({ ...before, pinned });
+  }
+
+  #change(changed: pb.BuildHistoryRecord): void {
+    const record = { ...changed, Generation: changed.Generation + 1 };
     this.#table.complete(record);
     this.#listeners.send({ type: COMPLETE, record });
   }

@@ -11,6 +11,7 @@ import { statusToWire } from '../status-wire.ts';
 import { timestampOfNanos } from '../time-wire.ts';
 import { toldCode } from '../told-code.ts';
 import { BuildLog } from './build-log.ts';
+import { stackDetail } from './error-stack.ts';
 import { documentsOf } from './result-blobs.ts';
 
 /** Upstream spells it that way, and clients look for it (FEATURES B37). */
@@ -61,7 +62,7 @@ export class Recording {
   async #follow(progress: JobProgress, log: BuildLog): Promise<void> {
     const { signal } = new AbortController(); // the job ends it
     for await (const status of progress.read(signal, { pauseMs: LOG_PAUSE_MS }))
-      await log.add([...statusToWire(status)]);
+      await log.add([...statusToWire(status)], progress.isClosed);
   }
 
   /** What the frontend says of its result. */
@@ -114,7 +115,9 @@ export class Recording {
     const record = this.#record;
     await this.#attemptAsync('write the log', () => this.#finishLog());
     if (error !== undefined) {
-      const status = statusOf(toldCode(BuildError.from(error)));
+      const stack = stackDetail(error);
+      const told = toldCode(BuildError.from(error));
+      const status = statusOf(stack ? told.with(stack) : told);
       record.error = { ...status, details: [] };
       await this.#attemptAsync('write the error', async () => {
         record.externalError = await this.#blob(Status.encode(status).finish(), ERROR_MEDIA_TYPE);
