@@ -16,7 +16,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['sys', 'pool', 'pb', 'rpc', 'oci', 'match', 'giturl'],
   ['archive', 'llb', 'solver', 'store', 'ocilayout', 'session', 'executor'],
   ['dockerfile', 'registry', 'cache', 'attest'],
-  ['remotecache', 'source', 'ops', 'exporter'],
+  ['remotecache', 'source', 'ops', 'exporter', 'fsck'],
   ['frontend', 'client'],
   ['daemon'],
   ['cli'],

@@ -58,6 +58,8 @@ export class BuildError extends Error {
   /** The only conversion from a caught value. Aborts become `canceled` with the text clients look for. */
   static from(error: unknown): BuildError {
     if (error instanceof BuildError) return error;
+    // What failed first says more than what failed while it was cleared up after.
+    if (error instanceof SuppressedError) return BuildError.from(error.suppressed);
     if (error instanceof Error) {
       if (error.name === 'AbortError')
         return new BuildError('context canceled', { code: Code.canceled, cause: error });

@@ -12,11 +12,11 @@ const SUFFIX = '.index';
 
 /** Files with the known digests of records' trees (FEATURES F19), one per record. */
 export class ContentIndexes {
-  readonly #dir: string;
+  readonly dir: string;
   readonly #jobs: JobRunner<ContentHashJobs>;
 
   constructor(dir: string, jobs: JobRunner<ContentHashJobs>) {
-    this.#dir = dir;
+    this.dir = dir;
     this.#jobs = jobs;
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   }
@@ -39,14 +39,14 @@ export class ContentIndexes {
 
   /** Removes the files of records that are gone, where a crash left them. */
   async sweep(exists: (recordId: string) => boolean, signal: AbortSignal): Promise<void> {
-    for await (const { name } of await opendir(this.#dir)) {
+    for await (const { name } of await opendir(this.dir)) {
       signal.throwIfAborted();
       if (!name.endsWith(SUFFIX) || !exists(name.split('.')[0] ?? ''))
-        await rm(join(this.#dir, name), { recursive: true, force: true });
+        await rm(join(this.dir, name), { recursive: true, force: true });
     }
   }
 
   #file(recordId: string): string {
-    return join(this.#dir, `${recordId}${SUFFIX}`);
+    return join(this.dir, `${recordId}${SUFFIX}`);
   }
 }

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import type { Digest } from '../base/digest.ts';
 
 const MAGIC = Buffer.from('bkts-hash-1\n');
@@ -107,6 +108,17 @@ function isBelow(key: string, dirs: ReadonlySet<string>): boolean {
   for (let slash = key.lastIndexOf('/'); slash > 0; slash = key.lastIndexOf('/', slash - 1))
     if (dirs.has(key.slice(0, slash))) return true;
   return false;
+}
+
+/** Whether `file` holds an index whose checksum is right. */
+export async function isIndexFile(file: string): Promise<boolean> {
+  try {
+    decode(await readFile(file));
+    return true;
+  } catch {
+    // Whatever it is, it is none.
+    return false;
+  }
 }
 
 /** Sorted keys, each with what it shares with the one before; raw digests; a checksum at the end. */

@@ -11,6 +11,9 @@ import { LiveRecord } from './live-record.ts';
 import type { RecordRow, RecordTable } from './records.ts';
 import type { LockedError } from './ref.ts';
 
+/** Pause between attempts to remove a record that could not be removed, milliseconds. */
+const DISCARD_RETRY_MS = 2_000;
+
 export interface CacheParts {
   readonly table: RecordTable;
   readonly content: ContentStore;
@@ -183,6 +186,19 @@ export class CacheCore {
     }
   }
 
+  /**
+   * Removes a record that was not finished, and tries again later when that cannot be written now: on a full disk it
+   * would stay until the next start.
+   */
+  discard(id: string): void {
+    try {
+      this.removeRow(id);
+    } catch (error) {
+      this.parts.log.warn('could not remove a record yet', { id, error });
+      setTimeout(() => this.parts.table.db.isOpen && this.discard(id), DISCARD_RETRY_MS).unref();
+    }
+  }
+
   /** Makes the snapshot of a committed mutable the record's own (FEATURES F1). Synchronous and idempotent. */
   finalize(record: LiveRecord): void {
     const mutable = record.equalMutable;
@@ -235,7 +251,12 @@ export class CacheCore {
 
   countUse(record: LiveRecord): void {
     const { row } = record;
-    this.parts.table.update(row, { last_used_at: Date.now(), usage_count: row.usage_count + 1 });
+    try {
+      this.parts.table.update(row, { last_used_at: Date.now(), usage_count: row.usage_count + 1 });
+    } catch (error) {
+      // A full disk must not keep anybody from letting go.
+      this.parts.log.warn('could not count a use', { id: row.id, error });
+    }
   }
 }
 

@@ -102,18 +102,24 @@ export class LocalRefManager implements RefManager, HandleHost {
         this.core.finalize(below);
         await this.unlazier.extract(below, context);
       }
-      const row = newRow(options, { mutable: 1, parent: below?.id ?? null });
+      // Kept only once its tree is there: what a crash cuts short goes with the next start.
+      const row = newRow(options, { mutable: 1, retain: 0, parent: below?.id ?? null });
       insertRecord(this.core.parts, row, options);
+      const record = this.core.adopt(row)!;
       try {
-        await this.#options.snapshots.prepare(row.snapshot, below?.row.snapshot, {
-          lease: row.id,
-          ...(context.signal ? { signal: context.signal } : {}),
-        });
+        // In use from the start: a record whose tree is still to come looks damaged.
+        await this.core.holding(record, () =>
+          this.#options.snapshots.prepare(row.snapshot, below?.row.snapshot, {
+            lease: row.id,
+            ...(context.signal ? { signal: context.signal } : {}),
+          }),
+        );
       } catch (error) {
-        this.core.removeRow(row.id);
+        this.core.discard(row.id);
         throw error;
       }
-      return new MutableHandle(this, this.core.adopt(row)!);
+      if (options.retain) this.#table.update(row, { retain: 1 });
+      return new MutableHandle(this, record);
     };
     return below ? await this.core.holding(below, create) : await create();
   }
@@ -245,7 +251,7 @@ export class LocalRefManager implements RefManager, HandleHost {
   }
 
   releaseMutable(record: LiveRecord): void {
-    if (record.row.retain === 0) this.core.removeRow(record.id);
+    if (record.row.retain === 0) this.core.discard(record.id);
   }
 
   search(key: string, value: string): readonly RecordMetadata[] {

@@ -134,6 +134,16 @@ const DEBUG: CommandSpec = {
       usage: 'dump the meta in human-readable format. This command requires the daemon NOT to be running.',
       flags: [flag('string', 'root', 'path to state directory', { value: '/var/lib/buildkit' })],
     },
+    {
+      name: 'fsck',
+      usage: 'check the store of a daemon, and repair it',
+      flags: [
+        flag('bool', 'repair', 'Repair what is found'),
+        flag('bool', 'deep', 'Read every blob and compare it with its digest'),
+        flag('string', 'root', 'Check the state directory of a daemon that does not run'),
+        FORMAT,
+      ],
+    },
     { name: 'workers', usage: 'list workers', flags: [FILTER, VERBOSE, FORMAT] },
     { name: 'info', usage: 'display internal information', flags: [FORMAT] },
     {

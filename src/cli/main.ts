@@ -23,6 +23,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Run>>> = {
   'debug get': async () => (await import('./debug-get.ts')).runGet,
   'debug monitor': async () => (await import('./monitor.ts')).runMonitor,
   'debug ctl': async () => (await import('./monitor.ts')).runCtl,
+  'debug fsck': async () => (await import('./debug-fsck.ts')).runFsck,
   'debug dump-llb': async () => (await import('./dump-llb.ts')).runDumpLlb,
 };
 

@@ -72,6 +72,24 @@ export async function openDaemon(context: CommandContext): Promise<BuildDaemon> 
   }
 }
 
+/**
+ * A private daemon on the state directory `root`, which collects no garbage: its configuration is not that of the daemon
+ * that uses the directory otherwise. @throws BuildError when that one runs
+ */
+export async function openPrivateDaemon(root: string, signal: AbortSignal): Promise<BuildDaemon> {
+  if (!existsSync(root)) throw new BuildError(`there is no state directory ${root}`, { code: Code.notFound });
+  const daemon = new PrivateDaemon(daemonCommand(), root, [], ['--oci-worker-gc=false']);
+  try {
+    await daemon.ready(signal);
+    return daemon;
+  } catch (error) {
+    await daemon[Symbol.asyncDispose]();
+    const lock = error instanceof BuildError ? LOCKED.exec(error.message)?.[1] : undefined;
+    if (lock !== undefined) refuseForeign(lock);
+    throw error;
+  }
+}
+
 function say(text: string): void {
   process.stderr.write(`buildctl: ${text}\n`);
 }
@@ -136,12 +154,18 @@ class PrivateDaemon implements BuildDaemon {
   #log = '';
 
   /** @param allowed what root, whose daemon it is, lets the build have */
-  constructor([file, args]: DaemonCommand, root: string, allowed: readonly string[]) {
+  constructor(
+    [file, args]: DaemonCommand,
+    root: string,
+    allowed: readonly string[],
+    more: readonly string[] = [],
+  ) {
     this.#dir = socketDir();
     this.#socket = join(this.#dir, 'private.sock');
     this.address = `unix://${this.#socket}`;
     const names = new Set(allowed.map((text) => parseEntitlement(text).name));
-    const flags = ['--addr', this.address, PRIVATE_FLAG, ...(root === '' ? [] : ['--root', root])];
+    const flags = ['--addr', this.address, PRIVATE_FLAG, ...more];
+    if (root !== '') flags.push('--root', root);
     for (const name of names) flags.push('--allow-insecure-entitlement', name);
     // In a process group of its own, so that Ctrl-C reaches it through the build only.
     this.#child = spawn(file, [...args, ...flags], { stdio: ['pipe', 'ignore', 'pipe'], detached: true });

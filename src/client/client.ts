@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BuildError, Code, hasCode } from '../base/errors.ts';
+import { StoreCheckDefinition } from '../pb/check.ts';
 import { ControlDefinition } from '../pb/control.ts';
 import { DiskUsageDefinition } from '../pb/diskusage.ts';
 import { connectGrpc, type GrpcChannel } from '../rpc/client.ts';
@@ -13,12 +14,15 @@ import type {
   ConnectOptions,
   DiskUsagePage,
   PruneRequest,
+  StoreCounts,
+  StoreFinding,
   UsageInfo,
   WorkerInfo,
 } from './types.ts';
 import { connectionProblem } from './tls-error.ts';
 import {
   bySize,
+  countsFromWire,
   pruneToWire,
   usageFromWire,
   usagePageFromWire,
@@ -115,6 +119,22 @@ export class Client implements Disposable {
     } catch (error) {
       if (known || !hasCode(error, Code.unimplemented)) throw prefixed(error, 'failed to call diskusage');
       yield { records: await this.diskUsage(options), holders: new Map(), disk: undefined };
+    }
+  }
+
+  /** Checks the store of a buildkit-ts daemon, and repairs it if asked to: findings, then counts. */
+  async *checkStore(
+    options: CallOptions & { readonly deep?: boolean; readonly repair?: boolean } = {},
+  ): AsyncGenerator<{ readonly finding?: StoreFinding; readonly counts?: StoreCounts }> {
+    const { deep = false, repair = false } = options;
+    try {
+      const service = await this.service(StoreCheckDefinition);
+      for await (const { event } of service.check({ deep, repair }, callOptions(options))) {
+        if (event?.$case === 'finding') yield { finding: event.value };
+        else if (event) yield { counts: countsFromWire(event.value) };
+      }
+    } catch (error) {
+      throw prefixed(error, 'failed to check the store');
     }
   }
 

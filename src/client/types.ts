@@ -122,3 +122,29 @@ export interface PruneRequest {
   readonly maxUsedSpace?: number;
   readonly minFreeSpace?: number;
 }
+
+/** Something that the check of a store has found. */
+export interface StoreFinding {
+  /** database, record, lease, key, snapshot, blob, index or file. */
+  readonly kind: string;
+  readonly id: string;
+  readonly problem: string;
+  /** It wastes space or time, but nothing is lost. */
+  readonly leftover: boolean;
+  readonly repaired: boolean;
+  /** Why it could not be repaired; '' when it was, or was not to be. */
+  readonly failure: string;
+}
+
+/** How much the check has looked at. */
+export interface StoreCounts {
+  readonly records: number;
+  readonly keys: number;
+  readonly leases: number;
+  readonly snapshots: number;
+  readonly blobs: number;
+  /** Files and trees that wait for their deletion. */
+  readonly trash: number;
+  /** Files that running work has open. */
+  readonly temporary: number;
+}

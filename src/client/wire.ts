@@ -1,4 +1,5 @@
 import type { Digest } from '../base/digest.ts';
+import type { Counts } from '../pb/check.ts';
 import type * as pb from '../pb/control.ts';
 import type { ListPage } from '../pb/diskusage.ts';
 import type { Timestamp } from '../pb/google/protobuf/timestamp.ts';
@@ -8,6 +9,7 @@ import type {
   DiskUsagePage,
   PruneRequest,
   SolveStatus,
+  StoreCounts,
   UsageInfo,
   VertexWarning,
   WorkerInfo,
@@ -142,5 +144,17 @@ export function pruneToWire(request: PruneRequest): pb.PruneRequest {
     reservedSpace: BigInt(Math.trunc(request.reservedSpace ?? 0)),
     maxUsedSpace: BigInt(Math.trunc(request.maxUsedSpace ?? 0)),
     minFreeSpace: BigInt(Math.trunc(request.minFreeSpace ?? 0)),
+  };
+}
+
+export function countsFromWire(counts: Counts): StoreCounts {
+  return {
+    records: Number(counts.records),
+    keys: Number(counts.keys),
+    leases: Number(counts.leases),
+    snapshots: Number(counts.snapshots),
+    blobs: Number(counts.blobs),
+    trash: Number(counts.trash),
+    temporary: Number(counts.temporary),
   };
 }

@@ -28,6 +28,7 @@ import { trimMemory } from '../sys/memory.ts';
 import type { AutoGc } from './auto-gc.ts';
 import { BuildRegistry } from './build-registry.ts';
 import { build } from './build.ts';
+import { checkService, repairWhenRebuilt } from './check-service.ts';
 import type { DaemonConfig } from './config.ts';
 import { contentService } from './content-service.ts';
 import { controlService } from './control.ts';
@@ -107,6 +108,7 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
     }),
   );
   const stopping = new AbortController();
+  stack.use(repairWhenRebuilt(worker, stopping.signal, log));
   const gc = stack.use(openGc(config, worker, log));
   const guard = stack.use(openGuard(config, worker, log));
   const history = stack.use(openHistory(config, store, log));
@@ -216,6 +218,7 @@ function createServer(parts: ServerParts): {
         throw new BuildError('no trace collector is configured', { code: Code.unavailable });
       },
     }),
+    checkService(worker.fsck),
     healthService(['']),
   ];
   const server: GrpcServer = createGrpcServer({

@@ -10,6 +10,7 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { ObjectReference } from '../oci/object-reference.ts';
 import type { Platform } from '../oci/platform.ts';
 import { type ImageReference, parseReference } from '../oci/reference.ts';
+import { OWNER_VARIABLE } from '../sys/left-processes.ts';
 import type { ProxyConfig } from '../registry/config.ts';
 import type { HttpClient } from '../registry/http.ts';
 import type { Registry } from '../registry/registry.ts';
@@ -67,7 +68,13 @@ export interface SourceParts {
   readonly mountLocally: MountLocally;
   readonly contentIndexes: ContentIndexes;
   /** Where git runs. */
-  readonly git: { readonly proxy: ProxyConfig; readonly searchPath: string; readonly tmpDir: string };
+  readonly git: {
+    readonly proxy: ProxyConfig;
+    readonly searchPath: string;
+    readonly tmpDir: string;
+    /** By which what git leaves running is known to the next daemon. */
+    readonly owner: string;
+  };
 }
 
 export function openSources(parts: SourceParts): Sources {
@@ -136,7 +143,7 @@ function gitServices(
     locks: new KeyedLock(),
     searchPath: git.searchPath,
     tmpDir: git.tmpDir,
-    env: proxyEnvironment(git.proxy),
+    env: { ...proxyEnvironment(git.proxy), [OWNER_VARIABLE]: git.owner },
     memo,
   };
 }

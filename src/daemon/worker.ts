@@ -15,6 +15,7 @@ import { deviceSetups } from '../executor/cdi/setup.ts';
 import { findEmulator, runsWith } from '../executor/emulator.ts';
 import { createRuntimeExecutor, type RuntimeExecutor } from '../executor/executor.ts';
 import { openNetworks, type OpenedNetworks } from '../executor/network-mode.ts';
+import { Fsck } from '../fsck/fsck.ts';
 import type { MountLocally } from '../frontend/tree.ts';
 import { parsePlatform } from '../oci/platform.ts';
 import { defaultStepLogLimits } from '../ops/step-log.ts';
@@ -27,6 +28,7 @@ import { LocalMounter } from '../store/local-mounter.ts';
 import type { Store } from '../store/store.ts';
 import type { DaemonConfig } from './config.ts';
 import type { DaemonJobs } from './jobs.ts';
+import { clearLeftBehind } from './left-behind.ts';
 import { OpResolver, type OpServices } from './op-resolver.ts';
 import { WorkerPlatforms } from './platforms.ts';
 import { SessionServices } from './session-services.ts';
@@ -45,6 +47,7 @@ export interface Worker extends AsyncDisposable {
   /** Forgets cache keys and content indexes whose record is gone (FEATURES E28). */
   releaseUnreferenced(signal: AbortSignal): Promise<void>;
   readonly store: Store;
+  readonly fsck: Fsck;
   readonly registry: Registry;
   readonly sources: Sources;
   readonly ops: OpResolver;
@@ -69,12 +72,10 @@ export interface WorkerParts {
 export async function openWorker(parts: WorkerParts): Promise<Worker> {
   const { config, store, registry, sessions, jobs } = parts;
   await using stack = new AsyncDisposableStack();
-  const networks = await openWorkerNetworks(parts);
-  stack.defer(() => networks.close());
+  const networks = stack.adopt(await openWorkerNetworks(parts), (opened) => opened.close());
   const devices = openDevices(parts);
   const executor = await openExecutor(parts, networks, devices);
-  const tmpDir = join(store.layout.dir, 'run');
-  mkdirSync(tmpDir, { recursive: true, mode: 0o711 });
+  const tmpDir = openRunDir(parts);
   const mountDir = join(tmpDir, 'mounts');
   const contentIndexes = new ContentIndexes(join(store.layout.dir, 'contenthash'), jobs);
   const keys = new SqlKeyStore(store.db);
@@ -95,7 +96,7 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     clients,
     mountLocally,
     contentIndexes,
-    git: { proxy: parts.proxy, searchPath: parts.searchPath, tmpDir: store.layout.tmp },
+    git: gitParts(parts),
   });
   const platforms = openPlatforms(parts, tmpDir);
   const ops = new OpResolver({
@@ -116,6 +117,7 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
   stack.defer(() => refs.close());
   const opened = stack.move();
   return {
+    fsck: new Fsck({ store, refs, keys, indexDir: contentIndexes.dir }),
     id: workerId(store.layout.dir),
     labels: workerLabels(config, store, networks.label),
     platforms,
@@ -135,6 +137,18 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     jobs,
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
+}
+
+/** Directory of what running steps need, without what an earlier run has left there. */
+function openRunDir({ store, log }: WorkerParts): string {
+  const dir = join(store.layout.dir, 'run');
+  mkdirSync(dir, { recursive: true, mode: 0o711 });
+  clearLeftBehind(store.layout.dir, dir, log);
+  return dir;
+}
+
+function gitParts({ store, proxy, searchPath }: WorkerParts) {
+  return { proxy, searchPath, tmpDir: store.layout.tmp, owner: store.layout.dir };
 }
 
 function openRefs(

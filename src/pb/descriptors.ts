@@ -39,6 +39,19 @@ export const fileDescriptors: readonly FileDescriptor[] = [
   "descriptor": "CgpjYXBzLnByb3RvEhhtb2J5LmJ1aWxka2l0LnYxLmFwaWNhcHMi2gEKBkFQSUNhcBIOCgJJRBgBIAEoCVICSUQSGAoHRW5hYmxlZBgCIAEoCFIHRW5hYmxlZBIeCgpEZXByZWNhdGVkGAMgASgIUgpEZXByZWNhdGVkEiYKDkRpc2FibGVkUmVhc29uGAQgASgJUg5EaXNhYmxlZFJlYXNvbhIsChFEaXNhYmxlZFJlYXNvbk1zZxgFIAEoCVIRRGlzYWJsZWRSZWFzb25Nc2cSMAoTRGlzYWJsZWRBbHRlcm5hdGl2ZRgGIAEoCVITRGlzYWJsZWRBbHRlcm5hdGl2ZWIGcHJvdG8z"
  },
  {
+  "name": "check.proto",
+  "dependencies": [],
+  "symbols": [
+   "buildkitts.check.v1.CheckRequest",
+   "buildkitts.check.v1.CheckResponse",
+   "buildkitts.check.v1.Finding",
+   "buildkitts.check.v1.Counts",
+   "buildkitts.check.v1.StoreCheck",
+   "buildkitts.check.v1.StoreCheck.Check"
+  ],
+  "descriptor": "CgtjaGVjay5wcm90bxITYnVpbGRraXR0cy5jaGVjay52MSI6CgxDaGVja1JlcXVlc3QSEgoEZGVlcBgBIAEoCFIEZGVlcBIWCgZyZXBhaXIYAiABKAhSBnJlcGFpciKJAQoNQ2hlY2tSZXNwb25zZRI4CgdmaW5kaW5nGAEgASgLMhwuYnVpbGRraXR0cy5jaGVjay52MS5GaW5kaW5nSABSB2ZpbmRpbmcSNQoGY291bnRzGAIgASgLMhsuYnVpbGRraXR0cy5jaGVjay52MS5Db3VudHNIAFIGY291bnRzQgcKBWV2ZW50IpkBCgdGaW5kaW5nEhIKBGtpbmQYASABKAlSBGtpbmQSDgoCaWQYAiABKAlSAmlkEhgKB3Byb2JsZW0YAyABKAlSB3Byb2JsZW0SGgoIbGVmdG92ZXIYBCABKAhSCGxlZnRvdmVyEhoKCHJlcGFpcmVkGAUgASgIUghyZXBhaXJlZBIYCgdmYWlsdXJlGAYgASgJUgdmYWlsdXJlIrYBCgZDb3VudHMSGAoHcmVjb3JkcxgBIAEoA1IHcmVjb3JkcxISCgRrZXlzGAIgASgDUgRrZXlzEhYKBmxlYXNlcxgDIAEoA1IGbGVhc2VzEhwKCXNuYXBzaG90cxgEIAEoA1IJc25hcHNob3RzEhQKBWJsb2JzGAUgASgDUgVibG9icxIUCgV0cmFzaBgGIAEoA1IFdHJhc2gSHAoJdGVtcG9yYXJ5GAcgASgDUgl0ZW1wb3JhcnkyXgoKU3RvcmVDaGVjaxJQCgVDaGVjaxIhLmJ1aWxka2l0dHMuY2hlY2sudjEuQ2hlY2tSZXF1ZXN0GiIuYnVpbGRraXR0cy5jaGVjay52MS5DaGVja1Jlc3BvbnNlMAFiBnByb3RvMw=="
+ },
+ {
   "name": "google/protobuf/empty.proto",
   "dependencies": [],
   "symbols": [

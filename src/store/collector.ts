@@ -107,7 +107,8 @@ export class Collector {
   }
 }
 
-function sqlGraph(db: Database): GcGraph {
+/** The things of a store, what holds them and what refers to them. */
+export function sqlGraph(db: Database): GcGraph {
   return {
     held: ({ kind, id }) => {
       const row = db.get<{ flat: number | null }>(

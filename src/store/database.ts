@@ -1,8 +1,9 @@
-import { closeSync, fdatasync, fstatSync, openSync } from 'node:fs';
+import { closeSync, existsSync, fdatasync, fstatSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { promisify } from 'node:util';
 import { BuildError, Code } from '../base/errors.ts';
 import { DiskReserve } from './disk-reserve.ts';
+import { isDatabaseDamage, salvage, type Salvaged } from './salvage.ts';
 
 const fdatasyncAsync = promisify(fdatasync);
 
@@ -16,9 +17,12 @@ export type SqlValue = SQLInputValue;
  */
 export class Database implements Disposable {
   readonly path: string;
-  readonly #db: DatabaseSync;
+  /** The last run did not close the file: it was killed, or the machine was. */
+  readonly wasLeftOpen: boolean;
+  #db: DatabaseSync;
   readonly #reserve: DiskReserve;
   readonly #statements = new Map<string, StatementSync>();
+  readonly #components = new Map<string, readonly string[]>();
   #depth = 0;
   #afterCommit: (() => void)[] = [];
   #walFd: number | undefined;
@@ -29,24 +33,43 @@ export class Database implements Disposable {
 
   /** Runs a checkpoint elsewhere when the log has grown; the log is then written from its start again. */
   checkpoint: (() => Promise<void>) | undefined;
+  /** Told when the file turned out to be damaged and was rebuilt from what could be read of it. */
+  onRebuilt: ((salvaged: Salvaged) => void) | undefined;
 
   /** Opens or creates the file. @throws what SQLite throws for a damaged one. */
   constructor(path: string) {
     this.path = path;
-    this.#db = new DatabaseSync(path);
-    try {
-      this.#db.exec(
-        'PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000;' +
-          ` PRAGMA wal_autocheckpoint=${FORCED_CHECKPOINT_PAGES}; PRAGMA journal_size_limit=${KEPT_LOG_BYTES};`,
-      );
-      this.#db.exec(
-        'CREATE TABLE IF NOT EXISTS schema (component TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID',
-      );
-    } catch (error) {
-      this.#db.close();
-      throw error;
-    }
+    this.wasLeftOpen = (statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0;
+    this.#db = openFile(path);
     this.#reserve = new DiskReserve(`${path}-reserve`);
+  }
+
+  /**
+   * Puts the damaged file aside and goes on with a new one that holds what can be read of it. Takes seconds for a large
+   * store, during which nothing else happens.
+   */
+  rebuild(): Salvaged {
+    this.#statements.clear();
+    this.#closeLog();
+    if (this.#db.isOpen) this.#db.close();
+    const salvaged = rebuildFile(this.path);
+    this.#db = openFile(this.path);
+    // Tables of which nothing was left.
+    for (const [component, steps] of this.#components) this.migrate(component, steps);
+    this.#markDirty();
+    this.onRebuilt?.(salvaged);
+    return salvaged;
+  }
+
+  /** Runs `work`, and once more when it finds the file damaged. */
+  #pastDamage<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      if (this.#depth > 0 || !isDatabaseDamage(error)) throw error;
+      this.rebuild();
+      return work();
+    }
   }
 
   /**
@@ -54,6 +77,7 @@ export class Database implements Disposable {
    * released. @throws failedPrecondition when the file was written by a newer version.
    */
   migrate(component: string, steps: readonly string[]): void {
+    this.#components.set(component, steps);
     const row = this.get<{ version: number }>('SELECT version FROM schema WHERE component = ?', component);
     const version = row?.version ?? 0;
     if (version > steps.length)
@@ -72,17 +96,18 @@ export class Database implements Disposable {
   }
 
   get<Row>(sql: string, ...values: SqlValue[]): Row | undefined {
-    return this.#prepare(sql).get(...values) as Row | undefined;
+    return this.#pastDamage(() => this.#prepare(sql).get(...values) as Row | undefined);
   }
 
   all<Row>(sql: string, ...values: SqlValue[]): Row[] {
-    return this.#prepare(sql).all(...values) as Row[];
+    return this.#pastDamage(() => this.#prepare(sql).all(...values) as Row[]);
   }
 
   /** Rows changed. */
   run(sql: string, ...values: SqlValue[]): number {
     if (this.#depth > 0) return Number(this.#prepare(sql).run(...values).changes);
-    const { changes } = this.#withRoom(() => this.#prepare(sql).run(...values));
+    const write = () => this.#prepare(sql).run(...values);
+    const { changes } = this.#pastDamage(() => this.#withRoom(write));
     this.#markDirty();
     return Number(changes);
   }
@@ -96,7 +121,8 @@ export class Database implements Disposable {
    * where the disk was full at first.
    */
   transaction<T>(work: () => T): T {
-    return this.#depth > 0 ? this.#nested(work) : this.#withRoom(() => this.#outermost(work));
+    if (this.#depth > 0) return this.#nested(work);
+    return this.#pastDamage(() => this.#withRoom(() => this.#outermost(work)));
   }
 
   /** A second try, with the room kept for it, when there is none on the disk. */
@@ -204,11 +230,52 @@ export class Database implements Disposable {
     clearTimeout(this.#flushTimer);
     this.#statements.clear();
     if (this.#db.isOpen) this.#db.close();
+    this.#closeLog();
+  }
+
+  #closeLog(): void {
     const fd = this.#walFd;
     this.#walFd = undefined;
     // A sync under way still uses the descriptor.
     if (fd !== undefined) (this.#flushing ?? Promise.resolve()).catch(() => {}).then(() => closeSync(fd));
   }
+}
+
+/** @throws what SQLite throws for a damaged file */
+function openFile(path: string): DatabaseSync {
+  const db = new DatabaseSync(path);
+  try {
+    db.exec(
+      'PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000;' +
+        ` PRAGMA wal_autocheckpoint=${FORCED_CHECKPOINT_PAGES}; PRAGMA journal_size_limit=${KEPT_LOG_BYTES};`,
+    );
+    db.exec(
+      'CREATE TABLE IF NOT EXISTS schema (component TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID',
+    );
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+/** Where a damaged database is put; the one before it goes. */
+export function asideOf(path: string): string {
+  return `${path}.damaged`;
+}
+
+/** Moves a damaged file, with its log, aside and puts what can be read of it in its place. */
+export function rebuildFile(path: string): Salvaged {
+  const aside = asideOf(path);
+  const half = `${path}-rebuilding`;
+  for (const suffix of ['', '-wal', '-shm']) {
+    rmSync(aside + suffix, { force: true });
+    if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix);
+  }
+  rmSync(half, { force: true });
+  const salvaged = salvage(aside, half);
+  if (existsSync(half)) renameSync(half, path);
+  return salvaged;
 }
 
 const SQLITE_FULL = 13;

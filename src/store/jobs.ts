@@ -6,8 +6,11 @@ import type { JobContext, Jobs } from '../pool/types.ts';
 import { copyFile, copyMetadata } from '../sys/copy.ts';
 import { inodeKey, isDirMode, lstat } from '../sys/stat.ts';
 import { diskUse, treeUsage } from './disk-use.ts';
+import { isDatabaseDamage } from './salvage.ts';
 
 const READ_BYTES = 1 << 20;
+/** Problems of a database that are told. */
+const MAX_PROBLEMS = 20;
 
 /**
  * Copies the tree `from` into the existing directory `to` with owners, modes, times, attributes, devices and hard
@@ -67,6 +70,23 @@ function fileDigest(input: { path: string }, context: JobContext): Digest {
   }
 }
 
+/** What SQLite's own check finds wrong with a database; `deep` compares indexes with their tables as well. */
+function checkDatabase(input: { path: string; deep: boolean }): string[] {
+  try {
+    const db = new DatabaseSync(input.path, { readOnly: true });
+    try {
+      const pragma = input.deep ? 'integrity_check' : 'quick_check';
+      const rows = db.prepare(`PRAGMA ${pragma}(${MAX_PROBLEMS})`).all() as Record<string, string>[];
+      return rows.flatMap((row) => Object.values(row)).filter((text) => text !== 'ok');
+    } finally {
+      db.close();
+    }
+  } catch (error) {
+    if (!isDatabaseDamage(error)) throw error;
+    return [(error as Error).message];
+  }
+}
+
 /** Moves the database's log into its file, as far as readers allow; writers go on meanwhile. */
 function checkpoint(input: { path: string }): void {
   const db = new DatabaseSync(input.path);
@@ -78,5 +98,13 @@ function checkpoint(input: { path: string }): void {
 }
 
 /** Heavy work of the store, for the worker threads. */
-export const storeJobs = { treeUsage, diskUse, copyTree, removeTrees, fileDigest, checkpoint } satisfies Jobs;
+export const storeJobs = {
+  treeUsage,
+  diskUse,
+  copyTree,
+  removeTrees,
+  fileDigest,
+  checkDatabase,
+  checkpoint,
+} satisfies Jobs;
 export type StoreJobs = typeof storeJobs;

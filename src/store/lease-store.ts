@@ -63,8 +63,13 @@ export class SqlLeaseStore implements LeaseStore {
       id,
       [Symbol.dispose]: () => {
         // After the store is closed the next start deletes it.
-        if (held && this.#db.isOpen) this.delete(id);
+        const isHeld = held && this.#db.isOpen;
         held = false;
+        try {
+          if (isHeld) this.delete(id);
+        } catch {
+          // A full disk: its time is over in an hour, and what failed before that is what counts.
+        }
       },
     };
   }

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { BuildError, Code, errno } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -6,13 +6,15 @@ import type { JobRunner } from '../pool/types.ts';
 import { detachUnder } from '../sys/mount.ts';
 import { Collector } from './collector.ts';
 import { LocalContentStore } from './content/local-content.ts';
-import { Database } from './database.ts';
+import { Database, rebuildFile } from './database.ts';
 import { DiskMeter } from './disk-meter.ts';
 import type { DiskUse } from './disk-use.ts';
 import { realFiles, type StoreFiles } from './files.ts';
 import type { StoreJobs } from './jobs.ts';
 import { STATE_DIR, type StoreLayout, storeLayout } from './layout.ts';
 import { SqlLeaseStore } from './lease-store.ts';
+import { Rebuilds } from './rebuilds.ts';
+import { isDatabaseDamage, type Salvaged } from './salvage.ts';
 import { STORE_SCHEMA } from './schema.ts';
 import { NativeSnapshotter } from './snapshot/native.ts';
 import { OverlaySnapshotter, overlaySupport, TRIAL_PREFIX } from './snapshot/overlay.ts';
@@ -33,6 +35,7 @@ export interface OpenStoreOptions {
 /** Everything the daemon keeps on disk. */
 export interface Store extends AsyncDisposable {
   readonly layout: StoreLayout;
+  readonly jobs: JobRunner<StoreJobs>;
   readonly db: Database;
   readonly content: LocalContentStore;
   readonly snapshots: OverlaySnapshotter | NativeSnapshotter;
@@ -45,6 +48,13 @@ export interface Store extends AsyncDisposable {
   diskUse(signal?: AbortSignal): Promise<DiskUse>;
   /** Resolves when what was collected is off the disk. */
   trashEmptied(): Promise<void>;
+  /** Takes a path below the state directory away; its bytes follow in the background. */
+  discard(path: string): void;
+  /**
+   * Tells when the database turned out to be damaged and was rebuilt: rows may be missing. At once when that was so at
+   * the start.
+   */
+  whenRebuilt(listener: () => void): void;
   /** Everything committed so far survives a power cut afterwards. */
   flush(): Promise<void>;
   close(): Promise<void>;
@@ -70,7 +80,8 @@ export function openStore(options: OpenStoreOptions): Store {
     remove: (paths) => jobs.run('removeTrees', { paths }),
   });
   if (!isEmpty(layout.tmp)) trash.take(layout.tmp);
-  const db = openDatabase(layout, trash, log);
+  const { db, salvaged } = openDatabase(layout, trash);
+  const rebuilds = new Rebuilds({ db, jobs, log }, salvaged);
   db.checkpoint = () => jobs.run('checkpoint', { path: layout.database });
   try {
     const collector = new Collector(db);
@@ -105,25 +116,30 @@ export function openStore(options: OpenStoreOptions): Store {
     leases.deleteStale({ temporary: true });
     collector.schedule();
     trash.start();
-    const parts = { layout, db, content, snapshots, leases, warning };
-    return assemble(parts, new DiskMeter(base, parts, jobs), collector, trash, cleared);
+    rebuilds.checkLeftOpen();
+    const parts = { layout, jobs, db, content, snapshots, leases, warning };
+    return assemble(parts, { meter: new DiskMeter(base, parts, jobs), collector, trash, rebuilds, cleared });
   } catch (error) {
     db[Symbol.dispose]();
     throw error;
   }
 }
 
-type Parts = Pick<Store, 'layout' | 'db' | 'content' | 'snapshots' | 'leases' | 'warning'>;
+type Parts = Pick<Store, 'layout' | 'jobs' | 'db' | 'content' | 'snapshots' | 'leases' | 'warning'>;
 
-function assemble(
-  parts: Parts,
-  meter: DiskMeter,
-  collector: Collector,
-  trash: Trash,
-  cleared: Promise<void>,
-): Store {
+interface Helpers {
+  readonly meter: DiskMeter;
+  readonly collector: Collector;
+  readonly trash: Trash;
+  readonly rebuilds: Rebuilds;
+  /** Resolves when nothing is left of what was tried. */
+  readonly cleared: Promise<void>;
+}
+
+function assemble(parts: Parts, { meter, collector, trash, rebuilds, cleared }: Helpers): Store {
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
+    await rebuilds.close();
     await collector.close();
     await parts.content.close();
     await parts.db.close();
@@ -135,6 +151,8 @@ function assemble(
     gc: () => collector.collect(),
     diskUse: (signal) => meter.measure(signal),
     trashEmptied: () => trash.drained(),
+    discard: (path) => void trash.take(path),
+    whenRebuilt: (listener) => rebuilds.tell(listener),
     flush: () => parts.db.flush(),
     close: () => (closing ??= close()),
     [Symbol.asyncDispose]: () => store.close(),
@@ -176,20 +194,17 @@ function chooseSnapshotter(options: OpenStoreOptions): {
   return { kind: 'native', warning, cleared };
 }
 
-/** A damaged database is put aside: the store is a cache, and an empty one is better than none. */
-function openDatabase(layout: StoreLayout, trash: Trash, log: Logger): Database {
+/** A damaged database is put aside, and what can be read of it goes on. */
+function openDatabase(layout: StoreLayout, trash: Trash): { db: Database; salvaged: Salvaged | undefined } {
   const isNew = !existsSync(layout.database);
   if (isNew) clearOrphans(layout, trash);
   try {
-    return migrated(layout.database);
+    return { db: migrated(layout.database), salvaged: undefined };
   } catch (error) {
-    if (!isDamaged(error)) throw error;
-    log.error('the database is damaged: starting with an empty store', { path: layout.database, error });
-    for (const suffix of ['', '-wal', '-shm'])
-      if (existsSync(layout.database + suffix))
-        renameSync(layout.database + suffix, `${layout.database}.damaged${suffix}`);
-    clearOrphans(layout, trash);
-    return migrated(layout.database);
+    if (!isDatabaseDamage(error)) throw error;
+    const salvaged = rebuildFile(layout.database);
+    if (salvaged.rows === 0) clearOrphans(layout, trash);
+    return { db: migrated(layout.database), salvaged };
   }
 }
 
@@ -221,14 +236,6 @@ function isEmpty(dir: string): boolean {
 function clearOrphans(layout: StoreLayout, trash: Trash): void {
   trash.take(layout.content);
   trash.take(layout.snapshots);
-}
-
-const SQLITE_CORRUPT = 11;
-const SQLITE_NOTADB = 26;
-
-function isDamaged(error: unknown): boolean {
-  const code = (error as { errcode?: unknown }).errcode;
-  return typeof code === 'number' && ((code & 0xff) === SQLITE_CORRUPT || (code & 0xff) === SQLITE_NOTADB);
 }
 
 /** Paths in the journal belong to removals and publications that a crash cut short. */

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { cfunc } from './ffi.ts';
 
 const M_ARENA_MAX = -8;
@@ -18,8 +20,24 @@ export function limitMallocArenas(count: number): boolean {
   }
 }
 
-/** Gives freed memory back to the system, in about a millisecond. False where the C library cannot be asked. */
-export function trimMemory(): boolean {
+type Collect = (options: { type: 'major'; execution: 'async' }) => Promise<void>;
+let collect: Collect | undefined;
+
+/** What is no longer used stays on the heap for as long as nothing more is allocated: it is collected by request. */
+async function collectGarbage(): Promise<void> {
+  if (!collect) {
+    setFlagsFromString('--expose-gc');
+    collect = runInNewContext('gc') as Collect;
+  }
+  await collect({ type: 'major', execution: 'async' });
+}
+
+/**
+ * Gives memory that is not used back to the system; for a moment at which nothing else is to be done. False where the C
+ * library cannot be asked.
+ */
+export async function trimMemory(): Promise<boolean> {
+  await collectGarbage();
   try {
     mallocTrimCall(0);
     return true;

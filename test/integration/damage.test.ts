@@ -5,7 +5,8 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { DatabaseSync } from 'node:sqlite';
-import { Daemon, digest, Registry, TempDir } from './harness.ts';
+import { BUILDCTL, Daemon, digest, Registry, run, TempDir } from './harness.ts';
+import { eventually } from './state.ts';
 
 let registry: Registry;
 const dir = new TempDir();
@@ -171,3 +172,121 @@ for (const running of [true, false])
       await daemon[Symbol.asyncDispose]();
     }
   });
+
+test('debug fsck finds and repairs, through the daemon and without one', async () => {
+  using root = new TempDir();
+  const daemon = await Daemon.start({ root: root.path, config: registry.config });
+  try {
+    await buildAndCheck(daemon, 'base');
+    const clean = await daemon.buildctl(['debug', 'fsck', '--deep']);
+    assert.equal(clean.code, 0, clean.stdout.toString() + clean.stderr);
+    assert.match(clean.stdout.toString(), /^checked \d+ records, .* \d+ blobs: nothing is wrong\n$/);
+    spoilAll(blobsOf(daemon));
+    const [first] = snapshotsOf(daemon).sort();
+    rmSync(first!, { recursive: true });
+    const found = await daemon.buildctl(['debug', 'fsck', '--deep']);
+    assert.equal(found.code, 1);
+    assert.match(found.stdout.toString(), /^damaged blob sha256:\w+: its bytes are those of sha256:\w+$/m);
+    assert.match(found.stdout.toString(), /damaged, \d+ left over, 0 repaired \(--repair mends them\)\n$/);
+    const json = await daemon.buildctl(['debug', 'fsck', '--deep', '--format', '{{json .}}']);
+    assert.equal(json.code, 1);
+    const { findings, counts } = JSON.parse(json.stdout.toString());
+    assert.ok(counts.blobs > 0 && findings.length > 0);
+    assert.equal(findings[0].repaired, false);
+    // Nobody else may use the state directory meanwhile.
+    const locked = await daemon.buildctl(['debug', 'fsck', '--root', root.path]);
+    assert.equal(locked.code, 1);
+    assert.match(locked.stderr, /is in use by buildkitd with process id \d+/);
+    assert.equal(await daemon.stop(), 0);
+    const repaired = await daemon.buildctl(['debug', 'fsck', '--deep', '--repair', '--root', root.path]);
+    assert.equal(repaired.code, 0, repaired.stdout.toString() + repaired.stderr);
+    assert.match(repaired.stdout.toString(), /: repaired$/m);
+    const again = await daemon.buildctl(['debug', 'fsck', '--deep', '--root', root.path]);
+    assert.match(again.stdout.toString(), /nothing is wrong\n$/);
+    const gone = await daemon.buildctl(['debug', 'fsck']);
+    assert.equal(gone.code, 1);
+    assert.match(gone.stderr, /give the state directory with --root/);
+  } finally {
+    await daemon[Symbol.asyncDispose]();
+  }
+});
+
+test('a database with damaged pages is put aside, and what can be read of it is kept', async () => {
+  using root = new TempDir();
+  let daemon = await Daemon.start({ root: root.path, config: registry.config });
+  const path = join(root.path, 'buildkit-ts/store.db');
+  const spoilPages = (offset: number): void => {
+    const bytes = readFileSync(path);
+    for (let at = offset; at < bytes.length; at += 3 * 4096) bytes.fill(0x5a, at, at + 2048);
+    writeFileSync(path, bytes);
+  };
+  try {
+    for (const offset of [8 * 4096, 0]) {
+      await buildAndCheck(daemon, 'base');
+      assert.equal(await daemon.stop(), 0);
+      spoilPages(offset);
+      daemon = await Daemon.start({ root: root.path, config: registry.config });
+      await buildAndCheck(daemon, 'base');
+      assert.match(daemon.log(), /the database was damaged: it is put aside/);
+      assert.ok(readFileSync(`${path}.damaged`).length > 0);
+      await eventually(() => assert.match(daemon.log(), /the store was checked and repaired/));
+      const { code, stdout } = await daemon.buildctl(['debug', 'fsck', '--deep']);
+      assert.equal(code, 0, stdout.toString() + daemon.log());
+    }
+  } finally {
+    await daemon[Symbol.asyncDispose]();
+  }
+});
+
+test('debug fsck against a daemon that has no such check', async () => {
+  const { createGrpcServer } = await import('../../src/rpc/server.ts');
+  const { listenGrpc } = await import('../../src/rpc/listen.ts');
+  const { healthService } = await import('../../src/rpc/health.ts');
+  const server = createGrpcServer({ services: [healthService([''])] });
+  const path = dir.join('other.sock');
+  const listener = await listenGrpc(server, { kind: 'unix', path });
+  const { code, stderr } = await run(BUILDCTL, ['--addr', `unix://${path}`, 'debug', 'fsck']);
+  assert.equal(code, 1);
+  assert.match(stderr, /the daemon at unix:\S+ cannot check its store/);
+  assert.match(stderr, /debug fsck is for daemons of buildkit-ts/);
+  await listener.close();
+  await server.close({ graceMs: 0 });
+});
+
+test('a tree that is lost in the middle of a build is made again by the same build', async () => {
+  await using daemon = await Daemon.start({ config: registry.config });
+  const lines = [
+    'FROM busybox AS slow',
+    'ARG N',
+    'RUN echo begun; sleep 3; echo $N > /n',
+    'FROM busybox AS other',
+    'RUN mkdir /other && echo other > /other/file',
+    'FROM other',
+    'COPY --from=slow /n /other/n',
+  ];
+  dir.write({ 'middle/Dockerfile': lines.join('\n') });
+  const out = dir.join('middle-out');
+  const args = (n: number): string[] => ['--opt', `build-arg:N=${n}`, '--output', `type=local,dest=${out}`];
+  await daemon.build(dir.join('middle'), args(1));
+  let lost = 0;
+  const lose = (): void => {
+    const db = new DatabaseSync(join(daemon.root, 'buildkit-ts/store.db'), { readOnly: true });
+    const rows = db
+      .prepare(
+        'SELECT s.id FROM snapshots s JOIN records r ON r.snapshot = s.name WHERE r.description LIKE ?',
+      )
+      .all('%mkdir /other%') as { id: number }[];
+    db.close();
+    for (const { id } of rows) rmSync(join(area(daemon, 'snapshots'), String(id)), { recursive: true });
+    lost += rows.length;
+  };
+  const { stderr } = await daemon.build(dir.join('middle'), args(2), {
+    // The other stage is loaded from the cache by then.
+    onStderr: (text) => void (/ begun/.test(text) && setTimeout(lose, 1000)),
+  });
+  assert.equal(lost, 1);
+  assert.equal(readFileSync(join(out, 'other/file'), 'utf8'), 'other\n');
+  assert.equal(readFileSync(join(out, 'other/n'), 'utf8'), '2\n');
+  assert.match(daemon.log(), /dropping a record: snapshot \w+ is lost/);
+  assert.match(stderr, /RUN mkdir \/other/);
+});

@@ -97,6 +97,8 @@ export interface DaemonOptions {
   readonly topLevel?: string;
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** Working directory of the daemon. */
+  readonly cwd?: string;
   /** A program and arguments that become the daemon: they get its command line after theirs. */
   readonly through?: readonly string[];
 }
@@ -135,7 +137,8 @@ export class Daemon implements AsyncDisposable {
       ...args,
       ...(options.args ?? []),
     ];
-    this.#child = spawn(file, all, { stdio: ['ignore', log, log], env });
+    const cwd = options.cwd ?? process.cwd();
+    this.#child = spawn(file, all, { stdio: ['ignore', log, log], env, cwd });
     closeSync(log);
     this.#ended = new Promise((done) => {
       this.#child.once('error', () => done());

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
 import { startFaulty } from '../../src/testing/registry.ts';
 import { busyboxLayer, Daemon, digest, Registry, type RunResult, TempDir } from './harness.ts';
@@ -182,4 +184,58 @@ function runtimesBelow(pid: number): number[] {
     .filter(Boolean)
     .map(Number);
   return children.filter((child) => /crun|runc/.test(readFileSync(`/proc/${child}/comm`, 'utf8')));
+}
+
+test('what a killed daemon has left running or lying about is gone with the next start', async () => {
+  const root = dir.join('left-root');
+  // A repository that never answers, and an agent of the client.
+  const asked = Promise.withResolvers<void>();
+  const silent = createServer(() => asked.resolve());
+  const agent = createServer(() => {});
+  await new Promise<void>((done) => silent.listen(0, '127.0.0.1', done));
+  const socket = dir.join('agent.sock');
+  await new Promise<void>((done) => agent.listen(socket, done));
+  try {
+    const { port } = silent.address() as AddressInfo;
+    const context = dir.write({
+      'left/Dockerfile': 'FROM busybox\nRUN --mount=type=ssh echo begun; sleep 1000\n',
+    });
+    await using first = await Daemon.start({ config: registry.config, root });
+    const options = ['--frontend', 'dockerfile.v0', '--opt', `context=http://127.0.0.1:${port}/x.git`];
+    const git = first.buildctl(['build', ...options]);
+    const step = await startUntil(first, `${context}/left`, /begun/, ['--ssh', `default=${socket}`]);
+    await asked.promise;
+    const isGit = (pid: number): boolean =>
+      readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`127.0.0.1:${port}`);
+    const running = (): number[] => childrenOf('git').filter(isGit);
+    const sockets = (): string[] =>
+      readdirSync(`${root}/buildkit-ts/run`).filter((name) => /^ssh-/.test(name));
+    assert.ok(running().length > 0);
+    assert.equal(sockets().length, 1);
+    await first.stop('SIGKILL');
+    await Promise.all([git, step.result]);
+    await using second = await Daemon.start({ config: registry.config, root });
+    await eventually(() => assert.deepEqual(running(), []));
+    assert.deepEqual(sockets(), []);
+    assert.match(second.log(), /ended programs that an earlier run has left/);
+    await assertStopsCleanly(second);
+  } finally {
+    silent.close();
+    silent.closeAllConnections();
+    agent.close();
+  }
+});
+
+/** Processes that have a word in the name of their program. */
+function childrenOf(word: string): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/comm`, 'utf8').includes(word);
+      } catch {
+        return false; // it has ended
+      }
+    });
 }

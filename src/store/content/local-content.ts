@@ -1,5 +1,5 @@
-import { mkdirSync, statSync } from 'node:fs';
-import { open, stat } from 'node:fs/promises';
+import { mkdirSync, rmSync, statSync } from 'node:fs';
+import { open, rm, stat, writeFile } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { type Digest, digestAlgorithm, digestHex, digestOf, isDigest } from '../../base/digest.ts';
 import { BuildError, Code, errno, invalidArgument, notFound } from '../../base/errors.ts';
@@ -22,6 +22,7 @@ import { type GcNode, labelTargets } from '../gc.ts';
 import type { StoreJobs } from '../jobs.ts';
 import type { SqlLeaseStore } from '../lease-store.ts';
 import type { Trash } from '../trash.ts';
+import { type BlobRow, blobInfo } from './blob-row.ts';
 import { Ingests } from './ingests.ts';
 import { SoundFiles, stampOf } from './sound-files.ts';
 
@@ -35,14 +36,6 @@ export interface LocalContentOptions {
   readonly jobs: JobRunner<StoreJobs>;
   /** State directory; blobs go to `content/` and unfinished files to `tmp/` below it. */
   readonly dir: string;
-}
-
-interface BlobRow {
-  digest: Digest;
-  size: number;
-  created_at: number;
-  updated_at: number;
-  labels: string;
 }
 
 const READ_CHUNK_BYTES = 1024 * 1024;
@@ -94,7 +87,7 @@ export class LocalContentStore implements ContentStore {
       throw new BuildError(`unexpected size of ${options.digest}: ${size}, expected ${options.size}`, {
         code: Code.failedPrecondition,
       });
-    return await this.#publish(path, options);
+    return await orRemove(path, () => this.#publish(path, options));
   }
 
   async writeBlob(
@@ -111,9 +104,10 @@ export class LocalContentStore implements ContentStore {
     const existing = this.#adopt(publish);
     if (existing) return existing;
     const path = this.tmpPath('blob');
-    await using file = await open(path, 'wx', 0o600);
-    await file.writeFile(data);
-    return await this.#publish(path, publish);
+    return await orRemove(path, async () => {
+      await writeFile(path, data, { flag: 'wx', mode: 0o600 });
+      return await this.#publish(path, publish);
+    });
   }
 
   /**
@@ -133,7 +127,7 @@ export class LocalContentStore implements ContentStore {
     }
   }
 
-  /** Order matters for crashes: journal, rename, sync, row. `path` is gone afterwards, also on failure. */
+  /** Order matters for crashes: journal, rename, sync, row. After a failure nothing but `path` may be left. */
   async #publishAlone(path: string, publish: Publish): Promise<CommitResult> {
     await this.#distrust(publish.digest);
     const existing = this.#adopt(publish);
@@ -147,16 +141,11 @@ export class LocalContentStore implements ContentStore {
     try {
       await this.#options.files.rename(path, target);
       if (!publish.volatile) await this.#options.files.sync(target);
-    } catch (error) {
-      this.#options.trash.take(path);
-      throw error;
-    }
-    try {
       this.#insert(publish, relative);
     } catch (error) {
-      // For instance because the lease is gone. Nobody else can have made a row meanwhile.
+      // A full disk, or the lease is gone. Nobody else can have made a row meanwhile.
       if (!this.has(publish.digest)) {
-        this.#options.trash.take(target);
+        rmSync(target, { force: true });
         this.#db.run('DELETE FROM doomed WHERE path = ?', relative);
       }
       throw error;
@@ -330,6 +319,7 @@ export class LocalContentStore implements ContentStore {
   }
 
   tmpPath(hint: string): string {
+    mkdirSync(this.#tmp, { recursive: true, mode: 0o700 });
     return join(
       this.#tmp,
       `${hint.replaceAll(/[^\w.-]/g, '_').slice(0, 40)}-${process.pid}-${this.#counter++}`,
@@ -375,14 +365,14 @@ export class LocalContentStore implements ContentStore {
   }
 }
 
-function blobInfo(row: BlobRow): BlobInfo {
-  return {
-    digest: row.digest,
-    size: row.size,
-    createdAt: new Date(row.created_at),
-    updatedAt: new Date(row.updated_at),
-    labels: JSON.parse(row.labels) as Record<string, string>,
-  };
+/** `path` belongs to `work`, and must not stay when that fails: it would fill a disk that is full already. */
+async function orRemove<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  }
 }
 
 /** A file that is gone or that the disk does not give back. */
