@@ -38,8 +38,9 @@ import type { History } from './history/history.ts';
 import type { Recording } from './history/recording.ts';
 import { allowedDefinition, allowedRequest, policyOf } from './policy.ts';
 import { attachProvenance, factsOf, startRun, withProvenance } from './provenance.ts';
-import { COMPATIBILITY_VERSION, notYet, refuseUnsupported } from './request-check.ts';
+import { COMPATIBILITY_VERSION, refuseUnsupported } from './request-check.ts';
 import { resolveSourceMeta } from './source-meta.ts';
+import { withSbom } from './sbom.ts';
 import { stepLayers } from './step-layers.ts';
 import type { Worker } from './worker.ts';
 
@@ -83,7 +84,6 @@ export async function build(
   const attrs = request.FrontendAttrs;
   refuseUnsupported(request);
   const attest = parseAttestOptions(Object.entries(attrs));
-  if (attest.sbom) throw notYet('attest:sbom');
   const granted = grantEntitlements(request.Entitlements, services.entitlements);
   const makeExporter = (type: string, own: Record<string, string>, index: number): Exporter =>
     services.makeExporter({ type, attrs: own, index, sessionId: request.Session });
@@ -147,7 +147,12 @@ async function run(
   await evaluate(result, signal);
   recording?.result(result.metadata);
   const facts = factsOf(result, bridge.scope);
-  const attested = attest.provenance ? withProvenance(result, facts, attest.provenance, provenance) : result;
+  const scanned = attest.sbom
+    ? await withSbom(result, attest.sbom, bridge, rootRequest(request), signal)
+    : result;
+  const attested = attest.provenance
+    ? withProvenance(scanned, facts, attest.provenance, provenance)
+    : scanned;
   stack.defer(() => attachProvenance(recording, result, facts, attest, provenance, job.signal));
   let source = await exportSource(attested, signal);
   const chooser = request.EnableSessionExporter

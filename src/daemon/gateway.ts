@@ -12,6 +12,7 @@ import type { WorkerRecord } from '../pb/worker.ts';
 import { errorOf } from '../rpc/status.ts';
 import { type RegisteredService, service } from '../rpc/server.ts';
 import type { ServerCall } from '../rpc/types.ts';
+import { attestationsFromWire, attestationsToWire } from './attestation-wire.ts';
 import type { BuildRegistry } from './build-registry.ts';
 import { toApiCaps } from './caps.ts';
 import { platformFromWire } from './platform-wire.ts';
@@ -158,30 +159,35 @@ function resultToWire(result: FrontendResult<LazyRef>, withDefinitions: boolean)
     if (withDefinitions) return { $case: 'ref', value: ref(result.ref) };
     return { $case: 'refDeprecated', value: result.ref?.id ?? '' };
   })();
-  return { result: wire, metadata, attestations: {} };
+  return { result: wire, metadata, attestations: attestationsToWire(result.attestations) };
 }
 
 function resultFromWire(bridge: Bridge, wire: pb.Result | undefined): FrontendResult<LazyRef> {
   if (!wire) throw invalidArgument('return without result or error');
-  if (Object.keys(wire.attestations).length > 0) {
-    throw new BuildError('attestations are not supported yet', { code: Code.unimplemented });
-  }
   const metadata = new Map(Object.entries(wire.metadata));
   const ref = (id: string): LazyRef | null => (id === '' ? null : bridge.ref(id));
+  const attestations = attestationsFromWire(wire.attestations, ref);
+  return { ...treesFromWire(wire, ref), metadata, ...(attestations ? { attestations } : {}) };
+}
+
+function treesFromWire(
+  wire: pb.Result,
+  ref: (id: string) => LazyRef | null,
+): Pick<FrontendResult<LazyRef>, 'ref' | 'refs'> {
   const map = (entries: readonly (readonly [string, string])[]): ReadonlyMap<string, LazyRef | null> =>
     new Map(entries.map(([key, id]) => [key, ref(id)]));
   switch (wire.result?.$case) {
     case undefined:
-      return { ref: null, metadata };
+      return { ref: null };
     case 'refDeprecated':
-      return { ref: ref(wire.result.value), metadata };
+      return { ref: ref(wire.result.value) };
     case 'ref':
-      return { ref: ref(wire.result.value.id), metadata };
+      return { ref: ref(wire.result.value.id) };
     case 'refsDeprecated':
-      return { ref: null, refs: map(Object.entries(wire.result.value.refs)), metadata };
+      return { ref: null, refs: map(Object.entries(wire.result.value.refs)) };
     case 'refs': {
       const entries = Object.entries(wire.result.value.refs).map(([key, r]) => [key, r.id] as const);
-      return { ref: null, refs: map(entries), metadata };
+      return { ref: null, refs: map(entries) };
     }
     default:
       return wire.result satisfies never;

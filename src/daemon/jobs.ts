@@ -1,6 +1,6 @@
 import { archiveJobs } from '../archive/jobs.ts';
 import { contentHashJobs } from '../cache/contenthash.ts';
-import { hashJobs } from '../exporter/hash-jobs.ts';
+import { exporterJobs } from '../exporter/jobs.ts';
 import { fileActionJobs } from '../ops/filecopy.ts';
 import type { Jobs } from '../pool/types.ts';
 import { storeJobs } from '../store/jobs.ts';
@@ -10,7 +10,7 @@ export const daemonJobs = {
   ...archiveJobs,
   ...contentHashJobs,
   ...fileActionJobs,
-  ...hashJobs,
+  ...exporterJobs,
   ...storeJobs,
 } satisfies Jobs;
 export type DaemonJobs = typeof daemonJobs;

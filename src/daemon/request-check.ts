@@ -18,6 +18,6 @@ export function refuseUnsupported(request: pb.SolveRequest): void {
   }
 }
 
-export function notYet(what: string): BuildError {
+function notYet(what: string): BuildError {
   return new BuildError(`${what} is not supported yet`, { code: Code.unimplemented });
 }

@@ -9,11 +9,11 @@ import type { TreeSource } from '../session/fsutil/source.ts';
 import { comparePaths, type FsStat, hasData } from '../session/fsutil/stat.ts';
 import { readAttestations, statementsOf } from './attestations.ts';
 import type { MountTree } from './exporter.ts';
-import type { HashJobs } from './hash-jobs.ts';
+import type { ExporterJobs } from './jobs.ts';
 
 export interface TreeServices {
   readonly mount: MountTree;
-  readonly jobs: JobRunner<HashJobs>;
+  readonly jobs: JobRunner<ExporterJobs>;
 }
 
 const FILE_MODE = 0o600;
@@ -62,7 +62,7 @@ function fileName(path: string, { prefix, platform }: AttestationFilesOptions): 
 async function subjectsIn(
   tree: TreeSource,
   dir: string,
-  jobs: JobRunner<HashJobs>,
+  jobs: JobRunner<ExporterJobs>,
   signal: AbortSignal,
 ): Promise<Subject[]> {
   const paths: string[] = [];

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Attestation } from '../attest/attestation.ts';
@@ -310,4 +310,47 @@ test('a foreign reader finds the image beside its attestations', async () => {
   ];
   const copied = spawnSync('skopeo', copy, { encoding: 'utf8' });
   assert.equal(copied.status, 0, copied.stderr);
+});
+
+test('files of a bill of materials are told by the layer that brought them last', async () => {
+  await using b = await bench();
+  const below = await b.layer(undefined, (dir) => {
+    writeFileSync(join(dir, 'old'), '');
+    writeFileSync(join(dir, 'both'), 'a');
+  });
+  const top = await b.layer(below, (dir) => {
+    writeFileSync(join(dir, 'both'), 'b');
+    rmSync(join(dir, 'old'));
+  });
+  const document = {
+    spdxVersion: 'SPDX-2.3',
+    creationInfo: { creators: ['Tool: x'] },
+    files: [{ fileName: 'old' }, { fileName: './both' }, { fileName: 'both', comment: 'kept' }, {}],
+    packages: [{ files: [{ fileName: '/both' }, { fileName: 'none' }] }],
+  };
+  const core = new Map([['sbom-core', Buffer.from('sbom')]]);
+  const made = async (text: unknown, over: Partial<RefAttestation> = {}) => {
+    const content = async () => Buffer.from(JSON.stringify(text));
+    const one = attestation({ predicateType: SPDX, path: 'a/sbom.json', metadata: core, content, ...over });
+    const image = await imageOf(b, said(top, one));
+    const layers = image.images[0]!.manifest.layers.map(({ digest }) => `layerID: ${digest}`);
+    return { layers, predicate: image.attestations[0]?.statements[0]?.predicate as typeof document };
+  };
+  const { layers, predicate } = await made(document);
+  assert.deepEqual(predicate.files, [
+    { fileName: 'old', comment: layers[0] },
+    { fileName: './both', comment: layers[1] },
+    { fileName: 'both', comment: 'kept' },
+    {},
+  ]);
+  const [files] = predicate.packages.map((one) => one.files);
+  assert.deepEqual(files, [{ fileName: '/both', comment: layers[1] }, { fileName: 'none' }]);
+  assert.match(predicate.creationInfo.creators[1] ?? '', /^Tool: buildkit/);
+  for (const [text, over] of [
+    [document, { path: 'sbom-extra.json' }],
+    [document, { metadata: new Map() }],
+    [{ ...document, spdxVersion: 'other' }, {}],
+    ['text', {}],
+  ] as const)
+    assert.deepEqual((await made(text, over)).predicate, text);
 });

@@ -1,15 +1,12 @@
 import { BuildError } from '../base/errors.ts';
 import { ArchiveExporter } from './archive.ts';
-import type { TreeServices } from './attestation-files.ts';
 import type { Attrs } from './attrs.ts';
 import type { Exporter, ExportTarget } from './exporter.ts';
 import { ImageExporter, type ImageExporterServices } from './image.ts';
 import { LocalExporter } from './local.ts';
 import { TarExporter } from './tar.ts';
 
-export interface ExporterServices extends ImageExporterServices, TreeServices {
-  readonly jobs: ImageExporterServices['jobs'] & TreeServices['jobs'];
-}
+export type ExporterServices = ImageExporterServices;
 
 /** The exporter of a request (FEATURES J1). @throws for an unknown type or bad attributes */
 export function createExporter(

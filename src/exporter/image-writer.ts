@@ -25,10 +25,11 @@ import {
 } from '../oci/media-types.ts';
 import { parseTime, timeFromDate } from '../oci/time.ts';
 import { Annotations } from './annotations.ts';
+import type { TreeServices } from './attestation-files.ts';
 import { attestationManifest } from './attestation-manifest.ts';
 import { readAttestations, statementsOf } from './attestations.ts';
 import { epochOf, type ImageAttrs } from './attrs.ts';
-import { type ExportContext, type ExportSource, type MountTree, oneOff } from './exporter.ts';
+import { type ExportContext, type ExportSource, oneOff } from './exporter.ts';
 import {
   isMultiRef,
   keyBaseConfig,
@@ -39,6 +40,7 @@ import {
   resultPlatforms,
 } from './platforms.ts';
 import { type RewriteServices, rewriteTimes } from './rewrite.ts';
+import { type FilesInLayer, withLayerIds } from './sbom-layers.ts';
 
 export interface CommitOptions {
   readonly attrs: ImageAttrs;
@@ -51,8 +53,8 @@ export interface CommitOptions {
   readonly lease: string;
 }
 
-export interface ImageWriterServices extends RewriteServices {
-  readonly mount: MountTree;
+export interface ImageWriterServices extends RewriteServices, TreeServices {
+  readonly jobs: RewriteServices['jobs'] & TreeServices['jobs'];
 }
 
 /** What was written. */
@@ -97,8 +99,7 @@ export class ImageWriter {
       const image = await this.#writeImage(work, platform, refs[i]!, chains[i]!);
       images.push(image);
       const attestations = source.attestations?.get(platform.id);
-      if (!single && attestations)
-        said.push(await this.#attest(work, platform, image.manifest, attestations));
+      if (!single && attestations) said.push(await this.#attest(work, image, attestations));
     }
     const layers = images.flatMap((image) => image.layers);
     const [only] = images;
@@ -171,23 +172,28 @@ export class ImageWriter {
     await oneOff(progress, `exporting config ${config.digest}`, () =>
       this.#write(configBytes, [], options.lease),
     );
-    return { manifest, config: config.digest, layers };
+    return { manifest, config: config.digest, ref, layers };
   }
 
   /** Writes what is said of an image beside it, in a manifest of its own (FEATURES J33). */
   async #attest(
     { options, context }: Work,
-    { platform }: ResultPlatform,
-    target: Descriptor,
+    { manifest: target, ref, layers }: Written,
     attestations: readonly Attestation<ImmutableRef>[],
   ): Promise<Descriptor> {
     const { signal, progress } = context;
     const read = await readAttestations(attestations, { mount: this.#services.mount, signal });
+    const filesIn: FilesInLayer = async ({ digest }, wanted) => {
+      await ref?.ensureLocalBlobs({ signal });
+      const input = { path: this.#services.content.path(digest), wanted };
+      return this.#services.jobs.run('filesInLayer', input, { signal });
+    };
+    const whole = ref ? await Promise.all(read.map((one) => withLayerIds(one, layers, filesIn))) : read;
     const subjects = options.names.map((name) => ({
-      name: imagePurl('docker', name, { platform }),
+      name: imagePurl('docker', name, { platform: target.platform }),
       digest: digestSet(target.digest),
     }));
-    const statements = statementsOf(read, subjects);
+    const statements = statementsOf(whole, subjects);
     const written = attestationManifest(target, statements, { artifact: options.attrs.ociArtifact });
     await oneOff(progress, `exporting attestation manifest ${written.descriptor.digest}`, async () => {
       for (const blob of written.blobs) await this.#write(blob, [], options.lease);
@@ -239,6 +245,7 @@ function needsIndex(
 interface Written {
   readonly manifest: Descriptor;
   readonly config: Digest;
+  readonly ref: ImmutableRef | null;
   readonly layers: readonly Descriptor[];
 }
 

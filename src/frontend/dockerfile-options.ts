@@ -1,10 +1,11 @@
 import { isIP } from 'node:net';
-import { BuildError, Code } from '../base/errors.ts';
+import { BuildError } from '../base/errors.ts';
 import type { ConvertOptions, NetworkMode, ResolveMode } from '../dockerfile/convert/options.ts';
 import { csvFields } from '../dockerfile/instructions/csv.ts';
 import { type LintConfig, parseLintConfig } from '../dockerfile/lint/linter.ts';
 import { cut, intProblem, parseBool, parseInt64, quote } from '../dockerfile/text.ts';
 import { hostPlatform, normalizePlatform, type Platform, parsePlatform } from '../oci/platform.ts';
+import { parseAttestOptions, type SbomOptions } from './attest-options.ts';
 import type { CacheImport } from './bridge.ts';
 import { parseResources, parseUlimits } from './dockerfile-limits.ts';
 
@@ -36,6 +37,7 @@ export interface FrontendOptions
   readonly cacheImports: readonly CacheImport[];
   /** Session that serves a local folder, by the folder's name. */
   readonly localSessions: ReadonlyMap<string, string>;
+  readonly sbom?: SbomOptions;
 }
 
 /** @throws {BuildError} that names the option at fault */
@@ -62,7 +64,7 @@ export function parseFrontendOptions(
       targetPlatforms.length,
     ),
     cacheImports: [...parseCacheImports(get('cache-imports')), ...registryImports(get('cache-from'))],
-    ...refuseAttestations(options),
+    ...sbomOptions(options),
     ...lintOptions(options),
     buildArgs: withPrefix(options, 'build-arg:'),
     labels: withPrefix(options, 'label:'),
@@ -94,12 +96,10 @@ function lintOptions(options: Options): { lint?: LintConfig } {
   return prefixed(`failed to parse ${LINT_ARG}`, () => ({ lint: parseLintConfig(written) }));
 }
 
-/** Provenance is the daemon's own work; scanners are not there yet. */
-function refuseAttestations(options: Options): object {
-  const wanted = options.get('attest:sbom') ?? options.get('build-arg:BUILDKIT_ATTEST_SBOM');
-  if (wanted !== undefined && !wanted.split(',').includes('disabled=true'))
-    throw new BuildError('SBOM attestations are not supported yet', { code: Code.unimplemented });
-  return {};
+/** Provenance is the daemon's own work. */
+function sbomOptions(options: Options): { sbom?: SbomOptions } {
+  const { sbom } = parseAttestOptions(options);
+  return sbom ? { sbom } : {};
 }
 
 function prefixed<T>(prefix: string, run: () => T): T {

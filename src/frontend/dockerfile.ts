@@ -1,3 +1,4 @@
+import type { Attestation } from '../attest/attestation.ts';
 import { parseDigest } from '../base/digest.ts';
 import { BuildError, Code } from '../base/errors.ts';
 import { goJson } from '../base/gojson.ts';
@@ -25,6 +26,7 @@ import { NamedContexts } from './dockerfile-named.ts';
 import { type FrontendOptions, parseFrontendOptions } from './dockerfile-options.ts';
 import { checkSyntax, type SyntaxNote } from './dockerfile-syntax.ts';
 import type { FrontendResult } from './result.ts';
+import { openScanner, type Scanner, sbomAttestation } from './sbom.ts';
 import { sourceTime } from './source-time.ts';
 import { answerSubrequest } from './subrequests.ts';
 
@@ -152,9 +154,12 @@ class DockerfileBuild<R> {
   async run(): Promise<FrontendResult<R>> {
     const { targetPlatforms } = this.#options;
     const wanted = targetPlatforms.length > 0 ? targetPlatforms : [undefined];
+    const scanner = await this.#scanner();
     const builds = wanted.map((platform, index) => this.#build(platform, index === 0));
     try {
-      return this.#result(await Promise.all(builds));
+      const built = await Promise.all(builds);
+      const result = this.#result(built);
+      return scanner ? { ...result, attestations: await this.#scanAll(scanner, built) } : result;
     } catch (error) {
       this.#abort.abort();
       await Promise.allSettled(builds);
@@ -181,6 +186,26 @@ class DockerfileBuild<R> {
     };
   }
 
+  async #scanner(): Promise<Scanner | undefined> {
+    const { sbom, buildPlatforms, imageResolveMode } = this.#options;
+    if (!sbom) return undefined;
+    const [platform = hostPlatform()] = buildPlatforms;
+    const options = { platform, resolveMode: imageResolveMode, logName: '', signal: this.#bridge.signal };
+    return openScanner(sbom, platform, (ref) => this.#bridge.resolveImage(ref, options));
+  }
+
+  /** What is in each platform's tree; the scans run when somebody wants to know. */
+  async #scanAll(
+    scanner: Scanner,
+    builds: readonly PlatformBuild<R>[],
+  ): Promise<ReadonlyMap<string, readonly Attestation<R>[]>> {
+    const said = builds.map(async ({ id, converted }) => {
+      const ref = await this.#bridge.solve(scanner.scan(id, converted.scan()), []);
+      return [id, ref ? [sbomAttestation(ref.value)] : []] as const;
+    });
+    return new Map(await Promise.all(said));
+  }
+
   #marshal(converted: ConvertResult): Definition {
     return marshal(converted.state, {
       platform: converted.platform,
@@ -194,6 +219,7 @@ class DockerfileBuild<R> {
       targetPlatforms: _all,
       cacheImports: _imports,
       localSessions: _sessions,
+      sbom: _sbom,
       ...options
     } = this.#options;
     const { caps, signal } = this.#bridge;

@@ -111,6 +111,7 @@ export const ENABLED_GATEWAY_CAPS: readonly string[] = [
   'proto.refarray',
   'readdir',
   'readfile',
+  'reference.attestations',
   'reference.output',
   'resolveimage',
   'resolveimage.resolvemode',
@@ -130,7 +131,6 @@ export const UNSERVED_GATEWAY_CAPS: readonly string[] = [
   'gateway.exec.filesystem',
   'gateway.exec.secretenv',
   'gateway.exec.signals',
-  'reference.attestations',
   'source.metaresolver.image.attestations',
 ];
 

@@ -7,7 +7,7 @@ import type { LocalRefManager } from '../cache/manager.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import type { createExporter } from '../exporter/create.ts';
 import type { ExportContext, ExportSource, ExportTarget, FileSink } from '../exporter/exporter.ts';
-import { hashJobs } from '../exporter/hash-jobs.ts';
+import { exporterJobs } from '../exporter/jobs.ts';
 import { anonymous } from '../registry/credentials.ts';
 import { Registry } from '../registry/registry.ts';
 import type { TreeSource } from '../session/fsutil/source.ts';
@@ -74,7 +74,7 @@ export async function bench(): Promise<Bench> {
       content: store.content,
       leases: store.leases,
       registry,
-      jobs: inlineJobs({ ...archiveJobs, ...hashJobs }),
+      jobs: inlineJobs({ ...archiveJobs, ...exporterJobs }),
       mount: async (view) => {
         const mounted = mounter.mount(view.mounts);
         return {

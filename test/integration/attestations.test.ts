@@ -260,3 +260,132 @@ test('the history keeps all provenance of every build, for each platform, asked 
   const two = await predicateOf(Results['linux/arm64'].Attestations[0]);
   assert.ok(two.buildDefinition.internalParameters.buildConfig);
 });
+
+/** Lists the first directory level of what it is given, in documents of one package. */
+const SCANNER = `#!/bin/sh
+set -e
+env | grep ^BUILDKIT_SCAN_ | sort > /tmp/env
+statement() {
+  files=$(cd $2; ls -d * 2>/dev/null | sort | sed 's/.*/{"fileName":"&","SPDXID":"SPDXRef-&"}/' | tr '\\n' ',' | sed 's/,$//')
+  printf '{"_type":"https://in-toto.io/Statement/v0.1","predicateType":"https://spdx.dev/Document","predicate":{"spdxVersion":"SPDX-2.3","SPDXID":"SPDXRef-DOCUMENT","name":"%s","comment":"%s","files":[%s]}}' $1 "$(tr '\\n' ' ' < /tmp/env)" "$files" > $BUILDKIT_SCAN_DESTINATION/$1.spdx.json
+}
+statement sbom $BUILDKIT_SCAN_SOURCE
+[ -n "$BUILDKIT_SCAN_SOURCE_EXTRAS" ] || exit 0
+for extra in $BUILDKIT_SCAN_SOURCE_EXTRAS/*; do
+  statement $(basename $extra) $extra
+done
+`;
+
+async function pushScanner(): Promise<string> {
+  dir.write({ 'scanner/scan.sh': SCANNER });
+  const file = 'FROM busybox\nCOPY --chmod=755 scan.sh /scan.sh\nENV OWN=1\nENTRYPOINT ["/scan.sh"]\n';
+  dir.write({ 'scanner/Dockerfile': file });
+  const name = `${registry.host}/scanner:1`;
+  await daemon.build(dir.join('scanner'), ['--output', `type=image,name=${name},push=true`]);
+  return name;
+}
+
+interface Spdx {
+  readonly name: string;
+  readonly comment: string;
+  readonly files: readonly { readonly fileName: string; readonly comment?: string }[];
+}
+
+function documentsOf(image: CheckedImage): Spdx[] {
+  return image.attestations.flatMap(({ statements }) =>
+    statements
+      .filter(({ predicateType }) => predicateType === 'https://spdx.dev/Document')
+      .map(({ predicate }) => predicate as Spdx),
+  );
+}
+
+test('a scanner lists what is in the result, and in the context and stages where the file asks', async () => {
+  const scanner = await pushScanner();
+  const file = [
+    'ARG BUILDKIT_SBOM_SCAN_STAGE=tools',
+    'FROM busybox AS tools',
+    'RUN echo t > /tool',
+    'FROM busybox AS unseen',
+    'RUN echo u > /u',
+    'FROM scratch',
+    'ARG BUILDKIT_SBOM_SCAN_CONTEXT=true',
+    'COPY --from=tools /tool /',
+    'COPY --from=unseen /u /',
+    'COPY kept /',
+  ];
+  dir.write({ 'scanned/Dockerfile': `${file.join('\n')}\n`, 'scanned/kept': '', 'scanned/left': '' });
+  const image = await imageOf('scanned', ['--opt', `attest:sbom=generator=${scanner},some=thing`]);
+  const documents = documentsOf(image);
+  assert.deepEqual(
+    documents.map(({ name, files }) => [name, files.map(({ fileName }) => fileName)]),
+    [
+      ['sbom', ['kept', 'tool', 'u']],
+      ['sbom-context', ['kept']],
+      ['sbom-tools', ['bin', 'dev', 'etc', 'proc', 'root', 'sys', 'tmp', 'tool']],
+    ],
+  );
+  assert.match(
+    documents[0]?.comment ?? '',
+    /^BUILDKIT_SCAN_DESTINATION=\/run\/out\/ BUILDKIT_SCAN_SOURCE=\/run\/src\/core\/sbom BUILDKIT_SCAN_SOURCE_EXTRAS=\/run\/src\/extras BUILDKIT_SCAN_some=thing/,
+  );
+  const layers = image.images[0]?.manifest.layers.map((layer) => `layerID: ${layer.digest}`) ?? [];
+  assert.deepEqual(
+    documents[0]?.files.map(({ comment }) => comment),
+    [layers[2], layers[0], layers[1]],
+  );
+});
+
+test('each platform is scanned; provenance stands beside it and knows the scanner', async () => {
+  const scanner = await pushScanner();
+  const args = ['--opt', `attest:sbom=generator=${scanner}`, '--opt', 'attest:provenance=mode=min'];
+  const image = await imageOf('plain', [...MULTI, ...args]);
+  assert.equal(documentsOf(image).length, 2);
+  const types = image.attestations.map(({ statements }) => statements.map((one) => one.predicateType));
+  assert.deepEqual(types, Array(2).fill(['https://spdx.dev/Document', V1]));
+  const { statements } = image.attestations[0]!;
+  const provenance = statements[1]?.predicate as Provenance | undefined;
+  const uris = provenance?.buildDefinition.resolvedDependencies?.map(({ uri }) =>
+    uri.replace(/\d+(?=\/)/, ''),
+  );
+  assert.deepEqual(uris, ['pkg:docker/127.0.0.1%3A/scanner@1?platform=linux%2Famd64']);
+});
+
+test('graphs without a frontend are scanned by the daemon; folders hold the documents', async () => {
+  const scanner = await pushScanner();
+  const base = image('docker.io/library/busybox:latest');
+  const out = dir.join(`llb${count++}`);
+  const input = encodeDefinition(marshal(run(base, { args: ['touch', '/made'] }).root));
+  const args = ['--opt', `attest:sbom=generator=${scanner}`, '--output', `type=local,dest=${out}`];
+  const built = await daemon.buildctl(['build', '--progress', 'plain', ...args], { input });
+  assert.equal(built.code, 0, built.stderr);
+  assert.match(built.stderr, /\[linux\/amd64\] generating sbom using /);
+  const statement: Statement = JSON.parse(readFileSync(`${out}/sbom.spdx.json`, 'utf8'));
+  const { files } = statement.predicate as Spdx;
+  assert.ok(files.some(({ fileName }) => fileName === 'made'));
+});
+
+test('scanners that do not scan', async () => {
+  const cases: [string, RegExp][] = [
+    ['generator=', /sbom generator cannot be empty/],
+    ['generator=UPPER', /failed to parse sbom generator UPPER/],
+    [`generator=${registry.host}/nothing:1`, /nothing:1: not found/],
+  ];
+  for (const [value, message] of cases) {
+    const { code, stderr } = await daemon.tryBuild(dir.join('plain'), ['--opt', `attest:sbom=${value}`]);
+    assert.equal(code, 1);
+    assert.match(stderr, message);
+  }
+  dir.write({
+    'bad/Dockerfile': [
+      'FROM busybox',
+      `ENTRYPOINT ["sh", "-c", "echo '{\\"predicateType\\":\\"x\\"}' > $BUILDKIT_SCAN_DESTINATION/a"]`,
+      '',
+    ].join('\n'),
+  });
+  const name = `${registry.host}/bad:1`;
+  await daemon.build(dir.join('bad'), ['--output', `type=image,name=${name},push=true`]);
+  const output = ['--output', `type=oci,dest=${dir.join('bad.tar')}`];
+  const attest = ['--opt', `attest:sbom=generator=${name}`];
+  const { stderr } = await daemon.tryBuild(dir.join('plain'), [...attest, ...output]);
+  assert.match(stderr, /bundle entry x does not match required predicate type https:\/\/spdx.dev\/Document/);
+});

@@ -13,13 +13,12 @@ import { exposedPorts } from './expose.ts';
 import { addHistory } from './history.ts';
 import type { Image } from './image.ts';
 import { stateVariables } from './llb.ts';
+import { SCAN_ARGS } from './scan.ts';
 import { checkSignal } from './signals.ts';
 import type { StageState } from './stage.ts';
 
 /** Every port of every protocol is less than this. */
 const MAX_PORTS = 200_000;
-/** ARGs that only steer the build. */
-const NOT_IN_ENV: readonly string[] = ['BUILDKIT_SBOM_SCAN_CONTEXT', 'BUILDKIT_SBOM_SCAN_STAGE'];
 
 /** Applies an instruction that makes no layer (FEATURES H47, H49). */
 export function dispatchConfig(stage: StageState, instruction: Instruction, context: DispatchContext): void {
@@ -193,7 +192,7 @@ export function dispatchArg(
   const shown = instruction.args.map((arg) => {
     checkSecretName('ARG', arg.key, instruction.location, context.lint);
     const value = argValue(stage, arg, instruction.location, context);
-    if (value !== undefined && !NOT_IN_ENV.includes(arg.key))
+    if (value !== undefined && !SCAN_ARGS.includes(arg.key))
       stage.state = addEnv(stage.state, arg.key, value);
     noteArg(stage, arg, value, instruction.location, context);
     const { value: _, ...declared } = arg;
@@ -235,5 +234,5 @@ function argValue(
 
 /** Variables that may be used in the stage though they have no value. */
 export function declaredIn(stage: StageState): (name: string) => boolean {
-  return (name) => NOT_IN_ENV.includes(name) || stage.args.some(({ key }) => key === name);
+  return (name) => SCAN_ARGS.includes(name) || stage.args.some(({ key }) => key === name);
 }

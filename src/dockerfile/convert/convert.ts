@@ -23,6 +23,7 @@ import { LateTree } from './llb.ts';
 import type { ConvertOptions, ConvertResult } from './options.ts';
 import { type OutlineArg, outlineOf } from './outline.ts';
 import { BaseResolver, type PlatformChoice } from './resolve.ts';
+import { scanTargets } from './scan.ts';
 import { StageList, type StageState } from './stage.ts';
 import { usedPaths } from './used-paths.ts';
 import { setWorkdir } from './workdir.ts';
@@ -125,6 +126,7 @@ class Conversion {
       ...(target.baseImage ? { baseImage: target.baseImage } : {}),
       ...(epoch === undefined ? {} : { epoch }),
       outline: () => outlineOf(target),
+      scan: () => scanTargets(target, this.#context),
     };
   }
 

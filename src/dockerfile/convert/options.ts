@@ -5,6 +5,7 @@ import type { Platform } from '../../oci/platform.ts';
 import type { LintConfig, LintWarning } from '../lint/linter.ts';
 import type { Image } from './image.ts';
 import type { Outline } from './outline.ts';
+import type { ScanTargets } from './scan.ts';
 
 export type ResolveMode = 'default' | 'pull' | 'local';
 export type NetworkMode = 'sandbox' | 'host' | 'none';
@@ -100,4 +101,6 @@ export interface ConvertResult {
   readonly epoch?: bigint;
   /** What the client can give to this build. */
   readonly outline: () => Outline;
+  /** What a list of the result's parts is made from. */
+  readonly scan: () => ScanTargets;
 }
