@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { BuildError, Code } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { makeDirs } from '../base/make-dirs.ts';
+import { Pacer } from '../base/pacer.ts';
 import { Running } from '../base/running.ts';
 import { DOCKERFILE_VERSION, PACKAGE, REVISION, VERSION } from '../base/version.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
@@ -75,14 +76,11 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
   const { config, log } = parts;
   await using stack = new AsyncDisposableStack();
   stack.use(lockRoot(config.root, `buildkitd (pid ${process.pid})`));
-  const jobs = stack.use(
-    new WorkerPool<DaemonJobs>({
-      size: Math.max(2, availableParallelism()),
-      worker: parts.worker,
-      onIdle: () => void trimMemory(),
-    }),
-  );
-  const store = stack.use(openStore({ root: config.root, snapshotter: config.oci.snapshotter, jobs, log }));
+  const { jobs, background } = openPools(stack, parts.worker);
+  const running = new Running();
+  const pacer = new Pacer(() => running.count > 0);
+  const { snapshotter } = config.oci;
+  const store = stack.use(openStore({ root: config.root, snapshotter, jobs, background, pacer, log }));
   if (store.warning) log.warn(store.warning);
   const sessions = new SessionManager({ log });
   stack.defer(() => sessions.close());
@@ -102,6 +100,7 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
       registry,
       sessions,
       jobs,
+      pacer,
       log,
       proxy: parts.proxy,
       searchPath: parts.searchPath,
@@ -121,6 +120,7 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
     history,
     gc,
     guard,
+    running,
     stopping: stopping.signal,
   });
   const listeners: Listener[] = [];
@@ -135,10 +135,10 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
   });
   for (const address of config.addresses) listeners.push(await listen(server, address, config, tls, log));
   gc.schedule();
-  const running = stack.move();
+  const open = stack.move();
   return {
     addresses: listeners.map((listener) => listener.address),
-    [Symbol.asyncDispose]: () => running.disposeAsync(),
+    [Symbol.asyncDispose]: () => open.disposeAsync(),
   };
 }
 
@@ -146,6 +146,15 @@ function openHistory(config: DaemonConfig, store: Store, log: Logger): History {
   const { db, content, leases, layout } = store;
   const dir = join(layout.dir, 'history');
   return new History({ db, content, leases, collect: () => store.gc(), log, dir, ...config.history });
+}
+
+/** Threads for builds, and one with the least priority for what nobody waits for. */
+function openPools(stack: AsyncDisposableStack, worker: PoolOptions['worker']) {
+  const size = Math.max(2, availableParallelism());
+  const jobs = stack.use(new WorkerPool<DaemonJobs>({ size, worker, onIdle: () => void trimMemory() }));
+  const workerData = { background: true };
+  const background = stack.use(new WorkerPool<DaemonJobs>({ size: 1, worker, workerData }));
+  return { jobs, background };
 }
 
 interface ServerParts {
@@ -157,6 +166,7 @@ interface ServerParts {
   readonly history: History;
   readonly gc: AutoGc;
   readonly guard: DiskGuard;
+  readonly running: Running;
   readonly stopping: AbortSignal;
 }
 
@@ -172,8 +182,7 @@ function createServer(parts: ServerParts): {
   builds: Running;
   solver: Pick<Solver<VertexSpec, ImmutableRef>, 'idle'>;
 } {
-  const { config, log, store, worker, sessions, history, gc, guard, stopping } = parts;
-  const running = new Running();
+  const { config, log, store, worker, sessions, history, gc, guard, running, stopping } = parts;
   const solver = openSolver(worker, guard);
   const builds = new BuildRegistry<GatewayBuild>();
   const workers = async () => [workerRecord(config, worker, OWN_VERSION, await worker.platforms.refresh())];

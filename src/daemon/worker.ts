@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
+import type { Pacer } from '../base/pacer.ts';
 import type { Logger } from '../base/log.ts';
 import { VERSION } from '../base/version.ts';
 import { archiveLayerJobs } from '../cache/archive-jobs.ts';
@@ -62,6 +63,8 @@ export interface WorkerParts {
   readonly registry: Registry;
   readonly sessions: SessionManager;
   readonly jobs: JobRunner<DaemonJobs>;
+  /** Slices what nobody waits for. */
+  readonly pacer: Pacer;
   readonly log: Logger;
   readonly proxy: ProxyConfig;
   /** Colon-separated, where runtimes are found. */
@@ -152,7 +155,7 @@ function gitParts({ store, proxy, searchPath }: WorkerParts) {
 }
 
 function openRefs(
-  { store, jobs, log }: WorkerParts,
+  { store, jobs, pacer, log }: WorkerParts,
   tmpDir: string,
   mountDir: string,
   removed: (id: string) => void,
@@ -166,6 +169,7 @@ function openRefs(
     log,
     mountDir,
     removed,
+    pacer,
     measure: (signal) => store.diskUse(signal),
     gc: () => store.gc(),
   });

@@ -1,4 +1,4 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { Pacer } from '../base/pacer.ts';
 import type { Database } from './database.ts';
 import { type GcGraph, type GcNode, isLive } from './gc.ts';
 import type { SqlLeaseStore } from './lease-store.ts';
@@ -17,6 +17,7 @@ export type Remover = (id: string) => readonly GcNode[] | undefined;
  */
 export class Collector {
   readonly #db: Database;
+  readonly #pacer: Pacer;
   readonly #graph: GcGraph;
   readonly #removers = new Map<GcNode['kind'], Remover>();
   #leases: SqlLeaseStore | undefined;
@@ -24,8 +25,9 @@ export class Collector {
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(db: Database) {
+  constructor(db: Database, pacer = new Pacer()) {
     this.#db = db;
+    this.#pacer = pacer;
     this.#graph = sqlGraph(db);
   }
 
@@ -64,11 +66,12 @@ export class Collector {
     this.#leases?.deleteStale({ temporary: false });
     let removed = 0;
     const expanded = new Set<string>();
+    const pace = this.#pacer.start();
     for (;;) {
       const batch = this.#db.all<GcNode>('SELECT kind, id FROM gc_queue LIMIT ?', BATCH);
       if (batch.length === 0 || this.#closed) return removed;
       removed += this.#db.transaction(() => this.#sweep(batch, expanded));
-      await nextTurn();
+      await pace.turn();
     }
   }
 

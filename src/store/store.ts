@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { BuildError, Code, errno } from '../base/errors.ts';
+import type { Pacer } from '../base/pacer.ts';
 import type { Logger } from '../base/log.ts';
 import type { JobRunner } from '../pool/types.ts';
 import { detachUnder } from '../sys/mount.ts';
@@ -27,6 +28,10 @@ export interface OpenStoreOptions {
   /** `auto`, `overlayfs` or `native` (FEATURES A36). */
   readonly snapshotter: string;
   readonly jobs: JobRunner<StoreJobs>;
+  /** For what nobody waits for; default `jobs`. */
+  readonly background?: JobRunner<StoreJobs>;
+  /** Slices garbage collection. */
+  readonly pacer?: Pacer;
   readonly log: Logger;
   /** Replaces the writes to the disk, for tests. */
   readonly files?: StoreFiles;
@@ -77,14 +82,14 @@ export function openStore(options: OpenStoreOptions): Store {
     dir: layout.trash,
     log,
     files,
-    remove: (paths) => jobs.run('removeTrees', { paths }),
+    remove: (paths) => (options.background ?? jobs).run('removeTrees', { paths }),
   });
   if (!isEmpty(layout.tmp)) trash.take(layout.tmp);
   const { db, salvaged } = openDatabase(layout, trash);
   const rebuilds = new Rebuilds({ db, jobs, log }, salvaged);
   db.checkpoint = () => jobs.run('checkpoint', { path: layout.database });
   try {
-    const collector = new Collector(db);
+    const collector = new Collector(db, options.pacer);
     const leases = new SqlLeaseStore(db, () => db.afterCommit(() => collector.schedule()));
     const content = new LocalContentStore({
       db,

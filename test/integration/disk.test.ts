@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { fillStore } from '../../src/testing/big-store.ts';
 import { Daemon, TempDir } from './harness.ts';
 import { eventually } from './state.ts';
 
@@ -153,4 +155,25 @@ RUN dd if=/dev/zero of=/file-${megabytes} bs=1M count=${megabytes}
   await eventually(check);
   await daemon.build(`${context(37)}/c`);
   assert.match(daemon.log(), /removed records to make room on the disk/);
+});
+
+test('thousands of records: listed in pages, pruned by filter, gone from the disk', async () => {
+  using dir = new TempDir();
+  const root = dir.join('root');
+  await fillStore(root, { records: 3000, batch: 1000 });
+  await using daemon = await Daemon.start({ root, config: 'gc = false\n' });
+  assert.equal((await usage(daemon)).length, 3000);
+  const snapshots = join(root, 'buildkit-ts/snapshots');
+  const { stdout } = await daemon.buildctl([
+    'prune',
+    '--filter',
+    'description~=/of batch 1$/',
+    '--format',
+    'json',
+  ]);
+  assert.equal(stdout.toString().trimEnd().split('\n').length, 1000);
+  assert.equal(readdirSync(snapshots).length, 2000);
+  const left = await usage(daemon);
+  assert.ok(left.every(({ description }) => /of batch [02]$/.test(description)));
+  assert.equal(left.length, 2000);
 });
