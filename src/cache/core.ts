@@ -14,6 +14,9 @@ import type { LockedError } from './ref.ts';
 /** Pause between attempts to remove a record that could not be removed, milliseconds. */
 const DISCARD_RETRY_MS = 2_000;
 
+/** For this long a tree that was there is taken to be there still, milliseconds. */
+const SEEN_MS = 1_000;
+
 export interface CacheParts {
   readonly table: RecordTable;
   readonly content: ContentStore;
@@ -100,7 +103,7 @@ export class CacheCore {
   /** Without its lease a record would lose its tree and blob to the collector. */
   #restoreLease({ id, snapshot, blob, equal_mutable }: RecordRow): void {
     const { leases, log, table } = this.parts;
-    if (leases.get(id)) return;
+    if (leases.has(id)) return;
     log.warn('a record had lost its lease', { id });
     table.db.transaction(() => {
       leases.create({ id, flat: true });
@@ -231,8 +234,14 @@ export class CacheCore {
    */
   checkUsable(record: LiveRecord): void {
     const missing: Digest[] = [];
+    const now = performance.now();
     for (const one of record.ancestors()) {
-      if (one.kind !== 'layer' || one.provider || this.isExtracted(one)) continue;
+      // A build loads layer after layer: those below are held meanwhile, and were just looked at.
+      if (one.kind !== 'layer' || one.provider || now - one.seenAt < SEEN_MS) continue;
+      if (this.isExtracted(one)) {
+        one.seenAt = now;
+        continue;
+      }
       const { blob } = one.row;
       if (blob === null) throw this.damaged(one, `snapshot ${one.row.snapshot} is lost`);
       if (!this.parts.content.has(blob)) missing.push(blob);
@@ -244,7 +253,8 @@ export class CacheCore {
   async checkBlobs(record: LiveRecord): Promise<void> {
     for (const one of record.ancestors()) {
       const { blob } = one.row;
-      if (one.kind !== 'layer' || blob === null || one.provider || this.isExtracted(one)) continue;
+      if (one.kind !== 'layer' || blob === null || one.provider || one.seenAt > 0 || this.isExtracted(one))
+        continue;
       if (!(await this.parts.content.isSound(blob))) throw new MissingProvidersError([blob]);
     }
   }

@@ -15,6 +15,8 @@ export class LiveRecord {
   provider: BlobProvider | undefined;
   /** Handles, live children and work under way. */
   users = 0;
+  /** When its tree was last found to be there; see CacheCore. */
+  seenAt = Number.NEGATIVE_INFINITY;
   /** Handles whose release counts as a use. */
   countingUsers = 0;
 

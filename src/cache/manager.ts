@@ -106,20 +106,21 @@ export class LocalRefManager implements RefManager, HandleHost {
       const row = newRow(options, { mutable: 1, retain: 0, parent: below?.id ?? null });
       insertRecord(this.core.parts, row, options);
       const record = this.core.adopt(row)!;
+      // In use from the start: a record whose tree is still to come looks damaged.
+      this.core.hold(record);
       try {
-        // In use from the start: a record whose tree is still to come looks damaged.
-        await this.core.holding(record, () =>
-          this.#options.snapshots.prepare(row.snapshot, below?.row.snapshot, {
-            lease: row.id,
-            ...(context.signal ? { signal: context.signal } : {}),
-          }),
-        );
+        await this.#options.snapshots.prepare(row.snapshot, below?.row.snapshot, {
+          lease: row.id,
+          ...(context.signal ? { signal: context.signal } : {}),
+        });
+        if (options.retain) this.#table.update(row, { retain: 1 });
+        return new MutableHandle(this, record);
       } catch (error) {
         this.core.discard(row.id);
         throw error;
+      } finally {
+        this.core.letGo(record);
       }
-      if (options.retain) this.#table.update(row, { retain: 1 });
-      return new MutableHandle(this, record);
     };
     return below ? await this.core.holding(below, create) : await create();
   }

@@ -79,6 +79,10 @@ export class SqlLeaseStore implements LeaseStore {
     return row && leaseInfo(row);
   }
 
+  has(id: string): boolean {
+    return this.#db.get('SELECT 1 FROM leases WHERE id = ?', id) !== undefined;
+  }
+
   list(): readonly LeaseInfo[] {
     return this.#db.all<LeaseRow>('SELECT * FROM leases ORDER BY id').map(leaseInfo);
   }

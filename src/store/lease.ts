@@ -36,6 +36,7 @@ export interface LeaseStore {
   /** A temporary lease with the usual lifetime of one hour. */
   hold(options?: Omit<LeaseOptions, 'temporary'>): HeldLease;
   get(id: string): LeaseInfo | undefined;
+  has(id: string): boolean;
   list(): readonly LeaseInfo[];
   /** What it held becomes garbage unless something else holds it. Deleting an unknown lease does nothing. */
   delete(id: string): void;
