@@ -1,6 +1,7 @@
 import type { Attestation, AttestationSubject, Attestations } from '../attest/attestation.ts';
 import { invalidArgument } from '../base/errors.ts';
 import type { LazyRef } from '../frontend/result.ts';
+import type { AttestationChain } from '../source/attestation-chain.ts';
 import * as pb from '../pb/gateway.ts';
 
 type Wire = pb.Result['attestations'];
@@ -57,5 +58,21 @@ function toWire({ kind, metadata, ref, ...rest }: Attestation<LazyRef>): pb.Atte
       name: subject.name,
       digest: [...subject.digests],
     })),
+  };
+}
+
+/** What is said of an image that was looked up (FEATURES I12). */
+export function chainToWire(chain: AttestationChain): pb.AttestationChain {
+  const blobs = [...chain.blobs].map(([digest, { descriptor, data }]) => {
+    const { mediaType, size, annotations = {} } = descriptor;
+    const wire = { mediaType, digest, size: BigInt(size), annotations: { ...annotations } };
+    return [digest, { descriptor: wire, data }] as const;
+  });
+  return {
+    Root: chain.root,
+    ImageManifest: chain.imageManifest,
+    AttestationManifest: chain.attestationManifest ?? '',
+    SignatureManifests: [...chain.signatureManifests],
+    Blobs: Object.fromEntries(blobs),
   };
 }

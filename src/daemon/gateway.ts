@@ -12,7 +12,7 @@ import type { WorkerRecord } from '../pb/worker.ts';
 import { errorOf } from '../rpc/status.ts';
 import { type RegisteredService, service } from '../rpc/server.ts';
 import type { ServerCall } from '../rpc/types.ts';
-import { attestationsFromWire, attestationsToWire } from './attestation-wire.ts';
+import { attestationsFromWire, attestationsToWire, chainToWire } from './attestation-wire.ts';
 import type { BuildRegistry } from './build-registry.ts';
 import { toApiCaps } from './caps.ts';
 import { platformFromWire } from './platform-wire.ts';
@@ -247,9 +247,8 @@ async function resolveSourceMeta(
 /** @throws BuildError for what is not served */
 export function metaRequestFromWire(request: pb.ResolveSourceMetaRequest): SourceMetaRequest {
   if (!request.Source) throw new BuildError('source is required', { code: Code.invalidArgument, told: true });
-  if (request.Image?.AttestationChain || (request.Image?.ResolveAttestations.length ?? 0) > 0) {
-    throw new BuildError('resolving attestations is not supported yet', { code: Code.unimplemented });
-  }
+  const predicateTypes = request.Image?.ResolveAttestations ?? [];
+  const withChain = request.Image?.AttestationChain || predicateTypes.length > 0;
   const checksum = request.HTTP?.ChecksumRequest;
   return {
     source: request.Source,
@@ -257,6 +256,7 @@ export function metaRequestFromWire(request: pb.ResolveSourceMetaRequest): Sourc
     resolveMode: request.ResolveMode,
     logName: request.LogName,
     noConfig: request.Image?.NoConfig ?? false,
+    ...(withChain ? { attestations: { predicateTypes } } : {}),
     gitObjects: request.Git?.ReturnObject ?? false,
     ...(checksum ? { httpChecksum: checksumFromWire(checksum) } : {}),
   };
@@ -276,7 +276,7 @@ export function sourceMetaToWire(meta: SourceMeta): pb.ResolveSourceMetaResponse
     Image: meta.image && {
       Digest: meta.image.digest,
       Config: meta.image.config,
-      AttestationChain: undefined,
+      AttestationChain: meta.image.chain && chainToWire(meta.image.chain),
     },
     Git: meta.git && {
       Checksum: meta.git.checksum,

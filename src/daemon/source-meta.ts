@@ -10,6 +10,7 @@ import { GitSource } from '../source/git.ts';
 import { gitSourceSpec } from '../source/git-spec.ts';
 import { HttpSource } from '../source/http.ts';
 import { httpSourceSpec } from '../source/http-spec.ts';
+import { resolveAttestationChain } from '../source/attestation-chain.ts';
 import type { ImageOrigin } from '../source/image-origin.ts';
 import { imageSourceSpec } from '../source/image-spec.ts';
 import { ociLayoutSpec } from '../source/oci-layout.ts';
@@ -50,11 +51,16 @@ async function resolveImage(
   const scheme = identifier.slice(0, identifier.indexOf('://') + 3);
   const title = request.logName || `resolve image config for ${scheme}${name}`;
   const id = digestOf(`${title}\0${name}\0${formatPlatform(platform)}`);
-  const image = await job.step(id, title, () => worker.sources.images.resolve(origin, platform, signal));
-  return {
-    source: request.source,
-    image: { digest: image.root.digest, config: request.noConfig ? new Uint8Array() : image.configBytes },
-  };
+  return job.step(id, title, async () => {
+    const found = await worker.sources.images.resolve(origin, platform, signal);
+    const types = request.attestations?.predicateTypes;
+    const chain = types && (await resolveAttestationChain(origin, platform, types, signal));
+    const config = request.noConfig ? new Uint8Array() : found.configBytes;
+    return {
+      source: request.source,
+      image: { digest: found.root.digest, config, ...(chain ? { chain } : {}) },
+    };
+  });
 }
 
 function originOf(

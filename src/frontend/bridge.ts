@@ -2,6 +2,7 @@ import { BuildError, Code, invalidArgument, notFound } from '../base/errors.ts';
 import type { Definition, SourceOp } from '../llb/ops.ts';
 import type { Platform } from '../oci/platform.ts';
 import type { VertexWarning } from '../solver/types.ts';
+import type { AttestationChain } from '../source/attestation-chain.ts';
 import { RequestScope, type RequestStore } from './requests.ts';
 import { type FrontendResult, LazyRef, refsOf, type SolvedTree } from './result.ts';
 import type { MountLocally } from './tree.ts';
@@ -39,6 +40,8 @@ export interface SourceMetaRequest {
   readonly logName: string;
   /** Skip the image's config. */
   readonly noConfig: boolean;
+  /** Look up what is said of the image too, with the statements of these predicate types themselves. */
+  readonly attestations?: { readonly predicateTypes: readonly string[] };
   /** Give the commit and tag themselves. */
   readonly gitObjects?: boolean;
   /** Hash the downloaded file with something behind it (FEATURES I12). */
@@ -52,7 +55,12 @@ export interface HttpChecksumRequest {
 
 export interface SourceMeta {
   readonly source: SourceOp;
-  readonly image?: { readonly digest: string; readonly config: Uint8Array };
+  readonly image?: {
+    readonly digest: string;
+    readonly config: Uint8Array;
+    /** Answer to `attestations`; absent when nothing is said. */
+    readonly chain?: AttestationChain;
+  };
   readonly http?: {
     readonly checksum: string;
     readonly filename: string;

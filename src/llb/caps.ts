@@ -121,6 +121,7 @@ export const ENABLED_GATEWAY_CAPS: readonly string[] = [
   'solve.inlinereturn',
   'source.metaresolver',
   'source.metaresolver.http.checksumrequest',
+  'source.metaresolver.image.attestations',
   'statfile',
 ];
 
@@ -131,7 +132,6 @@ export const UNSERVED_GATEWAY_CAPS: readonly string[] = [
   'gateway.exec.filesystem',
   'gateway.exec.secretenv',
   'gateway.exec.signals',
-  'source.metaresolver.image.attestations',
 ];
 
 /** Set behind the name in the text of the error. */

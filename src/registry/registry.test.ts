@@ -4,7 +4,7 @@ import { after, before, test } from 'node:test';
 import { digestOf } from '../base/digest.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { encodeManifest } from '../oci/manifest.ts';
-import { mediaTypeOciConfig, mediaTypeOciManifest } from '../oci/media-types.ts';
+import { mediaTypeOciConfig, mediaTypeOciIndex, mediaTypeOciManifest } from '../oci/media-types.ts';
 import { parseReference } from '../oci/reference.ts';
 import {
   type Fault,
@@ -467,4 +467,32 @@ test('an upload that is refused before its end is stopped', async () => {
   );
   for (let i = 0; open > 0 && i < 100; i++) await new Promise((resolve) => setTimeout(resolve, 10));
   assert.equal(open, 0);
+});
+
+test('what refers to a manifest: by the interface for it, else under the tag that stands in', {
+  skip,
+}, async () => {
+  const registry = client();
+  const { manifest } = await pushImage(registry, real.host, 'referred');
+  const ref = parseReference(`${real.host}/referred`);
+  assert.deepEqual(await registry.referrers(ref, manifest.digest, context()), []);
+  const entry = { ...manifest, artifactType: 'a/b' };
+  const text = encodeManifest({ kind: 'index', mediaType: mediaTypeOciIndex, manifests: [entry] });
+  const index = blob(text, mediaTypeOciIndex);
+  const tag = manifest.digest.replace(':', '-');
+  const tagged = parseReference(`${real.host}/referred:${tag}@${index.digest}`);
+  await registry.push(tagged, index, () => bytes(text), context());
+  assert.deepEqual(await registry.referrers(ref, manifest.digest, context()), [entry]);
+  await withFaults(
+    ({ url }) => (url.includes('/referrers/') ? { status: 200, body: Buffer.from(text) } : undefined),
+    async (host, seen) => {
+      const there = parseReference(`${host}/referred`);
+      const other = digestOf('other');
+      assert.deepEqual(await registry.referrers(there, other, context()), [entry]);
+      assert.deepEqual(
+        seen.map(({ url }) => url),
+        [`/v2/referred/referrers/${other}`],
+      );
+    },
+  );
 });

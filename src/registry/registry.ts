@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import type { Digest } from '../base/digest.ts';
 import { Semaphore } from '../base/semaphore.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { type ImageReference, referenceHost } from '../oci/reference.ts';
@@ -7,6 +8,7 @@ import { hostsOf, type ProxyConfig, type RegistryConfig, type RegistryHost } fro
 import { HttpClient } from './http.ts';
 import { fetchAll, fetchContent } from './pull.ts';
 import { type PushSource, pushDescriptor } from './push.ts';
+import { listReferrers } from './referrers.ts';
 import { describeBlob, resolveReference } from './resolve.ts';
 import { type RegistryContext, RepositorySession } from './session.ts';
 
@@ -60,6 +62,15 @@ export class Registry {
   /** Size of the blob that the reference's digest names; its media type is '' unless it is a manifest. */
   describeBlob(reference: ImageReference, context: RegistryContext): Promise<Descriptor> {
     return describeBlob(this.#session(reference, false, context), this.#hosts(reference));
+  }
+
+  /** Manifests of the reference's repository that name `digest` as their subject. */
+  referrers(
+    reference: ImageReference,
+    digest: Digest,
+    context: RegistryContext,
+  ): Promise<readonly Descriptor[]> {
+    return listReferrers(this.#session(reference, false, context), this.#hosts(reference), digest);
   }
 
   /**

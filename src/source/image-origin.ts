@@ -1,3 +1,4 @@
+import type { Digest } from '../base/digest.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { formatReference, type ImageReference } from '../oci/reference.ts';
 import type { Credentials } from '../registry/credentials.ts';
@@ -21,10 +22,12 @@ export interface ImageOrigin {
     offset: number,
     options: { readonly signal: AbortSignal },
   ): AsyncIterable<Uint8Array>;
+  /** Manifests that name `digest` as their subject; absent where nobody can be asked. */
+  referrers?(digest: Digest, signal: AbortSignal): Promise<readonly Descriptor[]>;
 }
 
 export interface RegistryOriginServices {
-  readonly registry: Pick<Registry, 'resolve' | 'fetch' | 'fetchAll'>;
+  readonly registry: Pick<Registry, 'resolve' | 'fetch' | 'fetchAll' | 'referrers'>;
   readonly credentials: Credentials;
   readonly log?: (line: string) => void;
   /** Makes all resolutions of one build agree although a tag moves (FEATURES E29). */
@@ -42,6 +45,7 @@ export function registryOrigin(reference: ImageReference, services: RegistryOrig
     resolve: (signal) => (memo ? memo.resolve(name, resolve, signal) : resolve(signal)),
     fetchAll: (descriptor, signal, maxBytes) =>
       registry.fetchAll(reference, descriptor, from(signal), maxBytes),
+    referrers: (digest, signal) => registry.referrers(reference, digest, from(signal)),
     open: (descriptor, offset, { signal }) => registry.fetch(reference, descriptor, offset, from(signal)),
   };
 }
