@@ -42,6 +42,7 @@ import { COMPATIBILITY_VERSION, refuseUnsupported } from './request-check.ts';
 import { resolveSourceMeta } from './source-meta.ts';
 import { withSbom } from './sbom.ts';
 import { stepLayers } from './step-layers.ts';
+import { SystemUsage } from './system-usage.ts';
 import type { Worker } from './worker.ts';
 
 const EPOCH_ARG = 'build-arg:SOURCE_DATE_EPOCH';
@@ -126,7 +127,9 @@ async function run(
   signal: AbortSignal,
   { granted, makeExporter, exporters, cacheExports, recording, attest }: BuildParts,
 ): Promise<Record<string, string>> {
+  using usage = new SystemUsage();
   const provenance = startRun({
+    usage,
     compatibilityVersion: COMPATIBILITY_VERSION,
     environment: services.provenanceEnv,
   });

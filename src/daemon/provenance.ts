@@ -25,6 +25,7 @@ import { timeFromDate } from '../oci/time.ts';
 import { mediaTypeInToto } from '../oci/media-types.ts';
 import type { Recording } from './history/recording.ts';
 import { incompleteMaterials } from './incomplete-materials.ts';
+import type { SystemUsage } from './system-usage.ts';
 
 type Result = FrontendResult<LazyRef>;
 
@@ -37,9 +38,12 @@ export interface BuildRun {
   readonly compatibilityVersion: number;
   /** Of the daemon's configuration. */
   readonly environment: Readonly<Record<string, unknown>>;
+  readonly usage: Pick<SystemUsage, 'samples'>;
 }
 
-export function startRun(options: Pick<BuildRun, 'compatibilityVersion' | 'environment'>): BuildRun {
+export function startRun(
+  options: Pick<BuildRun, 'compatibilityVersion' | 'environment' | 'usage'>,
+): BuildRun {
   let finished: Date | undefined;
   return {
     ...options,
@@ -122,6 +126,8 @@ export interface ProvenanceStyle {
   readonly mode: 'min' | 'max';
   readonly builderId: string;
   readonly reproducible: boolean;
+  /** Tell what the machine did meanwhile. */
+  readonly usage: boolean;
 }
 
 /** @throws BuildError for a value that makes no sense */
@@ -134,6 +140,7 @@ export function provenanceStyle({ version, attrs }: ProvenanceOptions): Provenan
     mode: mode === 'min' ? 'min' : 'max',
     builderId: attrs['builder-id'] ?? '',
     reproducible: flag(attrs, 'reproducible'),
+    usage: parseBool(attrs['capture-usage'] ?? '') === true,
   };
 }
 
@@ -169,6 +176,7 @@ export async function writeProvenance(
     finished: timeFromDate(finished),
     compatibilityVersion: run.compatibilityVersion,
     ...(full ? { full } : {}),
+    ...(style.usage ? { usage: run.usage.samples() } : {}),
   });
 }
 
@@ -231,7 +239,13 @@ export async function attachProvenance(
   signal: AbortSignal,
 ): Promise<void> {
   const builderId = provenance?.attrs['builder-id'] ?? '';
-  const style: ProvenanceStyle = { version: 'v1', mode: 'max', builderId, reproducible: false };
+  const style: ProvenanceStyle = {
+    version: 'v1',
+    mode: 'max',
+    builderId,
+    reproducible: false,
+    usage: true,
+  };
   const annotations = { [PREDICATE_TYPE]: provenanceType(style.version) };
   for (const [key, own] of facts) {
     const ref = result.refs ? result.refs.get(key) : result.ref;

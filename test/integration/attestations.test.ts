@@ -116,7 +116,7 @@ test('a little provenance names the base image and keeps arguments and secrets t
 });
 
 test('all provenance has the graph, the file, the layers and the names of secrets', async () => {
-  const args = ['--opt', 'attest:provenance=', '--opt', 'build-arg:WORD=told'];
+  const args = ['--opt', 'attest:provenance=capture-usage=1', '--opt', 'build-arg:WORD=told'];
   const image = await imageOf('ctx', args);
   const { buildDefinition, runDetails } = provenanceOf(image);
   const { request } = buildDefinition.externalParameters;
@@ -132,10 +132,12 @@ test('all provenance has the graph, the file, the layers and the names of secret
   );
   assert.deepEqual(steps[3]?.inputs, ['step1:0', 'step2:0']);
   assert.doesNotMatch(JSON.stringify(steps), /local\.(session|unique)/);
-  const { source, layers } = runDetails.metadata.buildkit_metadata as {
+  const { source, layers, sysUsage } = runDetails.metadata.buildkit_metadata as {
+    sysUsage: { memoryStat: object }[];
     source: { infos: { data: string }[]; locations: object };
     layers: Record<string, { digest: string }[][]>;
   };
+  assert.ok(sysUsage.at(-1)?.memoryStat);
   const file = readFileSync(dir.join('ctx/Dockerfile'));
   assert.equal(source.infos[0]?.data, file.toString('base64'));
   assert.deepEqual(Object.keys(source.locations).sort(), ['step0', 'step1', 'step2', 'step3']);
@@ -255,6 +257,8 @@ test('the history keeps all provenance of every build, for each platform, asked 
   const one = await predicateOf(Result.Attestations[0]);
   assert.equal(one.runDetails.builder.id, 'me');
   assert.ok(one.buildDefinition.internalParameters.buildConfig);
+  const { sysUsage } = one.runDetails.metadata.buildkit_metadata as { sysUsage: { cpuStat: object }[] };
+  assert.ok(sysUsage.at(-1)?.cpuStat);
   const { Results } = await buildOf(MULTI);
   assert.deepEqual(Object.keys(Results), ['linux/amd64', 'linux/arm64']);
   const two = await predicateOf(Results['linux/arm64'].Attestations[0]);
