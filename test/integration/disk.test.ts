@@ -157,12 +157,12 @@ RUN dd if=/dev/zero of=/file-${megabytes} bs=1M count=${megabytes}
   assert.match(daemon.log(), /removed records to make room on the disk/);
 });
 
-test('thousands of records: listed in pages, pruned by filter, gone from the disk', async () => {
+test('hundreds of records: listed in pages, pruned by filter, gone from the disk', async () => {
   using dir = new TempDir();
   const root = dir.join('root');
-  await fillStore(root, { records: 3000, batch: 1000 });
+  await fillStore(root, { records: 900, batch: 300 });
   await using daemon = await Daemon.start({ root, config: 'gc = false\n' });
-  assert.equal((await usage(daemon)).length, 3000);
+  assert.equal((await usage(daemon)).length, 900);
   const snapshots = join(root, 'buildkit-ts/snapshots');
   const { stdout } = await daemon.buildctl([
     'prune',
@@ -171,9 +171,9 @@ test('thousands of records: listed in pages, pruned by filter, gone from the dis
     '--format',
     'json',
   ]);
-  assert.equal(stdout.toString().trimEnd().split('\n').length, 1000);
-  assert.equal(readdirSync(snapshots).length, 2000);
+  assert.equal(stdout.toString().trimEnd().split('\n').length, 300);
+  assert.equal(readdirSync(snapshots).length, 600);
   const left = await usage(daemon);
   assert.ok(left.every(({ description }) => /of batch [02]$/.test(description)));
-  assert.equal(left.length, 2000);
+  assert.equal(left.length, 600);
 });
