@@ -27,16 +27,19 @@ export function trim(text: string): string {
 
 const ASCII = /^[\0-\x7f]*$/;
 
-/** Small letters, character by character: one never becomes two, and its place in the word does not matter. */
+/**
+ * Small letters, character by character: one never becomes two, and its place in the word does not matter. Bytes that
+ * are no text become U+FFFD.
+ */
 export function lower(text: string): string {
   if (ASCII.test(text)) return text.toLowerCase();
-  return Array.from(text, (character) => single(character.toLowerCase())).join('');
+  return Array.from(text.toWellFormed(), (character) => single(character.toLowerCase())).join('');
 }
 
 /** Capital letters, in the same way; one that has none stays. */
 export function upper(text: string): string {
   if (ASCII.test(text)) return text.toUpperCase();
-  return Array.from(text, (character) => {
+  return Array.from(text.toWellFormed(), (character) => {
     const capital = character.toUpperCase();
     return single(capital) === capital ? capital : character;
   }).join('');
