@@ -15,6 +15,14 @@ export function decodeText(data: Uint8Array): string {
   });
 }
 
+/**
+ * Whether a file may give texts that are none: it holds such bytes, or longer characters, which some instructions take
+ * apart at a byte.
+ */
+export function mayHoldBytes(text: string): boolean {
+  return !ASCII.test(text);
+}
+
 export function encodeText(text: string): Buffer {
   if (text.isWellFormed()) return Buffer.from(text);
   const parts = text.split(/([\udc80-\udcff])/u).map((part, index) => {
@@ -24,6 +32,8 @@ export function encodeText(text: string): Buffer {
   return Buffer.concat(parts);
 }
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are bytes
+const ASCII = /^[\x00-\x7f]*$/;
 const LAST_ASCII = 0x7f;
 const BROKEN = 0xdc00;
 /** Runs of ASCII, runs of longer characters, and single bytes that are neither. */

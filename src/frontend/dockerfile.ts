@@ -2,6 +2,7 @@ import type { Attestation } from '../attest/attestation.ts';
 import { parseDigest } from '../base/digest.ts';
 import { BuildError, Code } from '../base/errors.ts';
 import { goJson } from '../base/gojson.ts';
+import { mayHoldBytes } from '../dockerfile/bytes.ts';
 import { convertDockerfile } from '../dockerfile/convert/convert.ts';
 import { encodeImage } from '../dockerfile/convert/image.ts';
 import type { ConvertOptions, ConvertResult, ResolvedImage } from '../dockerfile/convert/options.ts';
@@ -210,7 +211,7 @@ class DockerfileBuild<R> {
     return marshal(converted.state, {
       platform: converted.platform,
       caps: this.#bridge.caps,
-      checkText: !this.#source.text.isWellFormed(),
+      checkText: mayHoldBytes(this.#source.text),
     });
   }
 

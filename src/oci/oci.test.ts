@@ -47,6 +47,8 @@ test('bad references are refused with the texts that users know', () => {
   const cases: [string, RegExp][] = [
     ['', /^invalid reference format$/],
     ['A', /^invalid reference format: repository name \(library\/A\) must be lowercase$/],
+    ['a:\u0130', /^repository name must be lowercase$/],
+    ['a:v\u212a1', /^repository name must be lowercase$/],
     ['a b', /^invalid reference format$/],
     ['a:', /^invalid reference format$/],
     ['a@sha256:00', /^invalid reference format$/],

@@ -34,7 +34,7 @@ export function parseReference(text: string): ImageReference {
   if (repository !== repository.toLowerCase())
     throw invalid(`invalid reference format: repository name (${repository}) must be lowercase`);
   const match = REFERENCE.exec(`${domain}/${rest}`);
-  if (!match) throw invalid('invalid reference format');
+  if (!match) throw malformed(`${domain}/${rest}`);
   const [, name = '', tag, digest] = match;
   if (name.length - domain.length - 1 > MAX_NAME_LENGTH)
     throw invalid(`repository name must not be more than ${MAX_NAME_LENGTH} characters`);
@@ -47,13 +47,16 @@ export function parseBareReference(text: string): ImageReference {
   if (text === '') throw invalid('repository name must have at least one component');
   const tooLong = text.length > MAX_REFERENCE_LENGTH;
   const match = tooLong ? null : REFERENCE.exec(text);
-  if (!match) {
-    const isCase = !tooLong && REFERENCE.test(text.toLowerCase());
-    throw invalid(isCase ? 'repository name must be lowercase' : 'invalid reference format');
-  }
+  if (!match) throw tooLong ? invalid('invalid reference format') : malformed(text);
   const [, name = '', tag, digest] = match;
   if (digest !== undefined && !isDigest(digest)) throw invalid(digestProblem(digest) ?? '');
   return { name, ...(tag === undefined ? {} : { tag }), ...(digest === undefined ? {} : { digest }) };
+}
+
+/** Tells capital letters, also the dotted I and the Kelvin sign, whose small letters are ASCII, from other mistakes. */
+function malformed(text: string): BuildError {
+  const isCase = REFERENCE.test(text.replaceAll('\u0130', 'i').toLowerCase());
+  return invalid(isCase ? 'repository name must be lowercase' : 'invalid reference format');
 }
 
 /** Without a code: what upstream says of references has none either. */

@@ -2,6 +2,7 @@ import { BuildError } from '../../base/errors.ts';
 import { encodeDefinition } from '../../llb/encode.ts';
 import { marshal } from '../../llb/marshal.ts';
 import { formatPlatformFull, hostPlatform, normalizePlatform, parsePlatform } from '../../oci/platform.ts';
+import { mayHoldBytes } from '../bytes.ts';
 import { convertDockerfile } from '../convert/convert.ts';
 import { encodeImage } from '../convert/image.ts';
 import type { ConvertResult } from '../convert/options.ts';
@@ -35,7 +36,7 @@ export async function convert(file: string | Uint8Array, options: ConvertOptions
     const text = textOf(file);
     const result = await convertDockerfile(text, innerOptions(file, options, warn));
     return {
-      definition: definitionOf(result, options, !text.isWellFormed()),
+      definition: definitionOf(result, options, mayHoldBytes(text)),
       imageConfig: encodeImage(result.image),
       baseImageConfig: result.baseImage && encodeImage(result.baseImage),
       platform: formatPlatformFull(result.platform),
