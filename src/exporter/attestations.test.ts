@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Attestation } from '../attest/attestation.ts';
@@ -353,4 +353,14 @@ test('files of a bill of materials are told by the layer that brought them last'
     ['text', {}],
   ] as const)
     assert.deepEqual((await made(text, over)).predicate, text);
+});
+
+test('a file that is too large is refused, by name', async () => {
+  await using b = await bench();
+  const ref = await b.layer(undefined, (dir) => {
+    writeFileSync(join(dir, 'large'), '');
+    truncateSync(join(dir, 'large'), (40 << 20) + 1);
+  });
+  const { content: _none, ...plain } = attestation({ ref, path: 'large' });
+  await assert.rejects(imageOf(b, said(null, plain)), { message: /large exceeds 41943040 bytes$/ });
 });

@@ -10,7 +10,7 @@ import {
   type Subject,
   subjectsOf,
 } from '../attest/attestation.ts';
-import { BuildError, errno } from '../base/errors.ts';
+import { BuildError, Code, errno } from '../base/errors.ts';
 import { goAny, goJson } from '../base/gojson.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import { sortNames } from '../match/paths.ts';
@@ -23,6 +23,8 @@ type RefAttestation = Attestation<ImmutableRef>;
 
 /** One file of statements or predicates, bytes. */
 const MAX_ATTESTATION_BYTES = 40 << 20;
+/** All statements of one folder, bytes: they are in memory at the same time. */
+const MAX_BUNDLE_BYTES = 256 << 20;
 
 export interface ReadContext {
   readonly mount: MountTree;
@@ -71,9 +73,16 @@ async function readBundle(bundle: RefAttestation, context: ReadContext): Promise
   return await inTree(bundle.ref, context, async (root) => {
     const dir = root.resolve(posix.join('/', bundle.path));
     const found: ReadAttestation[] = [];
+    let left = MAX_BUNDLE_BYTES;
     for (const name of sortNames(root.readdir(dir))) {
       context.signal.throwIfAborted();
-      found.push(unbundled(bundle, name, parseStatement(await readText(root, posix.join(dir, name)))));
+      const text = await readText(root, posix.join(dir, name));
+      left -= text.length;
+      if (left < 0)
+        throw new BuildError(`attestation bundle exceeds ${MAX_BUNDLE_BYTES} bytes`, {
+          code: Code.resourceExhausted,
+        });
+      found.push(unbundled(bundle, name, parseStatement(text)));
     }
     return found;
   });
