@@ -60,6 +60,11 @@ async function buildRequest(flags: FlagValues, warn: Warn): Promise<SolveRequest
   const frontendAttrs = parseOpts(flags.strings('opt'), env);
   if (remote) frontendAttrs.context ??= folder;
   if (frontend !== '' && flags.bool('no-cache')) frontendAttrs['no-cache'] = '';
+  if (flags.isSet('max-parallelism')) {
+    const limit = flags.number('max-parallelism');
+    if (limit < 0) throw invalidArgument(`invalid value ${limit} for --max-parallelism: must be 0 or more`);
+    frontendAttrs['max-parallelism'] = `${limit}`;
+  }
   if (frontendAttrs.requestid !== undefined)
     frontendAttrs['frontend.caps'] ??= 'moby.buildkit.frontend.subrequests';
   return {

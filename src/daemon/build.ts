@@ -24,6 +24,7 @@ import type { PolicyVerifier } from '../session/caller/policy.ts';
 import type { Job } from '../solver/job.ts';
 import type { EdgeRef, VertexProgress } from '../solver/types.ts';
 import type { Solver } from '../solver/solver.ts';
+import { limitsOf } from './build-limits.ts';
 import type { BuildRegistry } from './build-registry.ts';
 import { type CacheExportRun, CacheExports, inlineCaches, type ResultKeys } from './cache-exports.ts';
 import { CacheImports } from './cache-imports.ts';
@@ -134,7 +135,7 @@ async function run(
     environment: services.provenanceEnv,
   });
   const sessions = request.Session === '' ? [] : [request.Session];
-  await using job = services.solver.createJob(request.Ref, { sessions });
+  await using job = services.solver.createJob(request.Ref, { sessions, ...limitsOf(request.FrontendAttrs) });
   await using _memo = services.worker.sources.remember(job.sessions);
   const keys: ResultKeys = new WeakMap();
   const bridge = bridgeOf(job, request, services, granted, keys);

@@ -1,5 +1,4 @@
 import { BuildError, invalidArgument } from '../base/errors.ts';
-import { Semaphore } from '../base/semaphore.ts';
 import type { ContentIndexes } from '../cache/content-indexes.ts';
 import { type ContentHashJobs, joinContentDigests } from '../cache/contenthash.ts';
 import type { ImmutableRef, RefManager } from '../cache/ref.ts';
@@ -23,7 +22,8 @@ import type { ForwardSsh } from '../ops/ssh-mount.ts';
 import type { StepLogLimits } from '../ops/step-log.ts';
 import type { Platform } from '../oci/platform.ts';
 import type { JobRunner } from '../pool/types.ts';
-import type { EdgeRef, Op, SolveFor, Vertex } from '../solver/types.ts';
+import { Slots } from '../solver/slots.ts';
+import type { EdgeRef, Op, PlaceRequest, SolveFor, Vertex } from '../solver/types.ts';
 import type { SourceInstance } from '../source/source.ts';
 import { layerProgress } from './layer-progress.ts';
 import { type MountLocally, readFileIn, withTree } from '../frontend/tree.ts';
@@ -51,13 +51,13 @@ export interface OpServices {
 export class OpResolver {
   readonly cacheMounts: CacheMounts;
   readonly #services: OpServices;
-  readonly #permits: Semaphore;
+  readonly slots: Slots;
   readonly #content: ContentKeyServices;
 
   constructor(services: OpServices) {
     this.#services = services;
     this.cacheMounts = new CacheMounts(services.refs);
-    this.#permits = new Semaphore(services.maxParallelism || Number.POSITIVE_INFINITY);
+    this.slots = new Slots(services.maxParallelism);
     this.#content = {
       hash: async (ref, dir, selectors, signal) => {
         const input = { dir, selectors, index: services.contentIndexes.of(ref) };
@@ -73,15 +73,15 @@ export class OpResolver {
     const kind = op.op;
     switch (kind?.$case) {
       case 'source':
-        return new SourceOpRunner(this.#services.resolveSource(kind.value, platform), this.#acquire);
+        return new SourceOpRunner(this.#services.resolveSource(kind.value, platform), this.#placeFor(vertex));
       case 'exec':
         return new ExecOpRunner(
           kind.value,
-          this.#execServices(platform, op.inputs.length),
+          this.#execServices(vertex, op.inputs.length),
           metadata.linuxResources,
         );
       case 'file':
-        return new FileOpRunner(kind.value, this.#fileServices(vertex.name, op.inputs.length));
+        return new FileOpRunner(kind.value, this.#fileServices(vertex, op.inputs.length));
       case 'merge':
         return new MergeOpRunner(kind.value, this.#combineServices(vertex));
       case 'diff':
@@ -108,7 +108,9 @@ export class OpResolver {
     if (pruned.length > 0) this.cacheMounts.forget(pruned);
   }
 
-  readonly #acquire = (signal: AbortSignal): Promise<Disposable> => this.#permits.acquire(signal);
+  #placeFor({ name }: Vertex<VertexSpec>): (place: PlaceRequest) => Promise<Disposable> {
+    return ({ owners, signal }) => this.slots.acquire({ name, owners }, signal);
+  }
 
   #buildServices(
     { spec, inputs }: Vertex<VertexSpec>,
@@ -130,19 +132,20 @@ export class OpResolver {
     return { refs: this.#services.refs, inputs: inputs.length, description: name };
   }
 
-  #fileServices(description: string, inputs: number): FileOpServices {
+  #fileServices(vertex: Vertex<VertexSpec>, inputs: number): FileOpServices {
     const { refs, jobs, mountLocally } = this.#services;
     return {
       refs,
       mountLocally,
-      description,
-      acquire: this.#acquire,
+      description: vertex.name,
+      acquire: this.#placeFor(vertex),
       runAction: (action, trees, signal) => jobs.run('runFileAction', { action, trees }, { signal }),
       cacheMap: (op: FileOp) => cacheMapOf(fileDigest(op, inputs), fileDeps(op, inputs), this.#content),
     };
   }
 
-  #execServices(platform: Platform, inputs: number): ExecOpServices {
+  #execServices(vertex: Vertex<VertexSpec>, inputs: number): ExecOpServices {
+    const { platform } = vertex.spec;
     const { refs, executor, tmpDir, secrets, ssh, devices, emulator, logLimits, tee } = this.#services;
     return {
       refs,
@@ -153,7 +156,7 @@ export class OpResolver {
       devices,
       emulator: () => emulator(platform),
       cacheMounts: this.cacheMounts,
-      acquire: this.#acquire,
+      acquire: this.#placeFor(vertex),
       cacheMap: (exec) => cacheMapOf(execDigest(exec, platform), execDeps(exec, inputs), this.#content),
       ...(logLimits ? { logLimits } : {}),
       ...(tee ? { tee } : {}),

@@ -13,7 +13,7 @@ import {
   type RunRequest,
 } from '../executor/types.ts';
 import type { ExecOp, Meta, ProxyEnv } from '../llb/ops.ts';
-import type { CacheMap, Op, OpContext } from '../solver/types.ts';
+import type { CacheMap, Op, OpContext, PlaceRequest } from '../solver/types.ts';
 import { type ExecMountServices, type PreparedMounts, prepareMounts, releaseAll } from './exec-mounts.ts';
 import { secretEnvironment } from './secret-mount.ts';
 import { StepLog, type StepLogLimits } from './step-log.ts';
@@ -34,7 +34,7 @@ export interface ExecOpServices extends Omit<ExecMountServices, 'getSecret' | 'f
   readonly secrets: (sessions: Sessions) => ExecMountServices['getSecret'];
   readonly ssh: (sessions: Sessions) => ExecMountServices['forwardSsh'];
   readonly cacheMap: (op: ExecOp) => CacheMap<ImmutableRef>;
-  readonly acquire: (signal: AbortSignal) => Promise<Disposable>;
+  readonly acquire: (place: PlaceRequest) => Promise<Disposable>;
   readonly logLimits?: StepLogLimits;
   readonly tee?: (stream: 1 | 2, data: Uint8Array) => void;
 }
@@ -60,8 +60,8 @@ export class ExecOpRunner implements Op<ImmutableRef> {
     return { map: this.#services.cacheMap(this.#op), done: true };
   }
 
-  acquire(signal: AbortSignal): Promise<Disposable> {
-    return this.#services.acquire(signal);
+  acquire(place: PlaceRequest): Promise<Disposable> {
+    return this.#services.acquire(place);
   }
 
   async exec(

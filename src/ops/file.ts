@@ -1,7 +1,7 @@
 import { BuildError, invalidArgument } from '../base/errors.ts';
 import type { ImmutableRef, MutableRef, RefManager, RefMounts } from '../cache/ref.ts';
 import type { ChownOpt, FileAction, FileOp, UserOpt } from '../llb/ops.ts';
-import type { CacheMap, Op, OpContext } from '../solver/types.ts';
+import type { CacheMap, Op, OpContext, PlaceRequest } from '../solver/types.ts';
 
 /** Trees an action works on, as paths of mounted directories. */
 export interface FileActionTrees {
@@ -21,7 +21,7 @@ export interface FileOpServices {
   /** Makes mounts reachable as a directory. */
   readonly mountLocally: (view: RefMounts) => Promise<MountedTree>;
   readonly cacheMap: (op: FileOp) => CacheMap<ImmutableRef>;
-  readonly acquire: (signal: AbortSignal) => Promise<Disposable>;
+  readonly acquire: (place: PlaceRequest) => Promise<Disposable>;
   readonly description: string;
 }
 
@@ -44,8 +44,8 @@ export class FileOpRunner implements Op<ImmutableRef> {
     return { map: this.#services.cacheMap(this.#op), done: true };
   }
 
-  acquire(signal: AbortSignal): Promise<Disposable> {
-    return this.#services.acquire(signal);
+  acquire(place: PlaceRequest): Promise<Disposable> {
+    return this.#services.acquire(place);
   }
 
   async exec(

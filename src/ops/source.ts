@@ -1,15 +1,15 @@
 import { digestOf, type Digest } from '../base/digest.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
-import type { CacheMap, Op, OpContext } from '../solver/types.ts';
+import type { CacheMap, Op, OpContext, PlaceRequest } from '../solver/types.ts';
 import type { SourceInstance } from '../source/source.ts';
 
 /** A step without inputs: an image, a folder of the client, a file of the web. */
 export class SourceOpRunner implements Op<ImmutableRef> {
   readonly #source: SourceInstance;
-  readonly #acquire: (signal: AbortSignal) => Promise<Disposable>;
+  readonly #acquire: (place: PlaceRequest) => Promise<Disposable>;
   #pin: string | undefined;
 
-  constructor(source: SourceInstance, acquire: (signal: AbortSignal) => Promise<Disposable>) {
+  constructor(source: SourceInstance, acquire: (place: PlaceRequest) => Promise<Disposable>) {
     this.#source = source;
     this.#acquire = acquire;
   }
@@ -25,8 +25,8 @@ export class SourceOpRunner implements Op<ImmutableRef> {
     return this.#pin;
   }
 
-  acquire(signal: AbortSignal): Promise<Disposable> {
-    return this.#acquire(signal);
+  acquire(place: PlaceRequest): Promise<Disposable> {
+    return this.#acquire(place);
   }
 
   async exec(

@@ -67,6 +67,10 @@ export class Edge<Spec, R extends Result> {
     return this.#result.settled?.value.value ?? null;
   }
 
+  get isSolved(): boolean {
+    return this.#result.settled !== undefined;
+  }
+
   /** The cheapest question that is worked on, and since when (Unix milliseconds); for state dumps. */
   get stage(): { readonly name: string; readonly since?: number } {
     if (this.#result.settled) return { name: 'done' };

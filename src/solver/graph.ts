@@ -37,7 +37,7 @@ export function waitsFor<Spec, R extends Result>(
   const found = new Set([from]);
   for (const vertex of found) {
     if (vertex === target) return true;
-    for (const input of vertex.inputs) found.add(input.shared);
+    for (const input of vertex.inputs) if (!input.isSolved) found.add(input.shared);
     for (const lender of vertex.lenders()) found.add(lender);
   }
   return false;

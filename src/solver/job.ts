@@ -23,6 +23,13 @@ export interface JobHost<Spec, R extends Result> {
   readonly closed: (job: Job<Spec, R>) => void;
 }
 
+export interface JobOptions {
+  /** Ids of client sessions. */
+  readonly sessions: readonly string[];
+  /** Steps that run at once for this job; absent for no limit. */
+  readonly maxParallelism?: number;
+}
+
 /** What a solve gives. */
 export interface Solved<Spec, R> {
   /** Owned by the caller, who releases it. null is the empty tree. */
@@ -56,15 +63,17 @@ export interface CacheTrace<R extends Result> {
  */
 export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncDisposable {
   readonly id: string;
+  readonly maxParallelism?: number;
   readonly progress = new JobProgress();
   readonly #host: JobHost<Spec, R>;
   readonly #sessions: string[];
   readonly #owned = new Set<SharedVertex<Spec, R>>();
   readonly #end = new AbortController();
 
-  constructor(id: string, sessions: readonly string[], host: JobHost<Spec, R>) {
+  constructor(id: string, options: JobOptions, host: JobHost<Spec, R>) {
     this.id = id;
-    this.#sessions = [...sessions];
+    this.#sessions = [...options.sessions];
+    if (options.maxParallelism !== undefined) this.maxParallelism = options.maxParallelism;
     this.#host = host;
   }
 

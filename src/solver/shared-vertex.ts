@@ -10,11 +10,10 @@ import { Memo, Unwanted } from './memo.ts';
 import { type JobProgress, nowNanos, VertexReporter } from './progress.ts';
 import type { Caches } from './sources.ts';
 import type { Twins } from './twins.ts';
-import type { CacheMap, Op, OpContext, Result, Vertex, VertexProgress } from './types.ts';
+import type { CacheMap, Op, OpContext, Result, StepOwner, Vertex, VertexProgress } from './types.ts';
 
 /** What a shared vertex needs of the job that contains it. */
-export interface VertexOwner<Spec, R extends Result> {
-  readonly id: string;
+export interface VertexOwner<Spec, R extends Result> extends StepOwner {
   readonly progress: JobProgress;
   readonly sessions: readonly string[];
   /** Keeps more vertexes alive. */
@@ -198,10 +197,15 @@ export class SharedVertex<Spec, R extends Result> {
     return this.#exec.settled !== undefined;
   }
 
+  /** A handle of `result`, which this vertex holds, for the caller. */
+  give(result: R | null): R | null {
+    if (this.#released) throw new Unwanted();
+    return result === null ? null : (result.clone() as R);
+  }
+
   /** A handle of `result`, which `from` holds, for this vertex to hold. */
   async take(from: SharedVertex<Spec, R>, result: R | null): Promise<R | null> {
-    if (from.#released) throw new Unwanted();
-    return this.hold(result === null ? null : (result.clone() as R));
+    return this.hold(from.give(result));
   }
 
   /** Takes over a result: it is released with the vertex, at once when that has happened already. */
@@ -359,7 +363,7 @@ export class SharedVertex<Spec, R extends Result> {
 
   async #runOp(inputs: readonly (R | null)[]): Promise<readonly (R | null)[]> {
     const outputs = await this.guard('runs', async (context) => {
-      using _permit = await this.op.acquire?.(context.signal);
+      using _place = await this.#takePlace(context.signal);
       if (context.signal.aborted) throw new Unwanted();
       this.started(false);
       try {
@@ -372,6 +376,14 @@ export class SharedVertex<Spec, R extends Result> {
       }
     });
     return this.#holdAll(outputs.map((output) => this.hold(output)));
+  }
+
+  async #takePlace(signal: AbortSignal): Promise<Disposable | undefined> {
+    const { op } = this;
+    if (!op.acquire) return undefined;
+    return this.#doing.at('waits for its turn', async () =>
+      op.acquire?.({ signal, owners: () => [...this.owners] }),
+    );
   }
 
   /** All or nothing; what is held goes with the vertex. */

@@ -2,7 +2,7 @@ import type { Digest } from '../base/digest.ts';
 import { BuildError, Code, invalidArgument } from '../base/errors.ts';
 import { Running } from '../base/running.ts';
 import { claim, sharedGraph, vertexGraph, waitsFor } from './graph.ts';
-import { Job, type JobHost, type Loaded } from './job.ts';
+import { Job, type JobHost, type JobOptions, type Loaded } from './job.ts';
 import type { KeyStore } from './keystore.ts';
 import { Unwanted } from './memo.ts';
 import type { Edge } from './edge.ts';
@@ -73,9 +73,9 @@ export class Solver<Spec, R extends Result> {
   }
 
   /** Opens a job; the caller closes it. @throws when one of this id is open. */
-  createJob(id: string, { sessions }: { readonly sessions: readonly string[] }): Job<Spec, R> {
+  createJob(id: string, options: JobOptions): Job<Spec, R> {
     if (this.#jobs.has(id)) throw new BuildError(`job ID ${id} exists`, { code: Code.alreadyExists });
-    const job = new Job(id, sessions, this.#host);
+    const job = new Job(id, options, this.#host);
     this.#jobs.set(id, job);
     for (const wake of this.#waiters.get(id) ?? []) wake(job);
     return job;
@@ -223,7 +223,7 @@ export class Solver<Spec, R extends Result> {
     try {
       return await by.borrow(edge.shared, async () => {
         const { value } = await edge.result();
-        return value === null ? null : (value.clone() as R);
+        return edge.shared.give(value);
       });
     } catch (error) {
       // One that was refused has no owner.

@@ -57,8 +57,8 @@ export interface Op<R> {
   cacheMap(index: number, context: OpContext): Promise<{ map: CacheMap<R>; done: boolean }>;
   /** Runs it. One entry per output; null is the empty (scratch) result. Inputs stay the caller's. */
   exec(inputs: readonly (R | null)[], context: OpContext): Promise<readonly (R | null)[]>;
-  /** Takes a permit for `exec` (max-parallelism). */
-  acquire?(signal: AbortSignal): Promise<Disposable>;
+  /** Takes a place for `exec` (max-parallelism). */
+  acquire?(place: PlaceRequest): Promise<Disposable>;
 }
 
 /**
@@ -76,6 +76,20 @@ export interface OpContext {
   readonly sessions: () => readonly string[];
   /** The vertex that runs. */
   readonly vertex: Digest;
+}
+
+/** A step that wants to run. */
+export interface PlaceRequest {
+  readonly signal: AbortSignal;
+  /** The jobs that hold the step now. */
+  readonly owners: () => readonly StepOwner[];
+}
+
+/** A job as one of those that share the places for running steps. */
+export interface StepOwner {
+  readonly id: string;
+  /** Steps that run at once for this job; absent for no limit. */
+  readonly maxParallelism?: number;
 }
 
 /** Where a running step reports. All times are taken when called. */

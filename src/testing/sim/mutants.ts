@@ -124,6 +124,27 @@ export const MUTANTS: readonly Mutant[] = [
     to: '',
   },
   {
+    name: 'a place is not given back',
+    seed: 1,
+    file: 'slots.ts',
+    from: 'this.#running.delete(slot);',
+    to: '',
+  },
+  {
+    name: 'one that gives up stays in the queue',
+    seed: 29,
+    file: 'slots.ts',
+    from: 'this.#waiting = this.#waiting.filter((other) => other !== waiter);',
+    to: '',
+  },
+  {
+    name: 'limits of a job do not count',
+    seed: 2,
+    file: 'slots.ts',
+    from: 'if (count >= (maxParallelism ?? Number.POSITIVE_INFINITY)) continue;',
+    to: '',
+  },
+  {
     name: 'a broken record fails the build',
     seed: 7,
     file: 'edge.ts',

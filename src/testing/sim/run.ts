@@ -47,7 +47,7 @@ class Simulation {
     this.#model = new Model(this.#random);
     this.#chaos = { ignores: this.#random(3) === 0, loses: this.#random(2) === 0 };
     this.#watch = new Watch(this.#clock, this.#model, this.#chaos);
-    this.#world = new World(this.#clock, this.#model, this.#watch);
+    this.#world = new World(this.#clock, this.#model, this.#watch, this.#random(2) * (1 + this.#random(3)));
     this.#store = new Store(this.#clock, this.#random, this.#watch);
     this.#remote = new Store(this.#clock, this.#random, this.#watch);
   }
@@ -121,7 +121,9 @@ class Simulation {
 
   #job(solver: Solver<Node, Held>): OpenJob {
     const id = `job${this.#jobs++}`;
-    const job = solver.createJob(id, { sessions: [`session of ${id}`] });
+    const limit = this.#random(4) === 0 ? { maxParallelism: 1 + this.#random(2) } : {};
+    if (limit.maxParallelism) this.#watch.limits.set(id, limit.maxParallelism);
+    const job = solver.createJob(id, { sessions: [`session of ${id}`], ...limit });
     return { job, closed: false, progress: statesOf(job), interests: new Set() };
   }
 
@@ -213,6 +215,8 @@ class Simulation {
     const left = solver.dump();
     if (left.length > 0) this.#watch.fail(`edges are left: ${JSON.stringify(left)}`);
     if (this.#watch.running > 0) this.#watch.fail('an op runs on after all have left');
+    const { running, waiting } = this.#world.slots.state;
+    if (running.length + waiting.length > 0) this.#watch.fail('places are still taken or wanted');
     if (this.#watch.alive > 0) this.#watch.fail(`${this.#watch.alive} results are left`);
   }
 
@@ -225,6 +229,8 @@ class Simulation {
       const node = this.#pick(new Set());
       if (!this.#isPlain(node)) continue;
       this.#watch.keepsAll();
+      await this.#freshly(node, this.#store);
+      // Keys that come from several caches may meet only now.
       await this.#freshly(node, this.#store);
       await this.#again(node, this.#store);
       await this.#elsewhere(node);
@@ -275,6 +281,7 @@ class Simulation {
     const { execs } = this.#watch;
     const late = this.#clock.sleep(1 + this.#random(5)).then(() => [this.#store.imported()]);
     await this.#freshly(node, store, [{ id: 'late', sources: late }]);
+    await this.#freshly(node, store);
     if (this.#watch.execs !== execs) this.#watch.fail(`${node.name} runs although an imported cache has it`);
     await this.#again(node, store);
   }

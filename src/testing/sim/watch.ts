@@ -1,4 +1,5 @@
 // The rules that hold at every moment, whatever the order of events.
+import type { SlotState } from '../../solver/slots.ts';
 import type { OpContext } from '../../solver/types.ts';
 import type { Clock } from './clock.ts';
 import type { Model, Node } from './model.ts';
@@ -30,6 +31,8 @@ export interface Chaos {
 /** Sees what runs, for whom, and what is held. The first broken rule is kept. */
 export class Watch {
   alive = 0;
+  /** Places of jobs that have a limit. */
+  readonly limits = new Map<string, number>();
   maps = 0;
   execs = 0;
   readonly #clock: Clock;
@@ -101,7 +104,9 @@ export class Watch {
       if (!this.#chaos.ignores && !this.#chaos.loses && other.node.likeness === node.likeness)
         this.fail(`${node.name} runs beside ${other.node.name}, which is made of the same content`);
     }
-    if (this.#kept?.has(node.likeness)) this.fail(`${node.name} runs again although its result is kept`);
+    // Of several outputs only those are kept that were asked for.
+    if (this.#kept?.has(node.likeness) && node.kind.outputs === 1)
+      this.fail(`${node.name} runs again although its result is kept`);
     this.#kept?.add(node.likeness);
     if (context.sessions().length === 0) this.fail(`${node.name} runs without a session`);
     const op: RunningOp = { node, signal };
@@ -114,6 +119,15 @@ export class Watch {
         this.#running.delete(op);
       },
     };
+  }
+
+  /** No more steps run than there are places, in all and for each job. */
+  holdsPlaces({ limit, running }: SlotState): void {
+    if (running.length > limit) this.fail(`${running.length} steps run in ${limit} places`);
+    for (const [job, own] of this.limits) {
+      const count = running.filter((slot) => slot.job === job).length;
+      if (count > own) this.fail(`${count} steps run for ${job}, which has ${own} places`);
+    }
   }
 
   /** Looks at everything once a turn. */

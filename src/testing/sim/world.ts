@@ -4,7 +4,8 @@ import { digestOf } from '../../base/digest.ts';
 import { MemoryKeyStore, type KeyRecord } from '../../solver/keystore.ts';
 import { Solver } from '../../solver/solver.ts';
 import type { CacheSource, RecordPart } from '../../solver/sources.ts';
-import type { CacheMap, Op, OpContext, Result, SolveFor } from '../../solver/types.ts';
+import { Slots } from '../../solver/slots.ts';
+import type { CacheMap, Op, OpContext, PlaceRequest, Result, SolveFor } from '../../solver/types.ts';
 import type { Clock } from './clock.ts';
 import { type Content, type Model, type Node, partOf, textOf } from './model.ts';
 import type { Random } from './random.ts';
@@ -139,10 +140,17 @@ class SimOp implements Op<Held> {
     return { map: { digest, deps }, done: index === seeds.length - 1 };
   }
 
+  async acquire({ owners, signal }: PlaceRequest): Promise<Disposable> {
+    // What waits for other steps while it runs takes no place, which those may need.
+    if (this.#world.model.found(this.#node)) return { [Symbol.dispose]: () => {} };
+    return this.#world.slots.acquire({ name: this.#node.name, owners }, signal);
+  }
+
   async exec(inputs: readonly (Held | null)[], context: OpContext): Promise<readonly Held[]> {
     const { kind, contents } = this.#node;
     const { watch } = this.#world;
     using _running = watch.runs(this.#node, context);
+    watch.holdsPlaces(this.#world.slots.state);
     for (const [i, input] of inputs.entries()) this.#check(input, i);
     await this.#work(context, kind.execTicks);
     if (kind.ending === 'fails') throw new BuildError(`${kind.name} fails`);
@@ -184,8 +192,11 @@ export class World {
   readonly clock: Clock;
   readonly model: Model;
   readonly watch: Watch;
+  readonly slots: Slots;
 
-  constructor(clock: Clock, model: Model, watch: Watch) {
+  /** @param places how many steps run at once; 0 = no limit */
+  constructor(clock: Clock, model: Model, watch: Watch, places: number) {
+    this.slots = new Slots(places);
     this.clock = clock;
     this.model = model;
     this.watch = watch;
