@@ -119,7 +119,7 @@ const file = table({
   log: table({ format: oneOf(...LOG_FORMATS), level: oneOf(...LOG_LEVELS) }),
   grpc: table({
     address: strings,
-    debugAddress: later(string, 'the debug listener is'),
+    debugAddress: string,
     uid: count,
     gid: count,
     securityDescriptor: later(string, 'Windows is'),
@@ -140,7 +140,11 @@ const file = table({
     'dockerfile.v0': table({ enabled: boolean }),
     'gateway.v0': later(table({ enabled: boolean, allowedRepositories: strings }), 'gateway.v0 is'),
   }),
-  system: table({ platformsCacheMaxAge: durationMs, maxRegistryConcurrency: positive }),
+  system: table({
+    stallWarning: durationMs,
+    platformsCacheMaxAge: durationMs,
+    maxRegistryConcurrency: positive,
+  }),
   cache: table({ gha: later(ghaSigning, 'the GitHub cache is') }),
   ghacache: later(ghaSigning, 'the GitHub cache is'),
 });

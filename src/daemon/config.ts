@@ -10,7 +10,7 @@ import { type FileConfig, type FileRegistry, LOG_LEVELS, loadConfigFile } from '
 import { ociWorker, type OciWorkerConfig } from './config-worker.ts';
 import { type Entitlement, parseEntitlement } from './entitlements.ts';
 import { daemonCommand, LATER_FLAGS } from './flags.ts';
-import { type ListenAddress, parseListenAddress } from './listen-address.ts';
+import { type ListenAddress, parseDebugAddress, parseListenAddress } from './listen-address.ts';
 
 /** Everything the daemon was told, parsed once. Frozen. */
 export interface DaemonConfig {
@@ -54,6 +54,10 @@ export interface DaemonConfig {
   readonly history: { readonly maxAgeMs: number; readonly maxEntries: number };
   /** Stop gracefully when the standard input ends (the private daemon of `buildctl build`). */
   readonly exitWithStdin: boolean;
+  /** Where the state of builds is served over http. */
+  readonly debugAddress: ListenAddress | undefined;
+  /** Builds that make no progress for this long are warned of; 0 = never. */
+  readonly stallWarningMs: number;
   readonly env: DaemonEnv;
 }
 
@@ -82,6 +86,7 @@ export type DaemonArgs =
       readonly exitCode: number;
     };
 
+const NANOS_PER_MS = 1_000_000n;
 const PLATFORMS_CACHE_MS = 20_000;
 const REGISTRY_CONCURRENCY = 4;
 const HISTORY_AGE_MS = 48 * 3_600_000;
@@ -123,6 +128,8 @@ export async function parseDaemonArgs(argv: readonly string[], env: Env): Promis
     provenanceEnvDir: absolute(file.provenanceEnvDir || paths.provenanceEnv),
     ...restOf(file),
     exitWithStdin: flags.bool('exit-with-stdin'),
+    debugAddress: debugAddressOf(flags, file),
+    stallWarningMs: stallWarningOf(flags, file),
     env: daemonEnv(env),
   };
   return { kind: 'run', config: deepFreeze(config), warnings };
@@ -170,6 +177,16 @@ function addressesOf(flags: FlagValues, file: FileConfig, fallback: string): Lis
   const addresses = given.length > 0 ? given : [fallback];
   if (addresses.every((a) => a === '')) throw invalidArgument('--addr cannot be empty');
   return addresses.map(parseListenAddress);
+}
+
+function debugAddressOf(flags: FlagValues, file: FileConfig): ListenAddress | undefined {
+  const text = flags.string('debugaddr') || file.grpc?.debugAddress || '';
+  return text === '' ? undefined : parseDebugAddress(text);
+}
+
+function stallWarningOf(flags: FlagValues, file: FileConfig): number {
+  const given = flags.isSet('stall-warning') ? undefined : file.system?.stallWarning;
+  return given ?? Number(flags.duration('stall-warning') / NANOS_PER_MS);
 }
 
 function ownerOf(flags: FlagValues, file: FileConfig): { uid: number; gid: number } {

@@ -48,6 +48,7 @@ import type { ListenAddress } from './listen-address.ts';
 import { lockRoot } from './lock.ts';
 import { platformToWire } from './platform-wire.ts';
 import { buildStatus } from './status.ts';
+import { observe, sourcesOf } from './observe.ts';
 import { readTlsIdentity } from './tls-identity.ts';
 import { attended, diskBytes, openGc, openGuard } from './upkeep.ts';
 import { openWorker, type Worker } from './worker.ts';
@@ -133,6 +134,7 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
     const ended = (await builds.ended(STOP_GRACE_MS)) && (await solver.idle(STOP_GRACE_MS));
     if (!ended) log.error('builds do not end: stopping without them', { builds: builds.count });
   });
+  stack.use(await observe(sourcesOf(solver, worker.ops.slots), config, log));
   for (const address of config.addresses) listeners.push(await listen(server, address, config, tls, log));
   gc.schedule();
   const open = stack.move();
@@ -180,7 +182,7 @@ const OWN_VERSION: BuildkitVersion = {
 function createServer(parts: ServerParts): {
   server: GrpcServer;
   builds: Running;
-  solver: Pick<Solver<VertexSpec, ImmutableRef>, 'idle'>;
+  solver: Pick<Solver<VertexSpec, ImmutableRef>, 'idle' | 'dump' | 'jobStates'>;
 } {
   const { config, log, store, worker, sessions, history, gc, guard, running, stopping } = parts;
   const solver = openSolver(worker, guard);

@@ -47,6 +47,9 @@ function generalFlags(defaults: FlagDefaults): FlagSpec[] {
     flag('string', 'log-level', 'set the log level', { value: 'info', env: ['BUILDKITD_LOG_LEVEL'] }),
     flag('string', 'group', 'group (name or gid) which will own all Unix socket listening addresses'),
     flag('string', 'debugaddr', 'debugging address (eg. 0.0.0.0:6060)', { env: ['BUILDKITD_DEBUGADDR'] }),
+    flag('duration', 'stall-warning', 'warn of builds that make no progress for this long (0 = never)', {
+      value: '10m',
+    }),
     flag('string', 'tlscert', 'certificate file to use'),
     flag('string', 'tlskey', 'key file to use'),
     flag('string', 'tlscacert', 'ca certificate to verify clients'),
@@ -140,7 +143,6 @@ function ociFlags(defaults: FlagDefaults): FlagSpec[] {
 
 /** Flags that are understood but whose feature does not exist yet. */
 export const LATER_FLAGS: Readonly<Record<string, string>> = {
-  debugaddr: 'the debug listener is',
   'proxy-network': 'the proxy network is',
   'otel-socket-path': 'tracing is',
   'save-cache-debug': 'cache debug information is',

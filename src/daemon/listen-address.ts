@@ -22,6 +22,13 @@ export function parseListenAddress(text: string): ListenAddress {
   throw invalidArgument(`addr ${text} not supported`);
 }
 
+/** Where `--debugaddr` listens: `HOST:PORT` or an address with its scheme (FEATURES A47). @throws */
+export function parseDebugAddress(text: string): ListenAddress {
+  const address = parseListenAddress(text.includes('://') ? text : `tcp://${text}`);
+  if (address.kind === 'fd') throw invalidArgument(`debug address ${text}: a socket or HOST:PORT is needed`);
+  return address;
+}
+
 function hostPort(text: string, rest: string): { host: string; port: number } {
   const match = /^(?:\[([^\]]*)\]|([^:]*)):(\d+)$/.exec(rest);
   const port = Number(match?.[3]);

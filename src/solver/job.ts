@@ -1,11 +1,13 @@
 import type { Digest } from '../base/digest.ts';
 import { BuildError, canceled, isCanceled } from '../base/errors.ts';
 import { abortable } from '../base/shared-task.ts';
+import { Activities } from './activities.ts';
 import type { Edge } from './edge.ts';
 import { claim, sharedGraph } from './graph.ts';
 import { Unwanted } from './memo.ts';
 import { JobProgress, VertexReporter } from './progress.ts';
 import type { SharedVertex, VertexOwner } from './shared-vertex.ts';
+import type { JobState } from './state.ts';
 import type { CacheImport, CacheSource } from './sources.ts';
 import type { EdgeRef, Op, ProgressGroup, Result, SolveStatus, Vertex, VertexProgress } from './types.ts';
 
@@ -69,6 +71,7 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
   readonly #sessions: string[];
   readonly #owned = new Set<SharedVertex<Spec, R>>();
   readonly #end = new AbortController();
+  readonly #doing = new Activities();
 
   constructor(id: string, options: JobOptions, host: JobHost<Spec, R>) {
     this.id = id;
@@ -116,6 +119,10 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
     }
   }
 
+  get state(): JobState {
+    return { id: this.id, lastProgress: this.progress.lastEvent, doing: this.#doing.list };
+  }
+
   /** Aborts when the job closes. */
   get signal(): AbortSignal {
     return this.#end.signal;
@@ -143,7 +150,7 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
     reporter.join(this.progress);
     reporter.start();
     try {
-      const value = await work(reporter);
+      const value = await this.#doing.at(name, () => work(reporter));
       reporter.complete();
       return value;
     } catch (error) {

@@ -33,24 +33,34 @@ export class JobProgress {
   readonly #warnings: VertexWarning[] = [];
   readonly #logs = new BoundedLogs(MAX_KEPT_LOG_BYTES);
   readonly #readers = new Set<Reader>();
+  #lastEvent = Date.now();
   #closed = false;
 
+  /** Unix milliseconds of the last event, or of the start. */
+  get lastEvent(): number {
+    return this.#lastEvent;
+  }
+
   vertex(state: VertexState): void {
+    this.#lastEvent = Date.now();
     this.#vertexes.set(state.digest, state);
     for (const reader of this.#readers) reader.vertex(state);
   }
 
   status(state: VertexStatusState): void {
+    this.#lastEvent = Date.now();
     this.#statuses.set(`${state.vertex}\0${state.id}`, state);
     for (const reader of this.#readers) reader.status(state);
   }
 
   log(log: VertexLog): void {
+    this.#lastEvent = Date.now();
     this.#logs.push(log);
     for (const reader of this.#readers) reader.log(log);
   }
 
   warn(warning: VertexWarning): void {
+    this.#lastEvent = Date.now();
     this.#warnings.push(warning);
     for (const reader of this.#readers) reader.warn(warning);
   }

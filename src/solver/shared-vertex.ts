@@ -363,7 +363,8 @@ export class SharedVertex<Spec, R extends Result> {
 
   async #runOp(inputs: readonly (R | null)[]): Promise<readonly (R | null)[]> {
     const outputs = await this.guard('runs', async (context) => {
-      using _place = await this.#takePlace(context.signal);
+      const place = { signal: context.signal, owners: () => [...this.owners] };
+      using _place = await this.#doing.at('waits for its turn', async () => this.op.acquire?.(place));
       if (context.signal.aborted) throw new Unwanted();
       this.started(false);
       try {
@@ -376,14 +377,6 @@ export class SharedVertex<Spec, R extends Result> {
       }
     });
     return this.#holdAll(outputs.map((output) => this.hold(output)));
-  }
-
-  async #takePlace(signal: AbortSignal): Promise<Disposable | undefined> {
-    const { op } = this;
-    if (!op.acquire) return undefined;
-    return this.#doing.at('waits for its turn', async () =>
-      op.acquire?.({ signal, owners: () => [...this.owners] }),
-    );
   }
 
   /** All or nothing; what is held goes with the vertex. */

@@ -1,13 +1,11 @@
-import type { Digest } from '../base/digest.ts';
 import { BuildError, Code, invalidArgument } from '../base/errors.ts';
 import { Running } from '../base/running.ts';
 import { claim, sharedGraph, vertexGraph, waitsFor } from './graph.ts';
 import { Job, type JobHost, type JobOptions, type Loaded } from './job.ts';
 import type { KeyStore } from './keystore.ts';
 import { Unwanted } from './memo.ts';
-import type { Edge } from './edge.ts';
-import type { Activity } from './activities.ts';
 import { SharedVertex } from './shared-vertex.ts';
+import { type EdgeState, edgeState, type JobState } from './state.ts';
 import { type CacheImport, Caches, type OwnCache, type ResultStore } from './sources.ts';
 import { Twins } from './twins.ts';
 import type { EdgeRef, Op, Result, SolveFor, Vertex } from './types.ts';
@@ -26,24 +24,6 @@ export interface SolverOptions<Spec, R extends Result> {
   readonly describeError?: (error: unknown, vertex: Vertex<Spec>) => BuildError;
   /** Unix milliseconds for records; the machine's clock when absent. */
   readonly now?: () => number;
-}
-
-/** One line of a state dump. */
-export interface EdgeState {
-  readonly vertex: Digest;
-  readonly name: string;
-  readonly output: number;
-  /** The question that the edge is at. */
-  readonly stage: string;
-  /** Unix milliseconds since when it is. */
-  readonly since?: number;
-  /** Solves that wait for it. */
-  readonly wanted: number;
-  readonly jobs: readonly string[];
-  /** What its vertex does, and what it waits for beside inputs. */
-  readonly doing: readonly Activity[];
-  /** Inputs whose answer is not there yet, and what they are at. */
-  readonly waitsFor: readonly string[];
 }
 
 /**
@@ -136,6 +116,11 @@ export class Solver<Spec, R extends Result> {
    */
   idle(limitMs: number): Promise<boolean> {
     return this.#running.ended(limitMs);
+  }
+
+  /** Every open job, and what it does beside its vertexes. */
+  jobStates(): JobState[] {
+    return [...this.#jobs.values()].map((job) => job.state);
   }
 
   /** What every edge is at and what it waits for; for debugging. */
@@ -244,22 +229,6 @@ export class Solver<Spec, R extends Result> {
     }
     this.#twins.forget(vertex);
   }
-}
-
-function edgeState<Spec, R extends Result>({ shared, index, stage }: Edge<Spec, R>): EdgeState {
-  return {
-    vertex: shared.vertex.digest,
-    name: shared.vertex.name,
-    output: index,
-    stage: stage.name,
-    ...(stage.since === undefined ? {} : { since: stage.since }),
-    wanted: shared.wanted,
-    jobs: [...shared.owners].map((owner) => owner.id),
-    doing: [...shared.doing, ...shared.caches.waits],
-    waitsFor: shared.inputs
-      .filter((input) => input.stage.name !== 'done')
-      .map((input) => `${input.shared.vertex.name} (${input.stage.name})`),
-  };
 }
 
 /**
