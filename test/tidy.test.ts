@@ -17,7 +17,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['archive', 'llb', 'solver', 'store', 'ocilayout', 'session', 'executor'],
   ['dockerfile', 'registry', 'cache', 'attest'],
   ['remotecache', 'source', 'ops', 'exporter', 'fsck'],
-  ['frontend', 'client'],
+  ['frontend', 'client', 'explain'],
   ['daemon'],
   ['cli'],
   ['testing'],

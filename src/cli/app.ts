@@ -85,6 +85,10 @@ const BUILD: CommandSpec = {
       'Allow forwarding SSH agent or a raw Unix socket to the builder. Format default|<id>[=<socket>[,raw=false]|<key>[,<key>]]',
     ),
     flag('string', 'metadata-file', 'Output build metadata (e.g., image digest) to a file as JSON'),
+    flag('bool', 'explain', 'Say at the end why steps were not taken from the cache'),
+    flag('string', 'explain-format', 'Format of that: plain, or json on the standard output', {
+      value: 'plain',
+    }),
     flag('string', 'source-policy-file', 'Read source policy file from a JSON file'),
     flag('bool', 'proxy-network', 'Run build with proxy network enforcement'),
     flag('string', 'ref-file', 'Write build ref to a file'),
@@ -175,6 +179,12 @@ const DEBUG: CommandSpec = {
       ],
     },
     { name: 'get', usage: 'retrieve a blob from contentstore', argsUsage: '<digest>' },
+    {
+      name: 'explain',
+      usage: 'say why the steps of a build were not taken from the cache',
+      argsUsage: '<ref>',
+      flags: [flag('string', 'format', 'plain or json', { value: 'plain' })],
+    },
     { name: 'histories', usage: 'list build records', flags: [FORMAT] },
   ],
 };

@@ -8,7 +8,7 @@ import {
 } from '../client/progress/display.ts';
 import { parseGitRef } from '../giturl/git-ref.ts';
 import type { SolveRequest, SolveResult } from '../client/solve-types.ts';
-import type { SolveStatus } from '../client/types.ts';
+import type { BuildExplanation, SolveStatus } from '../client/types.ts';
 import {
   checkAllow,
   parseLocals,
@@ -33,17 +33,34 @@ export async function runBuild(context: CommandContext): Promise<void> {
   using client = await openClient(context, daemon.address);
   const { newSessionId } = await import('../session/host/host.ts');
   const ref = newSessionId();
+  const explanation = explanationOf(flags);
   try {
     const result = await showing(context, (onStatus) =>
-      client.solve({ ...request, ref, onStatus, onWarning: warn, signal }),
+      client.solve({ ...request, ref, onStatus, onWarning: warn, signal, ...explanation.request }),
     );
     await report(flags, result);
   } catch (error) {
     throw daemon.explain(error);
   } finally {
+    await explanation.write();
     const refFile = flags.string('ref-file');
     if (refFile !== '') (await import('./metadata-file.ts')).writeAtomically(refFile, ref);
   }
+}
+
+/** Takes the explanation of a build, to be shown when all progress is. */
+function explanationOf(flags: FlagValues): {
+  readonly request: Pick<SolveRequest, 'onExplain'>;
+  readonly write: () => Promise<void>;
+} {
+  const asked = flags.bool('explain') || flags.isSet('explain-format');
+  let told: BuildExplanation | undefined;
+  return {
+    request: asked ? { onExplain: (explanation) => (told = explanation) } : {},
+    write: async () => {
+      if (told) (await import('./explain.ts')).writeExplanation(flags, told);
+    },
+  };
 }
 
 /** Everything the flags ask for, checked before a daemon is spoken to. */
@@ -51,6 +68,7 @@ async function buildRequest(flags: FlagValues, warn: Warn): Promise<SolveRequest
   const { env } = process;
   refuseLater(flags);
   checkAllow(flags.strings('allow'));
+  if (flags.isSet('explain-format')) (await import('./explain.ts')).checkFormat(flags);
   const { statSync } = await import('node:fs');
   const [folder, ...more] = flags.args;
   if (more.length > 0) throw invalidArgument(`unexpected argument ${JSON.stringify(more[0])}`);

@@ -24,6 +24,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Run>>> = {
   'debug monitor': async () => (await import('./monitor.ts')).runMonitor,
   'debug ctl': async () => (await import('./monitor.ts')).runCtl,
   'debug fsck': async () => (await import('./debug-fsck.ts')).runFsck,
+  'debug explain': async () => (await import('./explain.ts')).runExplain,
   'debug dump-llb': async () => (await import('./dump-llb.ts')).runDumpLlb,
 };
 

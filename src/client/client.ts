@@ -9,6 +9,7 @@ import { prefixed } from './call-error.ts';
 import { dial } from './dial.ts';
 import type { SolveRequest, SolveResult } from './solve-types.ts';
 import type {
+  BuildExplanation,
   BuildkitVersion,
   CallOptions,
   ConnectOptions,
@@ -153,6 +154,12 @@ export class Client implements Disposable {
   async solve(request: SolveRequest): Promise<SolveResult> {
     const { solve } = await import('./solve.ts');
     return await solve(this, request);
+  }
+
+  /** Why the steps of build `ref` ran, as far as this daemon keeps that; waits for the end of the build. */
+  async explain(ref: string, options: CallOptions = {}): Promise<BuildExplanation> {
+    const { explain } = await import('./explain.ts');
+    return await explain(this, ref, options);
   }
 
   /** Typed calls of one of the daemon's services, over the shared connection. */

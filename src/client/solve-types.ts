@@ -1,7 +1,7 @@
 import type { FileSink } from '../session/host/filesend.ts';
 import type { SecretSource } from '../session/host/secrets.ts';
 import type { SshSource } from '../session/host/ssh.ts';
-import type { SolveStatus } from './types.ts';
+import type { BuildExplanation, SolveStatus } from './types.ts';
 
 export type { FileSink, SecretSource, SshSource };
 
@@ -42,6 +42,8 @@ export interface SolveRequest {
   /** Key under which local sources are kept between builds of different clients. */
   readonly sharedKey?: string;
   readonly onStatus?: (status: SolveStatus) => void;
+  /** Told why steps ran once the build has ended, also when it failed; not by daemons other than this project's. */
+  readonly onExplain?: (explanation: BuildExplanation) => void;
   /** Told of what was left out. */
   readonly onWarning?: (text: string) => void;
   /** Aborting cancels the build. */

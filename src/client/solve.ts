@@ -1,8 +1,12 @@
+import { hostname } from 'node:os';
+import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BuildError, invalidArgument, isCanceled } from '../base/errors.ts';
+import { digestOf } from '../base/digest.ts';
+import { BuildError, Code, hasCode, invalidArgument, isCanceled } from '../base/errors.ts';
 import { parseBool } from '../base/flags.ts';
 import { ControlDefinition, type SolveRequest as WireRequest } from '../pb/control.ts';
 import { Definition, Op } from '../pb/ops.ts';
+import { Metadata } from '../rpc/metadata.ts';
 import type { RegisteredService } from '../rpc/server.ts';
 import type { RemoteContent } from '../session/content.ts';
 import { contentService } from '../session/host/content.ts';
@@ -23,6 +27,9 @@ import { statusFromWire } from './wire.ts';
 const STATUS_SILENCE_MS = 5_000;
 /** The same for a build that ended before it showed anything: mostly it never began. */
 const STATUS_ABSENCE_MS = 500;
+const FOLDERS = 'buildkitts-folders';
+/** How long the daemon may take to find out why steps ran, once the build has ended. */
+const EXPLAIN_LIMIT_MS = 10_000;
 /** Name under which the daemon asks for the content store of an image output. */
 const EXPORT_STORE = 'export';
 /** How long a failed gateway waits for the build to end with its error. */
@@ -69,12 +76,29 @@ export async function solve(client: Client, request: SolveRequest): Promise<Solv
     await indexLayouts(request, result.exporterResponse);
     return { ref, ...result };
   } finally {
+    await tellWhy(client, ref, request);
     status.finish();
     sessionEnd.abort();
     await session.catch(() => {});
     await status.done.catch((error: unknown) => {
       if (built) throw error; // else the build's own error says more
     });
+  }
+}
+
+/** What is not known of a build is no failure of it. */
+async function tellWhy(
+  client: Client,
+  ref: string,
+  { onExplain, onWarning, signal }: SolveRequest,
+): Promise<void> {
+  if (!onExplain || signal?.aborted) return;
+  try {
+    const limit = AbortSignal.timeout(EXPLAIN_LIMIT_MS);
+    onExplain(await client.explain(ref, { signal: signal ? AbortSignal.any([signal, limit]) : limit }));
+  } catch (error) {
+    const other = hasCode(error, Code.unimplemented);
+    onWarning?.(other ? 'this daemon does not say why steps ran' : BuildError.from(error).message);
   }
 }
 
@@ -177,7 +201,10 @@ async function build(
   const control = await client.service(ControlDefinition);
   const gatewayFailed = new AbortController();
   const solveSignal = AbortSignal.any([signal, gatewayFailed.signal]);
-  const solved = control.solve(wireRequest(request, caches, ref, session), { signal: solveSignal });
+  const solved = control.solve(wireRequest(request, caches, ref, session), {
+    signal: solveSignal,
+    metadata: Metadata.of({ [FOLDERS]: foldersName(request) }),
+  });
   const gateway = runGateway(client, {
     ref,
     frontendAttrs: { ...request.frontendAttrs, ...cacheAttrs(caches) },
@@ -202,6 +229,12 @@ async function build(
     const reason: unknown = signal.aborted ? signal.reason : undefined;
     throw prefixed(reason instanceof BuildError && isCanceled(error) ? reason : error, 'failed to solve');
   }
+}
+
+/** Tells builds of different folders apart, where names of files and steps are the same. */
+function foldersName({ localDirs = {} }: SolveRequest): string {
+  const dirs = Object.entries(localDirs).map(([name, dir]) => [name, resolve(dir)]);
+  return digestOf(JSON.stringify([hostname(), dirs.sort()]));
 }
 
 /** Frontends find the imports among their options. */

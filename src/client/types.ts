@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import type { BuildExplanation, Cause, CauseKind, FileChange, StepExplanation } from '../explain/types.ts';
 import type {
   ProgressGroup,
   SolveStatus,
@@ -12,6 +13,11 @@ import type {
 
 /** What the client speaks in: plain data, none of the wire's messages. */
 export type {
+  BuildExplanation,
+  Cause,
+  CauseKind,
+  FileChange,
+  StepExplanation,
   ProgressGroup,
   SolveStatus,
   SourceInfo,

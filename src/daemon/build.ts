@@ -31,6 +31,7 @@ import { CacheImports } from './cache-imports.ts';
 import { cacheImports } from './cache-options.ts';
 import { captureSteps } from './capture.ts';
 import type { CachePlaces } from './cache-places.ts';
+import { explainJob } from './explain-service.ts';
 import type { MakeExporter } from './exporters.ts';
 import type { DiskGuard } from './disk-guard.ts';
 import { allowDevices, checkStep, type Entitlement, type Grants, grantEntitlements } from './entitlements.ts';
@@ -63,6 +64,8 @@ export interface BuildServices {
   readonly cachePlaces: CachePlaces;
   readonly history: History;
   readonly log: Logger;
+  /** Names the folders of the client of a session; '' when it does not. */
+  readonly foldersOf: (sessionId: string) => string;
   /** The client of a session as one that chooses exporters itself (FEATURES B20). */
   readonly chooserOf: (sessionId: string, signal: AbortSignal) => Promise<SessionExporters>;
   /** The client of a session as one that says which sources its build may use (FEATURES C24). */
@@ -80,9 +83,9 @@ export interface BuildServices {
 export async function build(
   request: pb.SolveRequest,
   services: BuildServices,
-  callSignal: AbortSignal,
+  call: { readonly signal: AbortSignal; readonly folders: string | undefined },
 ): Promise<Record<string, string>> {
-  const signal = AbortSignal.any([callSignal, services.stopping]);
+  const signal = AbortSignal.any([call.signal, services.stopping]);
   const attrs = request.FrontendAttrs;
   refuseUnsupported(request);
   const attest = parseAttestOptions(Object.entries(attrs));
@@ -100,7 +103,8 @@ export async function build(
   const recording = request.Internal
     ? undefined
     : services.history.recording({ ref, frontend, frontendAttrs, exporters });
-  const parts: BuildParts = { granted, makeExporter, exporters, cacheExports, recording, attest };
+  const { folders = services.foldersOf(request.Session) } = call;
+  const parts: BuildParts = { folders, granted, makeExporter, exporters, cacheExports, recording, attest };
   let failure: unknown;
   try {
     return await run(request, services, signal, parts);
@@ -113,6 +117,8 @@ export async function build(
 }
 
 interface BuildParts {
+  /** Names the client's folders; '' when it does not. */
+  readonly folders: string;
   readonly granted: Grants;
   readonly makeExporter: (type: string, attrs: Record<string, string>, index: number) => Exporter;
   readonly exporters: Exporter[];
@@ -126,7 +132,7 @@ async function run(
   request: pb.SolveRequest,
   services: BuildServices,
   signal: AbortSignal,
-  { granted, makeExporter, exporters, cacheExports, recording, attest }: BuildParts,
+  { folders, granted, makeExporter, exporters, cacheExports, recording, attest }: BuildParts,
 ): Promise<Record<string, string>> {
   using usage = new SystemUsage();
   const provenance = startRun({
@@ -144,6 +150,7 @@ async function run(
   recording?.start(job.progress);
   await using stack = new AsyncDisposableStack();
   stack.defer(() => bridge.release());
+  stack.defer(() => explainJob(services.worker.explainer, job, request, folders));
 
   const result = gateway
     ? await untilAborted(gateway.result, signal)

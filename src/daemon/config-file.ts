@@ -135,6 +135,7 @@ const file = table({
   worker: table({ oci: ociWorker, containerd: later(containerdWorker, 'the containerd worker is') }),
   registry: mapOf(registry),
   dns: table({ nameservers: strings, options: strings, searchDomains: strings }),
+  explain: table({ enabled: boolean }),
   history: table({ maxAge: durationMs, maxEntries: count }),
   frontend: table({
     'dockerfile.v0': table({ enabled: boolean }),

@@ -52,6 +52,8 @@ export interface DaemonConfig {
   /** Folder of JSON files that are added to provenance. */
   readonly provenanceEnvDir: string;
   readonly history: { readonly maxAgeMs: number; readonly maxEntries: number };
+  /** Whether what steps are made of is remembered, to say why they ran. Default true. */
+  readonly explain: boolean;
   /** Stop gracefully when the standard input ends (the private daemon of `buildctl build`). */
   readonly exitWithStdin: boolean;
   /** Where the state of builds is served over http. */
@@ -136,7 +138,7 @@ export async function parseDaemonArgs(argv: readonly string[], env: Env): Promis
 }
 
 function restOf(file: FileConfig) {
-  const { dns, frontend, system, history } = file;
+  const { dns, frontend, system, history, explain } = file;
   return {
     registries: new Map(Object.entries(file.registry ?? {}).map(([host, r]) => [host, registryOf(host, r)])),
     dns: dns && {
@@ -151,6 +153,7 @@ function restOf(file: FileConfig) {
     },
     platformsCacheMaxAgeMs: system?.platformsCacheMaxAge ?? PLATFORMS_CACHE_MS,
     maxRegistryConcurrency: system?.maxRegistryConcurrency ?? REGISTRY_CONCURRENCY,
+    explain: explain?.enabled ?? true,
     history: {
       maxAgeMs: history?.maxAge ?? HISTORY_AGE_MS,
       maxEntries: history?.maxEntries ?? HISTORY_ENTRIES,

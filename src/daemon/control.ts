@@ -12,6 +12,8 @@ import { pruneFromWire, usageToWire } from './usage-wire.ts';
 import { matchWorkers } from './worker-filter.ts';
 
 const TIMESTAMP_KEY = 'buildkit-current-timestamp';
+/** Names the client's folders in calls of Solve; of this project's client. */
+const FOLDERS_KEY = 'buildkitts-folders';
 
 export interface ControlServices {
   readonly refs: RefManager;
@@ -19,7 +21,11 @@ export interface ControlServices {
   readonly forget: () => void;
   readonly version: BuildkitVersion;
   readonly workers: () => Promise<readonly WorkerRecord[]>;
-  readonly solve: (request: pb.SolveRequest, signal: AbortSignal) => Promise<Record<string, string>>;
+  readonly solve: (
+    request: pb.SolveRequest,
+    signal: AbortSignal,
+    folders: string | undefined,
+  ) => Promise<Record<string, string>>;
   readonly status: (ref: string, signal: AbortSignal) => AsyncIterable<pb.StatusResponse>;
   readonly history: History;
   /** Serves a client's session until it ends. */
@@ -47,7 +53,9 @@ export function controlService(services: ControlServices): RegisteredService {
         return { record: records.map(usageToWire) };
       },
       prune: (request, call) => prune(services, request, call),
-      solve: async (request, call) => ({ ExporterResponse: await services.solve(request, call.signal) }),
+      solve: async (request, { signal, metadata }) => ({
+        ExporterResponse: await services.solve(request, signal, metadata.get(FOLDERS_KEY)),
+      }),
       status: (request, call) => {
         sendTime(call);
         return services.status(request.Ref, call.signal);

@@ -34,6 +34,7 @@ import type { DaemonConfig } from './config.ts';
 import { contentService } from './content-service.ts';
 import { controlService } from './control.ts';
 import { cachePlaces } from './cache-places.ts';
+import { explainService } from './explain-service.ts';
 import { chooserFinder, exporterMaker } from './exporters.ts';
 import { loadProvenanceEnv } from './provenance-env.ts';
 import { verifierFinder } from './policy.ts';
@@ -193,6 +194,7 @@ function createServer(parts: ServerParts): {
     chooserOf: chooserFinder(sessions),
     verifierOf: verifierFinder(sessions),
     cachePlaces: cachePlaces(worker, sessions),
+    foldersOf: (id: string) => sessions.find(id)?.sharedKey ?? '',
     history,
     requests: new RequestStore(),
     provenanceEnv: loadProvenanceEnv(config.provenanceEnvDir),
@@ -210,7 +212,8 @@ function createServer(parts: ServerParts): {
     },
     version: OWN_VERSION,
     workers,
-    solve: (request, signal) => running.track(attended(guard, gc, () => build(request, services, signal))),
+    solve: (request, signal, folders) =>
+      running.track(attended(guard, gc, () => build(request, services, { signal, folders }))),
     status: (ref, signal) =>
       buildStatus(ref, signal, {
         history,
@@ -224,12 +227,9 @@ function createServer(parts: ServerParts): {
     gatewayService(builds, workers),
     contentService(store.content),
     diskUsageService({ worker, solver }),
-    service(TraceServiceDefinition, {
-      export: async () => {
-        throw new BuildError('no trace collector is configured', { code: Code.unavailable });
-      },
-    }),
     checkService(worker.fsck),
+    explainService({ explainer: worker.explainer, running: (ref) => solver.find(ref)?.signal }),
+    noTraces,
     healthService(['']),
   ];
   const server: GrpcServer = createGrpcServer({
@@ -239,6 +239,12 @@ function createServer(parts: ServerParts): {
   });
   return { server, builds: running, solver };
 }
+
+const noTraces = service(TraceServiceDefinition, {
+  export: async () => {
+    throw new BuildError('no trace collector is configured', { code: Code.unavailable });
+  },
+});
 
 function openSolver(worker: Worker, guard: DiskGuard): Solver<VertexSpec, ImmutableRef> {
   return new Solver<VertexSpec, ImmutableRef>({

@@ -1,5 +1,6 @@
 import { archiveJobs } from '../archive/jobs.ts';
 import { contentHashJobs } from '../cache/contenthash.ts';
+import { manifestJobs } from '../explain/manifest.ts';
 import { exporterJobs } from '../exporter/jobs.ts';
 import { fileActionJobs } from '../ops/filecopy.ts';
 import type { Jobs } from '../pool/types.ts';
@@ -11,6 +12,7 @@ export const daemonJobs = {
   ...contentHashJobs,
   ...fileActionJobs,
   ...exporterJobs,
+  ...manifestJobs,
   ...storeJobs,
 } satisfies Jobs;
 export type DaemonJobs = typeof daemonJobs;

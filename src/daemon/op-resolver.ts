@@ -4,6 +4,7 @@ import { type ContentHashJobs, joinContentDigests } from '../cache/contenthash.t
 import type { ImmutableRef, RefManager } from '../cache/ref.ts';
 import type { DeviceRegistry } from '../executor/cdi/registry.ts';
 import type { Executor } from '../executor/types.ts';
+import type { Explainer } from '../explain/explainer.ts';
 import type { FileOp, SourceOp } from '../llb/ops.ts';
 import { decodeDefinition } from '../llb/encode.ts';
 import { prunedCacheMounts, type VertexSpec } from '../llb/parse.ts';
@@ -33,6 +34,8 @@ export interface OpServices {
   readonly executor: Executor;
   readonly jobs: JobRunner<FileActionJobs & ContentHashJobs>;
   readonly contentIndexes: Pick<ContentIndexes, 'of'>;
+  /** Remembers what hashed trees hold. */
+  readonly explainer?: Pick<Explainer, 'keep'> | undefined;
   readonly mountLocally: MountLocally;
   readonly tmpDir: string;
   /** Steps that run at once; 0 = no limit (FEATURES A35). */
@@ -64,6 +67,9 @@ export class OpResolver {
         return joinContentDigests(await services.jobs.run('contentHash', input, { signal }));
       },
       mountLocally: services.mountLocally,
+      keep: (look, release) =>
+        services.explainer?.keep({ ...look, index: services.contentIndexes.of(look.input) }, release) ??
+        false,
       progress: (context) => ({ signal: context.signal, progress: layerProgress(context.progress) }),
     };
   }

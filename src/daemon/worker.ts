@@ -15,6 +15,7 @@ import { DeviceRegistry } from '../executor/cdi/registry.ts';
 import { deviceSetups } from '../executor/cdi/setup.ts';
 import { findEmulator, runsWith } from '../executor/emulator.ts';
 import { createRuntimeExecutor, type RuntimeExecutor } from '../executor/executor.ts';
+import type { Explainer } from '../explain/explainer.ts';
 import { openNetworks, type OpenedNetworks } from '../executor/network-mode.ts';
 import { Fsck } from '../fsck/fsck.ts';
 import type { MountLocally } from '../frontend/tree.ts';
@@ -28,6 +29,7 @@ import type { SessionManager } from '../session/manager.ts';
 import { LocalMounter } from '../store/local-mounter.ts';
 import type { Store } from '../store/store.ts';
 import type { DaemonConfig } from './config.ts';
+import { openExplainer } from './explain-service.ts';
 import type { DaemonJobs } from './jobs.ts';
 import { clearLeftBehind } from './left-behind.ts';
 import { OpResolver, type OpServices } from './op-resolver.ts';
@@ -54,6 +56,8 @@ export interface Worker extends AsyncDisposable {
   readonly ops: OpResolver;
   readonly mountLocally: MountLocally;
   readonly devices: DeviceRegistry;
+  /** Says afterwards why steps ran; undefined when that is switched off. */
+  readonly explainer: Explainer | undefined;
   readonly jobs: JobRunner<DaemonJobs>;
 }
 
@@ -102,11 +106,13 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     git: gitParts(parts),
   });
   const platforms = openPlatforms(parts, tmpDir);
+  const explainer = config.explain ? openExplainer(parts) : undefined;
   const ops = new OpResolver({
     refs,
     executor,
     jobs,
     contentIndexes,
+    explainer,
     mountLocally,
     tmpDir,
     maxParallelism: config.oci.maxParallelism,
@@ -118,6 +124,7 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     emulator: emulatorFinder(parts, platforms),
   });
   stack.defer(() => refs.close());
+  stack.defer(() => explainer?.close());
   const opened = stack.move();
   return {
     fsck: new Fsck({ store, refs, keys, indexDir: contentIndexes.dir }),
@@ -126,17 +133,14 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     platforms,
     refs,
     keys,
-    releaseUnreferenced: async (signal) => {
-      const exists = (id: string): boolean => refs.metadata(id) !== undefined;
-      await keys.releaseUnreferenced(exists, signal);
-      await contentIndexes.sweep(exists, signal);
-    },
+    releaseUnreferenced: unreferencedReleaser(refs, keys, contentIndexes),
     store,
     registry,
     sources,
     ops,
     mountLocally,
     devices,
+    explainer,
     jobs,
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
@@ -152,6 +156,18 @@ function openRunDir({ store, log }: WorkerParts): string {
 
 function gitParts({ store, proxy, searchPath }: WorkerParts) {
   return { proxy, searchPath, tmpDir: store.layout.tmp, owner: store.layout.dir };
+}
+
+function unreferencedReleaser(
+  refs: RefManager,
+  keys: SqlKeyStore,
+  contentIndexes: ContentIndexes,
+): Worker['releaseUnreferenced'] {
+  return async (signal) => {
+    const exists = (id: string): boolean => refs.metadata(id) !== undefined;
+    await keys.releaseUnreferenced(exists, signal);
+    await contentIndexes.sweep(exists, signal);
+  };
 }
 
 function openRefs(

@@ -14,10 +14,23 @@ export interface ContentKeyServices {
     selectors: readonly ContentSelector[],
     signal: AbortSignal,
   ) => Promise<Digest>;
+  /** May look at a tree that was hashed for a while longer; `release` is called when it has. */
+  readonly keep?: (look: ContentLook, release: () => Promise<void>) => boolean;
   readonly mountLocally: (view: RefMounts) => Promise<{ readonly path: string; release(): Promise<void> }>;
   readonly progress: (reporter: Parameters<NonNullable<CacheDep<ImmutableRef>['preprocess']>>[1]) => {
     readonly signal: AbortSignal;
   };
+}
+
+/** A tree whose selected content has the digest `digest`. */
+export interface ContentLook {
+  readonly digest: Digest;
+  readonly input: ImmutableRef;
+  /** Where it is mounted. */
+  readonly dir: string;
+  readonly selectors: readonly ContentSelector[];
+  /** The vertex that asked. */
+  readonly vertex: Digest;
 }
 
 const WHOLE_TREE: ContentSelector = {
@@ -48,13 +61,18 @@ function cacheDep(dep: KeyDep, services: ContentKeyServices): CacheDep<Immutable
     preprocess,
     contentKey: async (input, context) => {
       const tree = await services.mountLocally(await input.mount(true, { signal: context.signal }));
+      const absolutes = selectors.map(absolute);
+      let kept = false;
       try {
-        return await services.hash(input, tree.path, selectors.map(absolute), context.signal);
+        const digest = await services.hash(input, tree.path, absolutes, context.signal);
+        const look = { digest, input, dir: tree.path, selectors: absolutes, vertex: context.vertex };
+        kept = services.keep?.(look, () => tree.release()) ?? false;
+        return digest;
       } catch (error) {
         context.signal.throwIfAborted();
         throw BuildError.wrap(error, `failed to calculate checksum of ref ${input.id}`);
       } finally {
-        await tree.release();
+        if (!kept) await tree.release();
       }
     },
   };

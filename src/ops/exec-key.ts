@@ -19,13 +19,18 @@ const keyJson = goStruct<{ op: ExecOp; platform: Platform }>(
 
 /** Digest of an exec step, without what must not make a difference (FEATURES E5). */
 export function execDigest(op: ExecOp, platform: Platform): Digest {
+  return digestOf(goJson(keyJson({ op: keyedExec(op), platform })));
+}
+
+/** What of an exec step makes a difference. */
+export function keyedExec(op: ExecOp): ExecOp {
   const meta = op.meta && {
     ...op.meta,
     proxyEnv: undefined,
     extraHosts: op.meta.extraHosts.map(({ Host }) => ({ Host, IP: '' })),
   };
   const mounts = isPlainRoot(op.mounts) ? [] : op.mounts.map(withoutSelection);
-  return digestOf(goJson(keyJson({ op: { ...op, meta, mounts }, platform })));
+  return { ...op, meta, mounts };
 }
 
 function withoutSelection(mount: Mount): Mount {

@@ -17,7 +17,7 @@ export class SourceOpRunner implements Op<ImmutableRef> {
   async cacheMap(index: number, context: OpContext): Promise<{ map: CacheMap<ImmutableRef>; done: boolean }> {
     const { key, pin, done } = await this.#source.cacheKey(index, context);
     this.#pin = pin;
-    return { map: { digest: sourceDigest(key), deps: [] }, done };
+    return { map: { digest: sourceDigest(key), deps: [], pin }, done };
   }
 
   /** What the source has resolved to; undefined until its key is known. */

@@ -71,6 +71,11 @@ export class Edge<Spec, R extends Result> {
     return this.#result.settled !== undefined;
   }
 
+  /** Those of them by which consumers may be found. */
+  get knownMatches(): Iterable<string> {
+    return this.#result.settled?.value.matches ?? this.knownKeys;
+  }
+
   /** The cheapest question that is worked on, and since when (Unix milliseconds); for state dumps. */
   get stage(): { readonly name: string; readonly since?: number } {
     if (this.#result.settled) return { name: 'done' };
@@ -169,7 +174,8 @@ export class Edge<Spec, R extends Result> {
         return value;
       } catch (error) {
         if (error instanceof Unwanted || context.signal.aborted) throw error;
-        if (show) shared.reporter.complete(BuildError.from(error).message);
+        shared.lost = BuildError.from(error).message;
+        if (show) shared.reporter.complete(shared.lost);
         return undefined;
       }
     });

@@ -9,7 +9,16 @@ import { JobProgress, VertexReporter } from './progress.ts';
 import type { SharedVertex, VertexOwner } from './shared-vertex.ts';
 import type { JobState } from './state.ts';
 import type { CacheImport, CacheSource } from './sources.ts';
-import type { EdgeRef, Op, ProgressGroup, Result, SolveStatus, Vertex, VertexProgress } from './types.ts';
+import type {
+  EdgeRef,
+  Op,
+  ProgressGroup,
+  Result,
+  SolveStatus,
+  Vertex,
+  VertexProgress,
+  VertexTrace,
+} from './types.ts';
 
 /** An edge that can be solved, and every vertex that it takes. */
 export interface Loaded<Spec, R extends Result> {
@@ -137,6 +146,17 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
       for (const edge of edges.values()) for (const key of edge.knownKeys) keys.set(key, vertex.options);
     }
     return { keys, sources: [...sources] };
+  }
+
+  /** How the vertexes of this job went so far. */
+  trace(): VertexTrace<Spec>[] {
+    return [...this.#owned].map((shared) => {
+      const { vertex, reporter, lost } = shared;
+      const edges = [...shared.edges.values()];
+      const keys = [...new Set(edges.flatMap(({ knownKeys }) => [...knownKeys]))];
+      const matches = [...new Set(edges.flatMap(({ knownMatches }) => [...knownMatches]))];
+      return { ...shared.trace(), vertex, state: reporter.state, keys, matches, lost };
+    });
   }
 
   /** Shows `work` as a step of its own, beside the vertexes that are solved. */

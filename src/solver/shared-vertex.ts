@@ -10,7 +10,16 @@ import { Memo, Unwanted } from './memo.ts';
 import { type JobProgress, nowNanos, VertexReporter } from './progress.ts';
 import type { Caches } from './sources.ts';
 import type { Twins } from './twins.ts';
-import type { CacheMap, Op, OpContext, Result, StepOwner, Vertex, VertexProgress } from './types.ts';
+import type {
+  CacheMap,
+  Op,
+  OpContext,
+  Result,
+  StepOwner,
+  Vertex,
+  VertexProgress,
+  VertexTrace,
+} from './types.ts';
 
 /** What a shared vertex needs of the job that contains it. */
 export interface VertexOwner<Spec, R extends Result> extends StepOwner {
@@ -53,6 +62,8 @@ export class SharedVertex<Spec, R extends Result> {
   readonly reporter: VertexReporter;
   readonly owners = new Set<VertexOwner<Spec, R>>();
   readonly edges = new Map<number, Edge<Spec, R>>();
+  /** Why a record that was found could not be loaded. */
+  lost: string | undefined;
   readonly now: () => number;
   readonly #twins: Twins<Spec, R>;
   readonly #lend: SharedVertexOptions<Spec, R>['lend'];
@@ -76,6 +87,7 @@ export class SharedVertex<Spec, R extends Result> {
   #outputKeys: (readonly string[])[] = [];
   #wanted = 0;
   #released = false;
+  #ran = false;
 
   constructor(vertex: Vertex<Spec>, inputs: readonly Edge<Spec, R>[], options: SharedVertexOptions<Spec, R>) {
     this.vertex = vertex;
@@ -201,6 +213,12 @@ export class SharedVertex<Spec, R extends Result> {
   give(result: R | null): R | null {
     if (this.#released) throw new Unwanted();
     return result === null ? null : (result.clone() as R);
+  }
+
+  /** By what it was looked up so far, and whether it was made. */
+  trace(): Pick<VertexTrace<Spec>, 'ran' | 'maps' | 'contents'> {
+    const maps = this.#maps.flatMap((memo) => memo.settled?.value.map ?? []);
+    return { ran: this.#ran, maps, contents: this.#contents.map((memo) => memo.settled?.value) };
   }
 
   /** A handle of `result`, which `from` holds, for this vertex to hold. */
@@ -366,6 +384,7 @@ export class SharedVertex<Spec, R extends Result> {
       const place = { signal: context.signal, owners: () => [...this.owners] };
       using _place = await this.#doing.at('waits for its turn', async () => this.op.acquire?.(place));
       if (context.signal.aborted) throw new Unwanted();
+      this.#ran = true;
       this.started(false);
       try {
         const made = await this.op.exec(inputs, context);

@@ -105,6 +105,11 @@ export class Solver<Spec, R extends Result> {
       }
   }
 
+  /** The job, if it is open now. */
+  find(id: string): Job<Spec, R> | undefined {
+    return this.#jobs.get(id);
+  }
+
   /** How many jobs are open. */
   get activeJobs(): number {
     return this.#jobs.size;

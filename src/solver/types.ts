@@ -40,6 +40,8 @@ export interface CacheMap<R> {
   readonly digest: Digest;
   /** One per input, in order. */
   readonly deps: readonly CacheDep<R>[];
+  /** What a source has resolved to (a digest, a commit); for people, no part of the identity. */
+  readonly pin?: string;
 }
 
 export interface CacheDep<R> {
@@ -90,6 +92,23 @@ export interface StepOwner {
   readonly id: string;
   /** Steps that run at once for this job; absent for no limit. */
   readonly maxParallelism?: number;
+}
+
+/** How one vertex of a job went: what it was looked up by, and what came of it. */
+export interface VertexTrace<Spec> {
+  readonly vertex: Vertex<Spec>;
+  readonly state: VertexState;
+  /** It was made, or began to be. */
+  readonly ran: boolean;
+  readonly maps: readonly Pick<CacheMap<never>, 'digest' | 'pin'>[];
+  /** Digest of each input's content, where it was asked for. */
+  readonly contents: readonly (Digest | undefined)[];
+  /** Where its outputs stand in the cache graph. */
+  readonly keys: readonly string[];
+  /** Those by which steps on top of it may be found. */
+  readonly matches: readonly string[];
+  /** Why a record that was found is of no use. */
+  readonly lost: string | undefined;
 }
 
 /** Where a running step reports. All times are taken when called. */

@@ -1,0 +1,211 @@
+import { hash } from 'node:crypto';
+import { readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { errno } from '../base/errors.ts';
+import { type ContentSelector, TreeHasher } from '../cache/contenthash.ts';
+import { fileDigest } from '../cache/contenthash-file.ts';
+import { HashIndex } from '../cache/contenthash-index.ts';
+import { keyPath, selectPaths } from '../cache/contenthash-select.ts';
+import type { JobContext, Jobs } from '../pool/types.ts';
+import { type FileStat, isDirMode, isRegularMode, isSymlinkMode } from '../sys/stat.ts';
+import { compareEntries, type FileDifferences } from './manifest-compare.ts';
+
+/** Files of a selection that are kept by name; of larger ones the directories further down count as one each. */
+const MAX_ENTRIES = 20_000;
+/** A manifest on disk. */
+const MAX_MANIFEST_BYTES = 2 << 20;
+/** Content that is read once more, to tell a change of it from one of mode or owner. */
+const MAX_HASHED_BYTES = 16 << 20;
+
+/** One path of a selection. */
+export interface ManifestEntry {
+  /** Absolute in its tree. */
+  readonly path: string;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number;
+  /** Seconds. */
+  readonly mtime: number;
+  /** Of header and content, shortened; of all below for a directory that is not entered. */
+  readonly digest: string;
+  /** Of the content alone, shortened; target of a symlink; '' when it is not known. */
+  readonly content: string;
+  /** A directory that stands for all below it. */
+  readonly whole: boolean;
+}
+
+export interface KeepManifestInput {
+  /** Mounted tree, at rest. */
+  readonly dir: string;
+  /** File with the tree's known digests. */
+  readonly index: string;
+  readonly selectors: readonly ContentSelector[];
+  /** Written. */
+  readonly file: string;
+  /** Instead of the usual limit, for tests. */
+  readonly maxEntries?: number;
+}
+
+/** Writes what selections of a tree hold, by path. @returns bytes written; 0 when that would be too much */
+function keepManifest(input: KeepManifestInput, context: JobContext): number {
+  const index = HashIndex.load(input.index);
+  const lister = new Lister(input.dir, index, context, input.maxEntries ?? MAX_ENTRIES);
+  for (const selector of input.selectors) lister.add(selector);
+  const bytes = zstdCompressSync(JSON.stringify(lister.entries.map(row)));
+  if (bytes.length > MAX_MANIFEST_BYTES) return 0;
+  const temporary = `${input.file}.${process.pid}.${hash('sha256', String(performance.now())).slice(0, 12)}`;
+  writeFileSync(temporary, bytes, { mode: 0o600 });
+  renameSync(temporary, input.file);
+  return bytes.length;
+}
+
+export interface CompareManifestsInput {
+  readonly before: string;
+  readonly after: string;
+  /** Differences told one by one. */
+  readonly limit: number;
+}
+
+/** undefined when one of the two is not kept. */
+function compareManifests({ before, after, limit }: CompareManifestsInput): FileDifferences | undefined {
+  const old = readManifest(before);
+  const now = readManifest(after);
+  return old && now && compareEntries(old, now, limit);
+}
+
+export const manifestJobs = { keepManifest, compareManifests } satisfies Jobs;
+export type ManifestJobs = typeof manifestJobs;
+
+type Row = [string, number, number, number, number, number, string, string, number];
+
+function row(entry: ManifestEntry): Row {
+  const { path, mode, uid, gid, size, mtime, digest, content, whole } = entry;
+  return [path, mode, uid, gid, size, mtime, digest, content, whole ? 1 : 0];
+}
+
+function readManifest(file: string): ManifestEntry[] | undefined {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(file);
+  } catch (error) {
+    if (errno(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+  try {
+    const rows = JSON.parse(zstdDecompressSync(bytes).toString()) as Row[];
+    return rows.map(([path, mode, uid, gid, size, mtime, digest, content, whole]) => ({
+      path,
+      mode,
+      uid,
+      gid,
+      size,
+      mtime,
+      digest,
+      content,
+      whole: whole === 1,
+    }));
+  } catch {
+    return undefined; // damaged: as good as not kept
+  }
+}
+
+class Lister {
+  readonly entries: ManifestEntry[] = [];
+  readonly #dir: string;
+  readonly #index: HashIndex;
+  readonly #context: JobContext;
+  readonly #limit: number;
+  readonly #tree: TreeHasher;
+  readonly #seen = new Set<string>();
+  #hashed = 0;
+
+  constructor(dir: string, index: HashIndex, context: JobContext, limit: number) {
+    this.#dir = dir === '/' ? '' : dir;
+    this.#index = index;
+    this.#context = context;
+    this.#limit = limit;
+    this.#tree = new TreeHasher(dir, index, () => context.throwIfAborted());
+  }
+
+  add(selector: ContentSelector): void {
+    const patterns = selector.includePatterns.length + selector.excludePatterns.length;
+    if (selector.wildcard || patterns > 0) this.#selection(selector);
+    else this.#below(selector);
+  }
+
+  #selection(selector: ContentSelector): void {
+    for (const { path, source, stat, followLinks } of selectPaths(this.#tree, selector).selected) {
+      const isLink = followLinks && isSymlinkMode(stat.mode);
+      if (isLink) this.#below({ ...selector, path, wildcard: false });
+      else if (this.entries.length < this.#limit) this.#put(path, source, stat, false);
+    }
+  }
+
+  /** Level by level, so that what does not fit is told by the directories furthest down. */
+  #below(selector: ContentSelector): void {
+    const start = this.#tree.resolve(keyPath(selector.path), selector.followLinks);
+    if (!start.stat) return;
+    let level = [{ path: start.path, stat: start.stat }];
+    while (level.length > 0) {
+      const next: typeof level = [];
+      for (const { path, stat } of level) {
+        this.#context.throwIfAborted();
+        const children = isDirMode(stat.mode) ? this.#tree.list(path) : undefined;
+        const room = this.#limit - this.entries.length - next.length - level.length;
+        const whole = children !== undefined && children.length > room;
+        this.#put(path, path, stat, whole);
+        if (children && !whole)
+          next.push(...children.map(({ name, stat: of }) => ({ path: `${path}/${name}`, stat: of })));
+      }
+      level = next;
+    }
+  }
+
+  #put(path: string, source: string, stat: FileStat, whole: boolean): void {
+    if (this.#seen.has(path)) return;
+    this.#seen.add(path);
+    const digest = whole
+      ? this.#tree.checksum(plainSelector(source))
+      : (this.#index.get(isDirMode(stat.mode) ? `${source}/` : source) ??
+        fileDigest(this.#dir + source || '/', stat));
+    const { mode, uid, gid, size, mtimeSec } = stat;
+    const content = this.#content(source, stat);
+    const isDir = isDirMode(mode);
+    this.entries.push({
+      path: path || '/',
+      mode,
+      uid,
+      gid,
+      size: isDir ? 0 : size,
+      mtime: isDir ? 0 : mtimeSec,
+      digest: short(digest.slice('sha256:'.length)),
+      content,
+      whole,
+    });
+  }
+
+  #content(source: string, { mode, size }: FileStat): string {
+    const full = this.#dir + source;
+    if (isSymlinkMode(mode)) return readlinkSync(full);
+    if (!isRegularMode(mode) || size > MAX_HASHED_BYTES - this.#hashed) return '';
+    this.#hashed += size;
+    return short(hash('sha256', readFileSync(full)));
+  }
+}
+
+function plainSelector(path: string): ContentSelector {
+  return {
+    path,
+    wildcard: false,
+    followLinks: false,
+    includePatterns: [],
+    excludePatterns: [],
+    requiredPaths: [],
+  };
+}
+
+/** Enough to tell versions of one file apart. */
+function short(hex: string): string {
+  return hex.slice(0, 16);
+}

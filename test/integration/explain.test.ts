@@ -1,0 +1,197 @@
+// Why steps ran: each kind of change is named, by builds that are made twice.
+import assert from 'node:assert/strict';
+import { chmodSync, renameSync, rmSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import type { BuildExplanation, Cause } from '../../src/client/types.ts';
+import { busyboxLayer, Daemon, Registry, TempDir } from './harness.ts';
+
+let daemon: Daemon;
+let registry: Registry;
+const dir = new TempDir();
+const root = new TempDir();
+
+const start = (): Promise<Daemon> => Daemon.start({ config: registry.config, root: root.path });
+
+before(async () => {
+  registry = await Registry.start();
+  await registry.pushBusybox();
+  daemon = await start();
+});
+
+after(async () => {
+  await daemon?.[Symbol.asyncDispose]();
+  await registry?.[Symbol.asyncDispose]();
+  dir[Symbol.dispose]();
+  root[Symbol.dispose]();
+});
+
+interface Explained {
+  readonly all: BuildExplanation;
+  /** Causes of the step whose name holds `text`, as lines. */
+  readonly of: (text: string) => string[];
+  /** Names of the steps that ran, but for what the client sends. */
+  readonly ran: readonly string[];
+  readonly code: number | null;
+}
+
+async function explain(context: string, args: readonly string[] = []): Promise<Explained> {
+  const flags = ['--explain-format', 'json', '--ref-file', dir.join('ref'), ...args];
+  const { code, stdout, stderr } = await daemon.tryBuild(dir.join(context), flags);
+  assert.notEqual(stdout.length, 0, stderr);
+  return explained(JSON.parse(stdout.toString()) as BuildExplanation, code);
+}
+
+function explained(all: BuildExplanation, code: number | null = 0): Explained {
+  const shown = all.steps.filter(({ causes }) => causes[0]?.kind !== 'uncacheable');
+  return {
+    all,
+    code,
+    ran: shown.filter(({ cached }) => !cached).map(({ name }) => name),
+    of: (text) => {
+      const found = shown.filter(({ name }) => name.includes(text));
+      assert.equal(found.length, 1, `${text}: ${JSON.stringify(all, undefined, 1)}`);
+      return found[0]!.causes.map(line);
+    },
+  };
+}
+
+function line({ kind, subject, change, place, old, new: now }: Cause): string {
+  const change_ = old || now ? `${old} -> ${now}` : '';
+  return [kind, subject, change, place && `(${place})`, change_].filter(Boolean).join(' ');
+}
+
+/** Writes a context and builds it once. */
+async function built(name: string, files: Readonly<Record<string, string>>): Promise<Explained> {
+  write(name, files);
+  const first = await explain(name);
+  assert.equal(first.code, 0);
+  return first;
+}
+
+function write(name: string, files: Readonly<Record<string, string>>): void {
+  dir.write(Object.fromEntries(Object.entries(files).map(([path, text]) => [`${name}/${path}`, text])));
+}
+
+const CONTEXT = '(the build context)';
+
+test('nothing to say of a build that is in the cache; of a first one that nothing is known', async () => {
+  const first = await built('first', { Dockerfile: 'FROM busybox\nRUN echo first\n' });
+  assert.deepEqual(first.of('RUN echo first'), ['no-record']);
+  assert.equal(first.all.comparedWith, 0);
+  const again = await explain('first');
+  assert.deepEqual(again.ran, []);
+  const { stderr } = await daemon.build(dir.join('first'), ['--explain']);
+  assert.match(stderr, /^All steps were in the cache\.$/m);
+});
+
+test('files: content, mode, new, gone, renamed, in folders and patterns', async () => {
+  const files = { Dockerfile: 'FROM busybox\nCOPY . /c\nCOPY src/*.ts /p/\nRUN echo files\n' };
+  await built('files', { ...files, 'src/a.ts': 'a', 'src/b.ts': 'b', 'keep.txt': 'k', 'x/y/z': 'z' });
+  write('files', { 'src/a.ts': 'changed' });
+  const content = await explain('files');
+  const isA = [`file src/a.ts content ${CONTEXT}`];
+  assert.deepEqual(content.of('COPY . /c'), isA);
+  assert.deepEqual(content.of('COPY src'), [...isA, 'parent [2/4] COPY . /c']);
+  assert.deepEqual(content.of('RUN'), ['parent [3/4] COPY src/*.ts /p/']);
+
+  chmodSync(dir.join('files/src/b.ts'), 0o600);
+  const mode = await explain('files');
+  assert.deepEqual(mode.of('COPY . /c'), [`file src/b.ts mode ${CONTEXT} 0644 -> 0600`]);
+
+  renameSync(dir.join('files/x/y/z'), dir.join('files/x/y/w'));
+  assert.deepEqual((await explain('files')).of('COPY . /c'), [
+    `file x/y/w renamed ${CONTEXT} x/y/z -> x/y/w`,
+  ]);
+  write('files', { 'new/file': 'n', 'src/a.ts': 'again' });
+  rmSync(dir.join('files/keep.txt'));
+  assert.deepEqual((await explain('files')).of('COPY . /c'), [
+    `file src/a.ts content ${CONTEXT}`,
+    `file new/file added ${CONTEXT}`,
+    `file keep.txt removed ${CONTEXT}`,
+  ]);
+  // What a bind mount shows is content as well.
+  const mounted = 'FROM busybox\nRUN --mount=target=/m,source=src cat /m/a.ts\n';
+  await built('bind', { Dockerfile: mounted, 'src/a.ts': 'a', other: 'o' });
+  write('bind', { 'src/a.ts': 'b', other: 'p' });
+  assert.deepEqual((await explain('bind')).of('RUN'), [`file src/a.ts content ${CONTEXT}`]);
+});
+
+test('an owner in another stage, and the way back to what changed it', async () => {
+  const stages =
+    'FROM busybox AS first\nARG OWNER=0\nRUN echo same >/file && chown $OWNER /file\n' +
+    'FROM busybox\nCOPY --from=first /file /\nRUN echo owner\n';
+  await built('owner', { Dockerfile: stages });
+  const owner = await explain('owner', ['--opt', 'build-arg:OWNER=5']);
+  assert.deepEqual(owner.of('chown'), ['build-arg OWNER 0 -> 5']);
+  const copied = 'file /file owner ([first 2/2] RUN echo same >/file && chown 5 /file) 0:0 -> 5:0';
+  assert.deepEqual(owner.of('COPY'), [copied]);
+  const { stderr } = await daemon.build(dir.join('owner'), ['--explain', '--opt', 'build-arg:OWNER=6']);
+  assert.match(
+    stderr,
+    /\n {2}\[stage-1 3\/3\] RUN echo owner\n {4}- \[stage-1 2\/3\] ran because the owner of file \/file in \[first 2\/2\] changed: [05]:0 -> 6:0 because \[first 2\/2\] ran because build argument OWNER changed: [05] -> 6\n/,
+  );
+});
+
+test('variables, the text of an instruction, its options and mounts', async () => {
+  const base = 'FROM busybox\nARG ARG=1\nENV ENV=one API_TOKEN=abc\n';
+  await built('vars', { Dockerfile: `${base}RUN echo vars\n` });
+  assert.deepEqual((await explain('vars', ['--opt', 'build-arg:ARG=2'])).of('RUN'), ['build-arg ARG 1 -> 2']);
+  write('vars', { Dockerfile: `${base.replace('one', 'two')}RUN echo vars\n` });
+  assert.deepEqual((await explain('vars')).of('RUN'), ['env ENV one -> two']);
+  write('vars', { Dockerfile: `${base.replace('one API_TOKEN=abc', 'two API_TOKEN=xyz')}RUN echo vars\n` });
+  const secret = (await explain('vars')).of('RUN');
+  assert.equal(secret.length, 1);
+  assert.match(secret[0]!, /^env API_TOKEN \(hidden, \w{8}\) -> \(hidden, \w{8}\)$/);
+
+  await built('text', { Dockerfile: 'FROM busybox\nRUN echo old\nWORKDIR /w\n' });
+  write('text', { Dockerfile: 'FROM busybox\nRUN echo new\nWORKDIR /w\n' });
+  const text = await explain('text');
+  assert.deepEqual(text.of('RUN'), ['command echo old -> echo new']);
+  assert.deepEqual(text.of('WORKDIR'), ['parent [2/3] RUN echo new']);
+  write('text', { Dockerfile: 'FROM busybox\nRUN true\nRUN echo new\nUSER 1\nWORKDIR /w\n' });
+  const more = await explain('text');
+  assert.deepEqual(more.of('RUN true'), ['no-record']);
+  assert.deepEqual(more.of('RUN echo new'), ['parent [2/4] RUN true']);
+
+  const step = (flags: string) => ({ Dockerfile: `FROM busybox\nRUN ${flags} echo mounts\n` });
+  await built('mounts', step('--mount=type=secret,id=a,target=/s'));
+  write('mounts', step('--mount=type=secret,id=b,target=/s'));
+  assert.deepEqual((await explain('mounts')).of('RUN'), [
+    'mount /s type=secret,id=a,mode=400,optional -> type=secret,id=b,mode=400,optional',
+  ]);
+  write('mounts', step('--mount=type=secret,id=b,target=/s --mount=type=cache,target=/c'));
+  assert.deepEqual((await explain('mounts')).of('RUN'), ['mount /c  -> type=cache,id=//c']);
+  write('mounts', step('--network=none --mount=type=secret,id=b,target=/s'));
+  assert.deepEqual((await explain('mounts')).of('RUN'), ['option network  -> none']);
+});
+
+test('bases and platforms', async () => {
+  const first = await registry.pushImage('base', 'latest', [busyboxLayer()]);
+  const digestOf = async () => {
+    const accept = 'application/vnd.oci.image.manifest.v1+json';
+    const answer = await fetch(`http://${registry.host}/v2/base/manifests/latest`, { headers: { accept } });
+    return answer.headers.get('docker-content-digest');
+  };
+  const old = await digestOf();
+  await built('base', { Dockerfile: `FROM ${first}\nRUN echo base\n` });
+  await registry.pushImage('base', 'latest', [busyboxLayer(), busyboxLayer()]);
+  const now = await digestOf();
+  const base = await explain('base');
+  assert.deepEqual(base.of('FROM'), [`base ${first} ${old} -> ${now}`]);
+  assert.equal(base.of('RUN').length, 1);
+  assert.match(base.of('RUN')[0]!, /^parent \[1\/2\] FROM /);
+  const layers = [busyboxLayer(), busyboxLayer(), busyboxLayer()];
+  const second = await registry.pushImage('second', 'latest', layers);
+  write('base', { Dockerfile: `FROM ${second}\nRUN echo base\n` });
+  assert.deepEqual((await explain('base')).of('FROM'), [`base ${second} ${first} -> ${second}`]);
+
+  const other = process.arch === 'arm64' ? 'amd64' : 'arm64';
+  const own = process.arch === 'arm64' ? 'arm64' : 'amd64';
+  const platform = await explain('base', ['--opt', `platform=linux/${other}`]);
+  assert.ok(
+    platform.all.steps.some(({ causes }) =>
+      causes.some((c) => line(c) === `platform linux/${own} -> linux/${other}`),
+    ),
+    JSON.stringify(platform.all),
+  );
+});
