@@ -2,6 +2,7 @@
 export interface StepLabel {
   /** '' when the build is for one platform only. */
   readonly platform: string;
+  /** '' when it has no name. */
   readonly stage: string;
   /** 0 when the name has none. */
   readonly position: number;
@@ -16,7 +17,9 @@ const COUNTED = /^\[(?:(\S+\/\S+) +)?(?:(\S+) +)?(\d+)\/(\d+)\] ([\s\S]*)$/;
 export function labelOf(name: string, code: string | undefined): StepLabel {
   const found = COUNTED.exec(name);
   if (!found) return { platform: '', stage: '', position: 0, total: 0, text: code ?? name };
-  const [, platform = '', stage = '', position, total, text = ''] = found;
+  const [, platform = '', shown = '', position, total, text = ''] = found;
+  // A stage without a name is shown by its number, if there are others.
+  const stage = shown.replace(/^stage-\d+$/, '');
   return { platform, stage, position: Number(position), total: Number(total), text: code ?? text };
 }
 

@@ -28,6 +28,7 @@ test('names in their parts', () => {
     text: 'RUN a\nb',
   });
   assert.deepEqual(labelOf('[2/3] RUN x', 'RUN $X'), { ...parts, stage: '', total: 3, text: 'RUN $X' });
+  assert.equal(labelOf('[stage-1 2/3] RUN x', undefined).stage, '');
   assert.equal(labelOf('[internal] load build context', undefined).position, 0);
 });
 

@@ -1,8 +1,14 @@
 // Why steps ran: each kind of change is named, by builds that are made twice.
 import assert from 'node:assert/strict';
-import { chmodSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { connect } from '../../src/client/client.ts';
 import type { BuildExplanation, Cause } from '../../src/client/types.ts';
+import { encodeDefinition } from '../../src/llb/encode.ts';
+import { run } from '../../src/llb/exec.ts';
+import { marshal } from '../../src/llb/marshal.ts';
+import { image, local } from '../../src/llb/source.ts';
 import { busyboxLayer, Daemon, Registry, TempDir } from './harness.ts';
 
 let daemon: Daemon;
@@ -194,4 +200,115 @@ test('bases and platforms', async () => {
     ),
     JSON.stringify(platform.all),
   );
+});
+
+test('pruned, unfinished, asked to ignore the cache, known after a restart', async () => {
+  const context = { Dockerfile: 'FROM busybox\nCOPY f /\nRUN echo pruned\nRUN echo last\n', f: 'f' };
+  await built('gone', context);
+  await daemon[Symbol.asyncDispose]();
+  daemon = await start();
+  write('gone', { f: 'changed' });
+  assert.deepEqual((await explain('gone')).of('COPY'), [`file f content ${CONTEXT}`]);
+
+  await daemon.buildctl(['prune', '--all']);
+  const pruned = await explain('gone');
+  assert.deepEqual(pruned.of('COPY'), ['pruned']);
+  assert.deepEqual(pruned.of('RUN echo last'), ['parent [3/4] RUN echo pruned']);
+
+  const ignored = await explain('gone', ['--no-cache']);
+  for (const name of ignored.ran) assert.deepEqual(ignored.of(name), ['ignore-cache']);
+  assert.equal(ignored.ran.length, 3);
+  assert.deepEqual((await explain('gone')).ran, []);
+
+  write('fails', { Dockerfile: 'FROM busybox\nRUN --mount=target=/c sh /c/script\n', script: 'exit 1' });
+  const failed = await explain('fails');
+  assert.notEqual(failed.code, 0);
+  assert.deepEqual(failed.of('RUN'), ['no-record']);
+  assert.deepEqual((await explain('fails')).of('RUN'), ['unfinished']);
+  write('fails', { script: 'exit 0' });
+  assert.deepEqual((await explain('fails')).of('RUN'), [`file script content ${CONTEXT}`]);
+});
+
+test('builds that share a step each hear why it ran', async () => {
+  const slow = (n: number) => ({ Dockerfile: 'FROM busybox\nCOPY f /\nRUN sleep 0.3; cat /f\n', f: `v${n}` });
+  await Promise.all([built('share1', slow(1)), built('share2', slow(1))]);
+  write('share1', slow(2));
+  write('share2', slow(2));
+  const flags = ['build', '--frontend', 'dockerfile.v0', '--explain-format', 'json'];
+  const both = ['share1', 'share2'].map(async (name) => {
+    const locals = ['--local', `context=${dir.join(name)}`, '--local', `dockerfile=${dir.join(name)}`];
+    const { stdout } = await daemon.buildctl([...flags, ...locals]);
+    return explained(JSON.parse(stdout.toString()) as BuildExplanation);
+  });
+  // Whichever ran it, or came later and found it: what is told is right.
+  const causes = (await Promise.all(both)).map(({ all }) =>
+    all.steps.flatMap((step) => step.causes.map(line)),
+  );
+  assert.ok(causes.flat().includes(`file f content ${CONTEXT}`));
+  const wrong = causes.flat().filter((text) => !/^(file f content|parent \[2\/3\]|uncacheable)/.test(text));
+  assert.deepEqual(wrong, []);
+});
+
+test('a step on a tree that is never kept runs because of that', async () => {
+  const step = run(local('context'), { args: ['/bin/true'] }).root;
+  const ran = run(image('docker.io/library/busybox:latest'), {
+    args: ['/bin/true'],
+    mounts: [{ dest: '/c', from: step }],
+  }).root;
+  dir.write({ 'bare/bin/true': readFileSync('/usr/bin/busybox') });
+  chmodSync(dir.join('bare/bin/true'), 0o755);
+  const input = encodeDefinition(marshal(ran));
+  const build = async () => {
+    const flags = ['--explain-format', 'json', '--local', `context=${dir.join('bare')}`];
+    const { stdout, stderr } = await daemon.buildctl(['build', ...flags], { input });
+    assert.notEqual(stdout.length, 0, stderr);
+    return JSON.parse(stdout.toString()) as BuildExplanation;
+  };
+  await build();
+  const { steps } = await build();
+  const chain = steps.map(({ causes }) => causes.map(line));
+  assert.deepEqual(chain[0], ['uncacheable']);
+});
+
+test('said later by ref, to programs as an event; not where it is switched off; never a secret', async () => {
+  const file = 'FROM busybox\nRUN --mount=type=secret,id=s,env=S --mount=type=ssh echo later $S >/dev/null\n';
+  const secret = ['--secret', `id=s,src=${dir.join('secret')}`];
+  dir.write({ secret: 'a-secret-value' });
+  write('later', { Dockerfile: file });
+  await explain('later', secret);
+  write('later', { Dockerfile: file.replace('later', 'again') });
+  const now = await explain('later', secret);
+  const ref = readFileSync(dir.join('ref'), 'utf8');
+  await daemon[Symbol.asyncDispose]();
+  daemon = await start();
+  const said = await daemon.buildctl(['debug', 'explain', '--format', 'json', ref]);
+  assert.deepEqual(JSON.parse(said.stdout.toString()), now.all);
+  const text = await daemon.buildctl(['debug', 'explain', ref]);
+  assert.match(text.stdout.toString(), /the command changed: echo later .* -> echo again /);
+  assert.match((await daemon.buildctl(['debug', 'explain', 'nobody'])).stderr, /no such build nobody/);
+
+  using client = connect(daemon.address);
+  const events: BuildExplanation[] = [];
+  write('later', { Dockerfile: 'FROM busybox\nRUN echo third\n' });
+  const localDirs = { context: dir.join('later'), dockerfile: dir.join('later') };
+  const { ref: own } = await client.solve({
+    frontend: 'dockerfile.v0',
+    localDirs,
+    onExplain: (explanation) => events.push(explanation),
+  });
+  assert.equal(events.length, 1);
+  assert.match(
+    line(explained(events[0]!).all.steps.at(-1)!.causes[0]!),
+    /^command echo again .* -> echo third/,
+  );
+  assert.deepEqual(await client.explain(own), events[0]);
+
+  await daemon[Symbol.asyncDispose]();
+  for (const name of readdirSync(root.path, { recursive: true, encoding: 'utf8' }))
+    if (/store\.db|\/explain\//.test(name) && statSync(join(root.path, name)).isFile())
+      assert.ok(!readFileSync(join(root.path, name)).includes('a-secret-value'), name);
+  daemon = await Daemon.start({ config: `${registry.config}[explain]\nenabled = false\n`, root: root.path });
+  const off = await daemon.tryBuild(dir.join('later'), ['--explain']);
+  assert.equal(off.code, 0);
+  assert.match(off.stderr, /explanations are switched off/);
 });
