@@ -59,6 +59,10 @@ test('digests of bases and values of variables do not make another step', () => 
   assert.deepEqual(matched([run('1')], [run('2')]), ['[2/2] RUN echo 1 = [2/2] RUN echo 2']);
 });
 
+test('a step that is there twice is the same one twice', () => {
+  assert.equal(matched([step('[1/1] RUN a'), step('[1/1] RUN a')], [step('[1/1] RUN a')]).length, 2);
+});
+
 test('builds of something else are unlike', () => {
   const one = ['[internal] load build context', '[1/3] FROM a', '[2/3] RUN b'].map((name) => step(name));
   const other = ['[internal] load build context', '[1/9] FROM z', '[2/9] COPY y', '[3/9] RUN w'];

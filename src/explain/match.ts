@@ -19,9 +19,12 @@ interface Labelled {
   readonly label: StepLabel;
 }
 
+const sameRule = ({ step, label }: Labelled): string =>
+  text(step.kind, label.platform, label.stage, plain(label.text));
+
 /** Rules from the strictest to the loosest; steps that one has matched are out of the next. */
 const RULES: readonly ((step: Labelled) => string)[] = [
-  ({ step, label }) => text(step.kind, label.platform, label.stage, plain(label.text)),
+  sameRule,
   ({ step, label }) => spot(step, label, `${label.stage} ${label.position}/${label.total}`),
   // Instructions were added or removed before it.
   ({ step, label }) => spot(step, label, `${label.stage} ${verbOf(label)}`),
@@ -59,6 +62,12 @@ export function matchSteps(now: readonly KeptStep[], before: readonly KeptStep[]
       return false;
     });
     free = free.filter(({ index }) => !taken.has(index));
+  }
+  // Steps of another build that this one waited for stand beside its own: all are the same.
+  const known = new Map(labelled(before).map((one) => [sameRule(one), one.index]));
+  for (const one of open) {
+    const index = known.get(sameRule(one));
+    if (index !== undefined) steps.set(one.index, { index, same: true });
   }
   const all = Math.max(labelled(now).filter(counts).length, 1);
   return { steps, likeness: alike / all };
