@@ -1,9 +1,8 @@
-import { type Digest, digestOf } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { isStoreDamage } from '../cache/damage.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
-import type { Exporter, ExportContext, ExportSource } from '../exporter/exporter.ts';
+import type { Exporter, ExportSource } from '../exporter/exporter.ts';
 import { keyPlatforms } from '../exporter/platforms.ts';
 import { platformWarnings } from '../exporter/verify-platforms.ts';
 import {
@@ -22,16 +21,16 @@ import type * as pb from '../pb/control.ts';
 import type { SessionExporters } from '../session/caller/exporters.ts';
 import type { PolicyVerifier } from '../session/caller/policy.ts';
 import type { Job } from '../solver/job.ts';
-import type { EdgeRef, VertexProgress } from '../solver/types.ts';
+import type { EdgeRef } from '../solver/types.ts';
 import type { Solver } from '../solver/solver.ts';
 import { limitsOf } from './build-limits.ts';
 import type { BuildRegistry } from './build-registry.ts';
-import { type CacheExportRun, CacheExports, inlineCaches, type ResultKeys } from './cache-exports.ts';
+import { CacheExports, type ResultKeys } from './cache-exports.ts';
 import { CacheImports } from './cache-imports.ts';
 import { cacheImports } from './cache-options.ts';
 import { captureSteps } from './capture.ts';
 import type { CachePlaces } from './cache-places.ts';
-import { explainJob } from './explain-service.ts';
+import { exportAll } from './export-all.ts';
 import type { MakeExporter } from './exporters.ts';
 import type { DiskGuard } from './disk-guard.ts';
 import { allowDevices, checkStep, type Entitlement, type Grants, grantEntitlements } from './entitlements.ts';
@@ -64,8 +63,6 @@ export interface BuildServices {
   readonly cachePlaces: CachePlaces;
   readonly history: History;
   readonly log: Logger;
-  /** Names the folders of the client of a session; '' when it does not. */
-  readonly foldersOf: (sessionId: string) => string;
   /** The client of a session as one that chooses exporters itself (FEATURES B20). */
   readonly chooserOf: (sessionId: string, signal: AbortSignal) => Promise<SessionExporters>;
   /** The client of a session as one that says which sources its build may use (FEATURES C24). */
@@ -83,7 +80,7 @@ export interface BuildServices {
 export async function build(
   request: pb.SolveRequest,
   services: BuildServices,
-  call: { readonly signal: AbortSignal; readonly folders: string | undefined },
+  call: { readonly signal: AbortSignal; readonly ended: BuildParts['ended'] },
 ): Promise<Record<string, string>> {
   const signal = AbortSignal.any([call.signal, services.stopping]);
   const attrs = request.FrontendAttrs;
@@ -103,8 +100,15 @@ export async function build(
   const recording = request.Internal
     ? undefined
     : services.history.recording({ ref, frontend, frontendAttrs, exporters });
-  const { folders = services.foldersOf(request.Session) } = call;
-  const parts: BuildParts = { folders, granted, makeExporter, exporters, cacheExports, recording, attest };
+  const parts: BuildParts = {
+    ended: call.ended,
+    granted,
+    makeExporter,
+    exporters,
+    cacheExports,
+    recording,
+    attest,
+  };
   let failure: unknown;
   try {
     return await run(request, services, signal, parts);
@@ -117,8 +121,8 @@ export async function build(
 }
 
 interface BuildParts {
-  /** Names the client's folders; '' when it does not. */
-  readonly folders: string;
+  /** Looks at a job that is about to close. */
+  readonly ended: (job: BuildJob) => Promise<void>;
   readonly granted: Grants;
   readonly makeExporter: (type: string, attrs: Record<string, string>, index: number) => Exporter;
   readonly exporters: Exporter[];
@@ -132,7 +136,7 @@ async function run(
   request: pb.SolveRequest,
   services: BuildServices,
   signal: AbortSignal,
-  { folders, granted, makeExporter, exporters, cacheExports, recording, attest }: BuildParts,
+  { ended, granted, makeExporter, exporters, cacheExports, recording, attest }: BuildParts,
 ): Promise<Record<string, string>> {
   using usage = new SystemUsage();
   const provenance = startRun({
@@ -150,7 +154,7 @@ async function run(
   recording?.start(job.progress);
   await using stack = new AsyncDisposableStack();
   stack.defer(() => bridge.release());
-  stack.defer(() => explainJob(services.worker.explainer, job, request, folders));
+  stack.defer(() => ended(job));
 
   const result = gateway
     ? await untilAborted(gateway.result, signal)
@@ -326,79 +330,4 @@ async function exportSource(result: FrontendResult<LazyRef>, signal: AbortSignal
         }
       : {}),
   };
-}
-
-interface ExportRun extends CacheExportRun {
-  readonly guard: Pick<DiskGuard, 'writing'>;
-  readonly cacheExports: CacheExports;
-  /** Of the result; shown with the first step of the export. */
-  readonly warnings: readonly string[];
-  readonly recording: Recording | undefined;
-}
-
-/** All exporters at once, then what they still have to do (FEATURES B17, B18). Nothing runs on after a failure. */
-async function exportAll(
-  exporters: readonly Exporter[],
-  source: ExportSource,
-  run: ExportRun,
-): Promise<Record<string, string>> {
-  const response: Record<string, string> = {};
-  for (const [key, value] of source.metadata) {
-    if (key.startsWith('frontend.')) response[key] = Buffer.from(value).toString();
-  }
-  const inline = run.cacheExports.inline ? { inlineCache: inlineCaches(run) } : {};
-  const step = <T>(
-    exporter: Exporter,
-    index: number,
-    work: (context: ExportContext) => Promise<T>,
-  ): Promise<T> =>
-    run.job.step(exportId(run, index), exporter.name, (progress) =>
-      run.guard.writing(exporter.name, run.signal, (signal) => work({ signal, progress, ...inline })),
-    );
-
-  if (exporters.length === 0 && run.warnings.length > 0) {
-    const title = 'Verifying build result';
-    const id = digestOf(`${run.sessionId}-${title}`);
-    await run.job.step(id, title, async (progress) => warnAll(run.warnings, id, progress));
-  }
-  const settled = await Promise.allSettled(
-    exporters.map((exporter, i) =>
-      step(exporter, i, (context) => {
-        if (i === 0) warnAll(run.warnings, exportId(run, i), context.progress);
-        return exporter.export(source, context);
-      }),
-    ),
-  );
-  try {
-    const results = settled.map(settledValue);
-    for (const [i, { descriptor }] of results.entries())
-      if (descriptor && exporters[i]?.type === 'image') await run.recording?.image(i, descriptor);
-    // The images' layers are made: cache exports find them while the images are pushed.
-    const caches = run.cacheExports.run(source, run);
-    const finalized = await Promise.allSettled([
-      ...caches,
-      ...results.map(async (result, i) => {
-        if (result.finalize) await step(exporters[i]!, i, (c) => result.finalize!(c));
-        return result.response;
-      }),
-    ]);
-    Object.assign(response, ...finalized.map(settledValue));
-    return response;
-  } finally {
-    for (const outcome of settled) if (outcome.status === 'fulfilled') outcome.value.release();
-  }
-}
-
-function exportId(run: ExportRun, index: number): Digest {
-  return digestOf(`${run.sessionId}-export-${index}`);
-}
-
-function warnAll(texts: readonly string[], vertex: Digest, progress: VertexProgress): void {
-  for (const text of texts)
-    progress.warn({ vertex, level: 0, short: Buffer.from(text), detail: [], url: '', ranges: [] });
-}
-
-function settledValue<T>(outcome: PromiseSettledResult<T>): T {
-  if (outcome.status === 'rejected') throw outcome.reason;
-  return outcome.value;
 }

@@ -34,7 +34,7 @@ import type { DaemonConfig } from './config.ts';
 import { contentService } from './content-service.ts';
 import { controlService } from './control.ts';
 import { cachePlaces } from './cache-places.ts';
-import { explainService } from './explain-service.ts';
+import { explainService, jobExplainer } from './explain-service.ts';
 import { chooserFinder, exporterMaker } from './exporters.ts';
 import { loadProvenanceEnv } from './provenance-env.ts';
 import { verifierFinder } from './policy.ts';
@@ -194,7 +194,6 @@ function createServer(parts: ServerParts): {
     chooserOf: chooserFinder(sessions),
     verifierOf: verifierFinder(sessions),
     cachePlaces: cachePlaces(worker, sessions),
-    foldersOf: (id: string) => sessions.find(id)?.sharedKey ?? '',
     history,
     requests: new RequestStore(),
     provenanceEnv: loadProvenanceEnv(config.provenanceEnvDir),
@@ -205,6 +204,7 @@ function createServer(parts: ServerParts): {
   );
   const { entitlements } = config;
   const services = { solver, worker, builds, frontends, ...clients, entitlements, guard, stopping };
+  const explain = jobExplainer(worker.explainer, sessions);
   const control = controlService({
     refs: worker.refs,
     forget: () => {
@@ -213,7 +213,11 @@ function createServer(parts: ServerParts): {
     version: OWN_VERSION,
     workers,
     solve: (request, signal, folders) =>
-      running.track(attended(guard, gc, () => build(request, services, { signal, folders }))),
+      running.track(
+        attended(guard, gc, () =>
+          build(request, services, { signal, ended: (job) => explain(job, request, folders) }),
+        ),
+      ),
     status: (ref, signal) =>
       buildStatus(ref, signal, {
         history,

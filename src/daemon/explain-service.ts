@@ -11,6 +11,7 @@ import type { SolveRequest } from '../pb/control.ts';
 import { ExplainDefinition, type ExplainResponse } from '../pb/explain.ts';
 import type { JobRunner } from '../pool/types.ts';
 import { type RegisteredService, service } from '../rpc/server.ts';
+import type { SessionManager } from '../session/manager.ts';
 import type { Job } from '../solver/job.ts';
 import type { Store } from '../store/store.ts';
 import { toldCode } from './told-code.ts';
@@ -35,17 +36,21 @@ export function openExplainer({ store, jobs, log }: ExplainerParts): Explainer {
   return new Explainer({ store: kept, jobs, log });
 }
 
-/** Hands over what is known of the steps of a build while its job still holds them. */
-export async function explainJob(
-  explainer: Explainer | undefined,
-  job: Pick<Job<VertexSpec, ImmutableRef>, 'trace'>,
-  { Ref: ref, FrontendAttrs: attrs }: Pick<SolveRequest, 'Ref' | 'FrontendAttrs'>,
-  folders: string,
-): Promise<void> {
-  if (!explainer) return;
-  const traces = job.trace();
-  explainer.ended({ ref, attrs, folders, traces });
-  await explainer.settled(traces);
+/**
+ * Hands over what is known of the steps of a build while its job still holds them. `folders` names those of the
+ * client; else the shared key of its session does.
+ */
+export function jobExplainer(explainer: Explainer | undefined, sessions: Pick<SessionManager, 'find'>) {
+  return async (
+    job: Pick<Job<VertexSpec, ImmutableRef>, 'trace'>,
+    { Ref: ref, FrontendAttrs: attrs, Session: session }: SolveRequest,
+    folders = sessions.find(session)?.sharedKey ?? '',
+  ): Promise<void> => {
+    if (!explainer) return;
+    const traces = job.trace();
+    explainer.ended({ ref, attrs, folders, traces });
+    await explainer.settled(traces);
+  };
 }
 
 /** A service of ours: says why steps of a build ran. */
