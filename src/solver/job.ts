@@ -6,7 +6,7 @@ import type { Edge } from './edge.ts';
 import { claim, sharedGraph } from './graph.ts';
 import { Unwanted } from './memo.ts';
 import { JobProgress, VertexReporter } from './progress.ts';
-import type { SharedVertex, VertexOwner } from './shared-vertex.ts';
+import type { SharedVertex } from './shared-vertex.ts';
 import type { JobState } from './state.ts';
 import type { CacheImport, CacheSource } from './sources.ts';
 import type {
@@ -19,6 +19,7 @@ import type {
   VertexProgress,
   VertexTrace,
 } from './types.ts';
+import type { VertexOwner } from './vertex-options.ts';
 
 /** An edge that can be solved, and every vertex that it takes. */
 export interface Loaded<Spec, R extends Result> {

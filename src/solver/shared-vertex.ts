@@ -7,42 +7,11 @@ import { Edge } from './edge.ts';
 import { inputsFirst } from './graph.ts';
 import { CONTENT_OUTPUT, rootKey } from './keystore.ts';
 import { Memo, Unwanted } from './memo.ts';
-import { type JobProgress, nowNanos, VertexReporter } from './progress.ts';
+import { nowNanos, VertexReporter } from './progress.ts';
 import type { Caches } from './sources.ts';
 import type { Twins } from './twins.ts';
-import type {
-  CacheMap,
-  Op,
-  OpContext,
-  Result,
-  StepOwner,
-  Vertex,
-  VertexProgress,
-  VertexTrace,
-} from './types.ts';
-
-/** What a shared vertex needs of the job that contains it. */
-export interface VertexOwner<Spec, R extends Result> extends StepOwner {
-  readonly progress: JobProgress;
-  readonly sessions: readonly string[];
-  /** Keeps more vertexes alive. */
-  adopt(graph: readonly SharedVertex<Spec, R>[]): void;
-}
-
-export interface SharedVertexOptions<Spec, R extends Result> {
-  readonly op: Op<R>;
-  /** Adds vertex and source details to an error of this vertex. */
-  readonly describeError: (error: unknown, vertex: Vertex<Spec>) => BuildError;
-  /** What its edges look into and write to. */
-  readonly caches: Caches<R>;
-  readonly twins: Twins<Spec, R>;
-  /** Keeps a vertex and its inputs wanted, and owned by the owners of `by`. @throws when it waits for `by` */
-  readonly lend: (vertex: SharedVertex<Spec, R>, by: SharedVertex<Spec, R>) => Disposable;
-  /** Unix milliseconds. */
-  readonly now: () => number;
-  /** Where work is counted until it has ended, also after it was aborted. */
-  readonly running: Running;
-}
+import type { CacheMap, Op, OpContext, Result, Vertex, VertexProgress, VertexTrace } from './types.ts';
+import type { SharedVertexOptions, VertexOwner } from './vertex-options.ts';
 
 /** What a run gave; `cached` when another vertex ran. */
 interface Outputs<R> {
