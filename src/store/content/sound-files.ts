@@ -2,12 +2,13 @@ import { statSync } from 'node:fs';
 import type { Digest } from '../../base/digest.ts';
 
 /** Blobs remembered; beyond, the ones looked at longest ago are read once more. */
-const MAX_REMEMBERED = 20_000;
+const MAX_REMEMBERED = 5_000;
 
 /** Changes whenever somebody writes to the file or puts another in its place. */
 export function stampOf(path: string): string | undefined {
   const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return stat && `${stat.dev} ${stat.ino} ${stat.size} ${stat.mtimeNs} ${stat.ctimeNs}`;
+  // Joined, not added up: such a text keeps all its parts.
+  return stat && [stat.dev, stat.ino, stat.size, stat.mtimeNs, stat.ctimeNs].join(' ');
 }
 
 /** Files whose bytes were compared with their digest by this process, as they were then. */
