@@ -138,8 +138,8 @@ const file = table({
   explain: table({ enabled: boolean }),
   history: table({ maxAge: durationMs, maxEntries: count }),
   frontend: table({
-    'dockerfile.v0': table({ enabled: boolean }),
-    'gateway.v0': later(table({ enabled: boolean, allowedRepositories: strings }), 'gateway.v0 is'),
+    'dockerfile.v0': table({ enabled: boolean, standsInFor: strings }),
+    'gateway.v0': table({ enabled: boolean, allowedRepositories: strings }),
   }),
   system: table({
     stallWarning: durationMs,

@@ -5,6 +5,7 @@ import { helpText } from '../base/flags-help.ts';
 import type { LogLevel } from '../base/log.ts';
 import { versionLine } from '../base/version.ts';
 import type { DnsConfig } from '../executor/resolvconf.ts';
+import { parseReference } from '../oci/reference.ts';
 import { type DaemonEnv, daemonEnv, defaultPaths, type Env, gidOf, inUserNamespace } from './config-env.ts';
 import { type FileConfig, type FileRegistry, LOG_LEVELS, loadConfigFile } from './config-file.ts';
 import { ociWorker, type OciWorkerConfig } from './config-worker.ts';
@@ -41,6 +42,8 @@ export interface DaemonConfig {
   readonly dns: DnsConfig | undefined;
   readonly frontends: {
     readonly dockerfile: boolean;
+    /** Repositories of frontend images that are not run: dockerfile.v0 builds their files. */
+    readonly standsInFor: readonly string[];
     readonly gateway: boolean;
     /** Repositories that gateway.v0 may run; empty = all. */
     readonly gatewayRepositories: readonly string[];
@@ -137,6 +140,15 @@ export async function parseDaemonArgs(argv: readonly string[], env: Env): Promis
   return { kind: 'run', config: deepFreeze(config), warnings };
 }
 
+/** Full name of a repository, without tag. @throws BuildError with the key of the configuration */
+function repository(name: string, key: string): string {
+  try {
+    return parseReference(name).name;
+  } catch (error) {
+    throw BuildError.wrap(error, key);
+  }
+}
+
 function restOf(file: FileConfig) {
   const { dns, frontend, system, history, explain } = file;
   return {
@@ -148,8 +160,13 @@ function restOf(file: FileConfig) {
     },
     frontends: {
       dockerfile: frontend?.['dockerfile.v0']?.enabled ?? true,
+      standsInFor: (frontend?.['dockerfile.v0']?.standsInFor ?? []).map((name) =>
+        repository(name, 'frontend."dockerfile.v0".standsInFor'),
+      ),
       gateway: frontend?.['gateway.v0']?.enabled ?? true,
-      gatewayRepositories: frontend?.['gateway.v0']?.allowedRepositories ?? [],
+      gatewayRepositories: (frontend?.['gateway.v0']?.allowedRepositories ?? []).map((name) =>
+        repository(name, 'frontend."gateway.v0".allowedRepositories'),
+      ),
     },
     platformsCacheMaxAgeMs: system?.platformsCacheMaxAge ?? PLATFORMS_CACHE_MS,
     maxRegistryConcurrency: system?.maxRegistryConcurrency ?? REGISTRY_CONCURRENCY,

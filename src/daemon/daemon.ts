@@ -9,7 +9,6 @@ import { Running } from '../base/running.ts';
 import { DOCKERFILE_VERSION, PACKAGE, REVISION, VERSION } from '../base/version.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import { describeVertexError } from '../frontend/describe-error.ts';
-import { dockerfileFrontend } from '../frontend/dockerfile.ts';
 import { RequestStore } from '../frontend/requests.ts';
 import type { VertexSpec } from '../llb/parse.ts';
 import type { Platform } from '../oci/platform.ts';
@@ -38,6 +37,7 @@ import { explainService, jobExplainer } from './explain-service.ts';
 import { chooserFinder, exporterMaker } from './exporters.ts';
 import { loadProvenanceEnv } from './provenance-env.ts';
 import { verifierFinder } from './policy.ts';
+import { openFrontends } from './frontends.ts';
 import { type GatewayBuild, gatewayService } from './gateway.ts';
 import { gcPolicies } from './gc-policy.ts';
 import { History } from './history/history.ts';
@@ -199,9 +199,7 @@ function createServer(parts: ServerParts): {
     provenanceEnv: loadProvenanceEnv(config.provenanceEnvDir),
     log,
   };
-  const frontends = new Map(
-    config.frontends.dockerfile ? [['dockerfile.v0', dockerfileFrontend] as const] : [],
-  );
+  const frontends = openFrontends(config, worker, workers);
   const { entitlements } = config;
   const services = { solver, worker, builds, frontends, ...clients, entitlements, guard, stopping };
   const explain = jobExplainer(worker.explainer, sessions);

@@ -23,11 +23,13 @@ const BUILD_ID_KEY = 'buildkit-controlapi-buildid';
 /** `ResolverType` of images in layouts of the client (FEATURES I11). */
 const LAYOUT_RESOLVER = 1;
 
-/** A build that its client drives through the bridge until it returns a result. */
+type Outcome = { readonly result: FrontendResult<LazyRef> } | { readonly error: BuildError };
+
+/** A build that is driven through the bridge, by its client or a frontend in a container, until a result is returned. */
 export class GatewayBuild {
   readonly bridge: Bridge;
   readonly #outcome = Promise.withResolvers<FrontendResult<LazyRef>>();
-  #returned = false;
+  #returned: Outcome | undefined;
 
   constructor(bridge: Bridge) {
     this.bridge = bridge;
@@ -39,10 +41,15 @@ export class GatewayBuild {
     return this.#outcome.promise;
   }
 
-  return(outcome: { result: FrontendResult<LazyRef> } | { error: BuildError }): void {
+  /** The same as far as it is known now. */
+  get outcome(): Outcome | undefined {
+    return this.#returned;
+  }
+
+  return(outcome: Outcome): void {
     if (this.#returned)
       throw new BuildError('gateway result is already set', { code: Code.failedPrecondition });
-    this.#returned = true;
+    this.#returned = outcome;
     if ('error' in outcome) this.#outcome.reject(outcome.error);
     else this.#outcome.resolve(outcome.result);
   }
@@ -53,11 +60,18 @@ export function gatewayService(
   builds: BuildRegistry<GatewayBuild>,
   workers: () => Promise<readonly WorkerRecord[]>,
 ): RegisteredService {
-  const buildOf = (call: ServerCall): Promise<GatewayBuild> => {
+  return bridgeService(async (call) => {
     const id = call.metadata.get(BUILD_ID_KEY);
     if (!id) throw new BuildError('no buildid found in context');
     return builds.get(id, call.signal);
-  };
+  }, workers);
+}
+
+/** LLBBridge, for the builds that `buildOf` finds. */
+export function bridgeService(
+  buildOf: (call: ServerCall) => Promise<GatewayBuild>,
+  workers: () => Promise<readonly WorkerRecord[]>,
+): RegisteredService {
   const inTree = async <T>(
     call: ServerCall,
     id: string,

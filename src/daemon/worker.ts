@@ -16,6 +16,7 @@ import { deviceSetups } from '../executor/cdi/setup.ts';
 import { findEmulator, runsWith } from '../executor/emulator.ts';
 import { createRuntimeExecutor, type RuntimeExecutor } from '../executor/executor.ts';
 import type { Explainer } from '../explain/explainer.ts';
+import type { Executor } from '../executor/types.ts';
 import { openNetworks, type OpenedNetworks } from '../executor/network-mode.ts';
 import { Fsck } from '../fsck/fsck.ts';
 import type { MountLocally } from '../frontend/tree.ts';
@@ -55,6 +56,9 @@ export interface Worker extends AsyncDisposable {
   readonly sources: Sources;
   readonly ops: OpResolver;
   readonly mountLocally: MountLocally;
+  readonly executor: Executor;
+  /** For folders that containers see. */
+  readonly tmpDir: string;
   readonly devices: DeviceRegistry;
   /** Says afterwards why steps ran; undefined when that is switched off. */
   readonly explainer: Explainer | undefined;
@@ -92,8 +96,7 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
   });
   const mountLocally = localMounts(new LocalMounter(mountDir));
   const clients = new SessionServices(sessions, tmpDir);
-  const http = new HttpClient({ userAgent: `buildkit/${VERSION}`, proxy: parts.proxy });
-  stack.defer(() => http.close());
+  const http = stack.adopt(httpClient(parts), (client) => client.close());
   const sources = openSources({
     store,
     refs,
@@ -139,11 +142,17 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     sources,
     ops,
     mountLocally,
+    executor,
+    tmpDir,
     devices,
     explainer,
     jobs,
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
+}
+
+function httpClient({ proxy }: WorkerParts): HttpClient {
+  return new HttpClient({ userAgent: `buildkit/${VERSION}`, proxy });
 }
 
 /** Directory of what running steps need, without what an earlier run has left there. */

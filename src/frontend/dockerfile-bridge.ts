@@ -7,7 +7,7 @@ import type { Platform } from '../oci/platform.ts';
 import type { VertexWarning } from '../solver/types.ts';
 import type { Rootfs } from '../sys/rootfs.ts';
 import type { Bridge, CacheImport, SolveRequest, SourceMeta } from './bridge.ts';
-import type { LazyRef } from './result.ts';
+import type { FrontendResult, LazyRef } from './result.ts';
 import { readFileIn, withTree } from './tree.ts';
 
 /** A solved tree as the frontend sees it. `value` goes into the result. */
@@ -43,6 +43,10 @@ export interface FrontendBridge<R> {
   /** What any source is, without its content; `logName` is the name of the step. */
   describeSource(source: SourceOp, logName: string): Promise<SourceMeta>;
   warn(warning: VertexWarning): void;
+  /** Repositories of frontend images that this frontend stands in for. */
+  readonly served: readonly string[];
+  /** Lets another frontend build, from the same inputs. */
+  runFrontend(name: string, options: Readonly<Record<string, string>>): Promise<FrontendResult<R>>;
 }
 
 export interface LayoutStore {
@@ -73,13 +77,15 @@ export function daemonBridge(
   bridge: Bridge,
   request: SolveRequest,
   signal: AbortSignal,
+  served: readonly string[] = [],
 ): FrontendBridge<LazyRef> {
+  const inputs = { ...bridge.inputs, ...request.frontendInputs };
   return {
     options: new Map(Object.entries(request.frontendOpt)),
     sessionId: bridge.sessionId,
     workerPlatforms: bridge.workerPlatforms,
     caps: new Set(ENABLED_CAPS),
-    inputs: { ...bridge.inputs, ...request.frontendInputs },
+    inputs,
     signal,
     solve: (definition, cacheImports, { evaluate = false } = {}) =>
       solve(bridge, { definition, cacheImports, evaluate }, signal),
@@ -95,6 +101,12 @@ export function daemonBridge(
       return bridge.resolveSourceMeta({ ...plain, source, logName, gitObjects: true }, signal);
     },
     warn: (warning) => bridge.warn(warning),
+    served,
+    runFrontend: (frontend, frontendOpt) =>
+      bridge.solve(
+        { definition: undefined, frontend, frontendOpt, frontendInputs: inputs, evaluate: false },
+        signal,
+      ),
   };
 }
 

@@ -51,6 +51,8 @@ async function failure(file: string, options: Readonly<Record<string, string>>):
     },
     resolveLayout: async () => assert.fail('no layouts here'),
     describeSource: async (source) => ({ source }),
+    served: ['docker.io/docker/dockerfile'],
+    runFrontend: () => Promise.reject(new Error('no other frontend')),
     warn: () => undefined,
   }).catch((error: unknown) => error);
   assert.ok(outcome instanceof BuildError, `${JSON.stringify(file)} does not fail as it should`);

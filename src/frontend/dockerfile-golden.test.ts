@@ -70,6 +70,8 @@ async function build({ file, options = {}, ignore }: GoldenCase): Promise<Requir
     },
     resolveLayout: async () => assert.fail('no layouts here'),
     describeSource: async (source) => ({ source }),
+    served: ['docker.io/docker/dockerfile'],
+    runFrontend: () => Promise.reject(new Error('no other frontend')),
     warn: ({ short: text }) => warnings.push(Buffer.from(text).toString()),
   });
   const metadata = [...result.metadata].map(([key, value]) => `${key}=${Buffer.from(value).toString()}\n`);

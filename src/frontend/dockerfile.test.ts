@@ -79,6 +79,8 @@ function fake(
       const lastModified = source.identifier.includes('dated') ? { lastModified: new Date(5_999) } : {};
       return { source, ...(isHttp ? { http: { checksum: '', filename: '', ...lastModified } } : {}) };
     },
+    served: ['docker.io/docker/dockerfile', 'docker.io/docker/dockerfile-upstream'],
+    runFrontend: () => Promise.reject(new Error('no other frontend')),
     warn: (warning) => warnings.push(warning),
   };
   return { bridge, solved, asked, warnings };
@@ -208,26 +210,70 @@ test('a step without a command fails when the graph is made, behind all findings
   assert.equal(warnings.length, 1);
 });
 
-test('a syntax directive of our own language is noted once, any other refused', async () => {
+test('a syntax directive of a language that the frontend stands in for is noted once', async () => {
   const own = fake(dockerfile('# syntax=docker/dockerfile:1.7\nFROM scratch\nLABEL a=b'));
   await buildDockerfile(own.bridge);
   assert.equal(own.warnings.length, 1);
   assert.match(Buffer.from(own.warnings[0]!.short).toString(), /^docker\/dockerfile:1\.7 /);
   assert.equal(own.warnings[0]!.vertex, digestOf(own.solved[0]!.def[0]!));
   assert.equal(own.warnings[0]!.ranges[0]?.start.line, 1);
+});
 
-  const other = fake(dockerfile('# syntax=example.com/mine\nFROM scratch'));
-  await assert.rejects(buildDockerfile(other.bridge), (error: BuildError) => {
-    assert.equal(error.code, Code.unimplemented);
-    assert.match(error.message, /example\.com\/mine/);
+test('any other syntax is for the frontend in that image, with all options and the whole line', async () => {
+  const asked: [string, Readonly<Record<string, string>>][] = [];
+  const build = (text: string, options: Record<string, string> = {}, error?: BuildError) => {
+    const { bridge, warnings } = fake(dockerfile(text), { target: 't', ...options });
+    const result = { ref: null, metadata: new Map([['from', Buffer.from('elsewhere')]]) };
+    const runFrontend = async (name: string, own: Readonly<Record<string, string>>) => {
+      asked.push([name, own]);
+      if (error) throw error;
+      return result;
+    };
+    return { warnings, built: buildDockerfile({ ...bridge, runFrontend }) };
+  };
+  const other = build('# syntax=example.com/mine:1 --flag\nFROM scratch');
+  assert.equal((await other.built).metadata.get('from')?.toString(), 'elsewhere');
+  assert.equal(other.warnings.length, 0);
+  const own = { target: 't', cmdline: 'example.com/mine:1 --flag', source: 'example.com/mine:1' };
+  assert.deepEqual(asked, [['gateway.v0', own]]);
+
+  const argument = { 'build-arg:BUILDKIT_SYNTAX': ' a/b c' };
+  await build('# syntax=example.com/mine\nFROM scratch', argument).built;
+  assert.deepEqual(asked[1]?.[1], { target: 't', ...argument, cmdline: ' a/b c', source: 'a/b' });
+  await build('# syntax=example.com/mine\nFROM scratch AS t', { cmdline: 'x' }).built;
+  await build('# syntax=example.com/mine\nFROM scratch AS t', {
+    'build-arg:BUILDKIT_SYNTAX': 'dockerfile.v0',
+  }).built;
+  assert.equal(asked.length, 2);
+
+  // An error is shown at the line of the directive, unless it has a place of its own.
+  const failure = new BuildError('no such image', { code: Code.notFound });
+  await assert.rejects(build('# syntax=example.com/mine\n', {}, failure).built, (error: BuildError) => {
+    assert.equal(error.code, Code.notFound);
+    assert.match(error.message, /no such image$/);
+    assert.deepEqual(
+      error.details.map((d) => 'type' in d && d.type),
+      ['errdefs.Source'],
+    );
+    return true;
+  });
+  await assert.rejects(build('FROM scratch', argument, failure).built, {
+    message: 'failed with build-arg:BUILDKIT_SYNTAX =  a/b c: no such image',
+  });
+  const placed = failure.with({ type: 'errdefs.Source', value: { ranges: [] } });
+  await assert.rejects(build('# syntax=a/b\n', {}, placed).built, (error: BuildError) => {
     assert.equal(error.details.length, 1);
     return true;
   });
-  const ignored = fake(dockerfile('# syntax=example.com/mine\nFROM scratch'), {
-    'build-arg:BUILDKIT_SYNTAX': 'dockerfile.v0',
-  });
-  await buildDockerfile(ignored.bridge);
-  assert.equal(ignored.warnings.length, 0);
+});
+
+test('a capability that is only asked for is no reason to refuse a file for another frontend', async () => {
+  const caps = { 'frontend.caps': 'example.mine+forward' };
+  const { bridge } = fake(dockerfile('# syntax=example.com/mine\nFROM scratch'), caps);
+  const result = { ref: null, metadata: new Map() };
+  assert.equal(await buildDockerfile({ ...bridge, runFrontend: async () => result }), result);
+  const refused = { code: Code.unimplemented, message: 'unsupported frontend capability example.mine' };
+  await assert.rejects(buildDockerfile(fake(dockerfile('FROM scratch'), caps).bridge), refused);
 });
 
 test('only a syntax of the labs channel makes devices known', async () => {

@@ -1,13 +1,13 @@
 import type { Attestation } from '../attest/attestation.ts';
 import { parseDigest } from '../base/digest.ts';
-import { BuildError, Code } from '../base/errors.ts';
+import { BuildError } from '../base/errors.ts';
 import { goJson } from '../base/gojson.ts';
 import { mayHoldBytes } from '../dockerfile/bytes.ts';
 import { convertDockerfile } from '../dockerfile/convert/convert.ts';
 import { encodeImage } from '../dockerfile/convert/image.ts';
 import type { ConvertOptions, ConvertResult, ResolvedImage } from '../dockerfile/convert/options.ts';
 import type { LintWarning } from '../dockerfile/lint/linter.ts';
-import { withSources } from '../dockerfile/errors.ts';
+import { atLocation, withSources } from '../dockerfile/errors.ts';
 import { marshal } from '../llb/marshal.ts';
 import type { SourceMap } from '../llb/node.ts';
 import { type Definition, Op } from '../llb/ops.ts';
@@ -25,30 +25,41 @@ import { daemonBridge, type FrontendBridge } from './dockerfile-bridge.ts';
 import { BuildContext, type DockerfileSource } from './dockerfile-context.ts';
 import { NamedContexts } from './dockerfile-named.ts';
 import { type FrontendOptions, parseFrontendOptions } from './dockerfile-options.ts';
-import { checkSyntax, type SyntaxNote } from './dockerfile-syntax.ts';
+import { type ForeignSyntax, foreignError, frontendFor, type SyntaxNote } from './dockerfile-syntax.ts';
+import { unsupportedCap } from './frontend-caps.ts';
 import type { FrontendResult } from './result.ts';
 import { openScanner, type Scanner, sbomAttestation } from './sbom.ts';
 import { sourceTime } from './source-time.ts';
 import { answerSubrequest } from './subrequests.ts';
 
 const LANGUAGE = 'Dockerfile';
+/** Runs frontend images. */
+const GATEWAY = 'gateway.v0';
 /** What clients may ask a frontend to understand (FEATURES I4). */
 const SERVED_CAPS: readonly string[] = ['inputs', 'contexts', 'subrequests', 'gitquerystring'].map(
   (name) => `moby.buildkit.frontend.${name}`,
 );
 
-/** `dockerfile.v0` inside the daemon. */
-export const dockerfileFrontend: Frontend = (bridge, request, signal) =>
-  buildDockerfile(daemonBridge(bridge, request, signal));
+/**
+ * `dockerfile.v0` inside the daemon.
+ * @param served repositories of frontend images that it stands in for
+ */
+export function dockerfileFrontend(served: readonly string[]): Frontend {
+  return (bridge, request, signal) => buildDockerfile(daemonBridge(bridge, request, signal, served));
+}
 
 /** Builds the Dockerfile that the options of `bridge` name, for all platforms asked for (FEATURES H). */
 export async function buildDockerfile<R>(bridge: FrontendBridge<R>): Promise<FrontendResult<R>> {
   const options = parseFrontendOptions(bridge.options, bridge.workerPlatforms);
-  refuseUnknownCaps(bridge.options.get('frontend.caps') ?? '');
+  const unknown = unknownCap(bridge.options.get('frontend.caps') ?? '');
+  if (unknown && !unknown.forward) throw unknown.error;
   const context = await BuildContext.open(bridge, options.localSessions);
   const source = await context.readDockerfile();
   const located = <T>(run: () => Promise<T>): Promise<T> => withLines(source, run);
-  const { labs, note } = await located(async () => checkSyntax(source.text, bridge.options));
+  const syntax = frontendFor(source.text, bridge.options, bridge.served);
+  if ('image' in syntax) return forward(bridge, syntax, source);
+  if (unknown) throw unknown.error;
+  const { labs, note } = syntax;
   const request = bridge.options.get('requestid');
   const build = new DockerfileBuild(bridge, options, context, source, labs);
   // Errors of an answer come without lines of the file: who asks prints them in one line.
@@ -71,16 +82,33 @@ async function withLines<T>(source: DockerfileSource, run: () => Promise<T>): Pr
   }
 }
 
-function refuseUnknownCaps(list: string): void {
-  if (list === '') return;
-  for (const cap of list.split(',')) {
+/** Another frontend builds the file, from the same options (FEATURES I5). */
+async function forward<R>(
+  bridge: FrontendBridge<R>,
+  syntax: ForeignSyntax,
+  source: DockerfileSource,
+): Promise<FrontendResult<R>> {
+  const options = { cmdline: syntax.commandLine, source: syntax.image };
+  try {
+    return await bridge.runFrontend(GATEWAY, { ...Object.fromEntries(bridge.options), ...options });
+  } catch (error) {
+    const own = foreignError(error, syntax);
+    const { location } = syntax;
+    if (!location || own.details.some((d) => 'type' in d && d.type === 'errdefs.Source')) throw own;
+    return withLines(source, () => Promise.reject(atLocation(own, location)));
+  }
+}
+
+/** A capability that is asked for and not served: `forward` when another frontend may have it. */
+function unknownCap(list: string): { readonly error: BuildError; readonly forward: boolean } | undefined {
+  let found: { error: BuildError; forward: boolean } | undefined;
+  for (const cap of list === '' ? [] : list.split(',')) {
     const name = cap.split('+', 1)[0] ?? '';
     if (SERVED_CAPS.includes(name)) continue;
-    throw new BuildError(`unsupported frontend capability ${name}`, {
-      code: Code.unimplemented,
-      details: [{ type: 'errdefs.FrontendCap', value: { name } }],
-    });
+    found = { error: unsupportedCap(name), forward: cap.includes('+forward') };
+    if (!found.forward) break;
   }
+  return found;
 }
 
 /** A warning at the step that brought the file. */

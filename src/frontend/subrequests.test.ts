@@ -47,6 +47,8 @@ async function ask(requestid: string, file: string, options: Record<string, stri
     resolveImage: async (ref) => ({ ref, digest: '', config: Buffer.from(JSON.stringify(CONFIG)) }),
     resolveLayout: async (ref) => assert.fail(ref),
     describeSource: async (source) => ({ source }),
+    served: ['docker.io/docker/dockerfile'],
+    runFrontend: () => Promise.reject(new Error('no other frontend')),
     warn: ({ short }) => warnings.push(Buffer.from(short).toString()),
   });
   assert.equal(result.ref, null);

@@ -31,6 +31,9 @@ let registry: Registry;
 let daemon: Daemon;
 const dir = new TempDir();
 
+/** The labs channel's instructions without its image. */
+const OWN_SYNTAX = '[frontend."dockerfile.v0"]\nstandsInFor = ["docker/dockerfile"]\n';
+
 before(async () => {
   dir.write({
     'cdi/dev.yaml': SPEC.replace('DIR', dir.path),
@@ -39,7 +42,8 @@ before(async () => {
   });
   registry = await Registry.start();
   await registry.pushBusybox();
-  daemon = await Daemon.start({ config: registry.config, args: ['--cdi-spec-dir', dir.join('cdi')] });
+  const config = `${registry.config}${OWN_SYNTAX}`;
+  daemon = await Daemon.start({ config, args: ['--cdi-spec-dir', dir.join('cdi')] });
 });
 
 after(async () => {
@@ -128,7 +132,7 @@ test('a device that the machine has not is said', async () => {
 
 test('without CDI there are no devices', async () => {
   await using plain = await Daemon.start({
-    config: registry.config,
+    config: `${registry.config}${OWN_SYNTAX}`,
     args: ['--cdi-spec-dir', dir.join('cdi'), '--cdi-disabled'],
   });
   const path = context('off', 'RUN --device=vendor1.com/device=foo,required true');
