@@ -17,10 +17,10 @@ export function decodeText(data: Uint8Array): string {
 
 /**
  * Whether a file may give texts that are none: it holds such bytes, or longer characters, which some instructions take
- * apart at a byte.
+ * apart at a byte, or escapes of them in an address.
  */
 export function mayHoldBytes(text: string): boolean {
-  return !ASCII.test(text);
+  return !ASCII.test(text) || /%[89a-f]/i.test(text);
 }
 
 export function encodeText(text: string): Buffer {

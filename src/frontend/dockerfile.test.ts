@@ -697,6 +697,13 @@ test('bytes that are no text stay as they are in files, and are refused in comma
   );
 });
 
+test('an address whose last part is no text is refused when the graph is made', async () => {
+  const { bridge } = fake(dockerfile('FROM scratch\nADD https://h.example/%ff /'));
+  await assert.rejects(buildDockerfile(bridge), {
+    message: 'failed to marshal LLB definition: string field contains invalid UTF-8',
+  });
+});
+
 test('of several bad options the first in the order of BuildKit is told', async () => {
   const options = { memory: 'much', 'shm-size': 'x', ulimit: 'nofile', 'force-network-mode': 'x' };
   const told = async (...left: string[]) => {

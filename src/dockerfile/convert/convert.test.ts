@@ -311,6 +311,9 @@ test('a download is named by the path of its address, if the address makes sense
     ['https://[::1/a', '__unnamed__'],
     ['https://h/%zz', '__unnamed__'],
     ['https://h h/a', '__unnamed__'],
+    ['https://h/%c3%a9', 'é'],
+    ['https://h/%ff/a', 'a'],
+    ['https://h/a%ff', 'a\udcff'], // no text: the step is refused
   ];
   for (const [address, name] of cases) assert.equal(downloadName(address), name, address);
 });

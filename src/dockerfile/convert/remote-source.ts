@@ -35,11 +35,22 @@ export function downloadName(url: string): string {
   return name === '.' || name === '/' ? '__unnamed__' : name;
 }
 
+/** Escapes that make no text stay half a character, for which the step is refused. */
 function pathOf(url: string): string {
   try {
-    return parseGoUrl(url).path;
+    const { path, rawPath } = parseGoUrl(url);
+    return isText(rawPath) ? path : path.replaceAll('\ufffd', '\udcff');
   } catch {
     return ''; // whoever downloads it is told
+  }
+}
+
+function isText(escaped: string): boolean {
+  try {
+    decodeURIComponent(escaped);
+    return true;
+  } catch {
+    return false;
   }
 }
 
