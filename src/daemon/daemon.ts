@@ -112,7 +112,7 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
   stack.use(repairWhenRebuilt(worker, stopping.signal, log));
   const gc = stack.use(openGc(config, worker, log));
   const guard = stack.use(openGuard(config, worker, log));
-  const history = stack.use(openHistory(config, store, log));
+  const history = stack.use(openHistory(config, worker, log));
   const { server, builds, solver } = createServer({
     config,
     log,
@@ -129,8 +129,8 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
   stack.defer(async () => {
     stopping.abort(new BuildError('context canceled: the daemon is stopping', { code: Code.canceled }));
     history.stop();
-    await Promise.all(listeners.map((listener) => listener.close()));
-    await server.close({ graceMs: STOP_GRACE_MS });
+    const closed = listeners.map((listener) => listener.close()); // once the connections are
+    await Promise.all([server.close({ graceMs: STOP_GRACE_MS }), ...closed]);
     // Those whose client is gone, too: what they hold must be free before it is closed.
     const ended = (await builds.ended(STOP_GRACE_MS)) && (await solver.idle(STOP_GRACE_MS));
     if (!ended) log.error('builds do not end: stopping without them', { builds: builds.count });
@@ -145,10 +145,20 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
   };
 }
 
-function openHistory(config: DaemonConfig, store: Store, log: Logger): History {
+function openHistory(config: DaemonConfig, { store, explainer }: Worker, log: Logger): History {
   const { db, content, leases, layout } = store;
   const dir = join(layout.dir, 'history');
-  return new History({ db, content, leases, collect: () => store.gc(), log, dir, ...config.history });
+  const deleted = (ref: string): void => explainer?.forget(ref);
+  return new History({
+    db,
+    content,
+    leases,
+    collect: () => store.gc(),
+    deleted,
+    log,
+    dir,
+    ...config.history,
+  });
 }
 
 /** Threads for builds, and one with the least priority for what nobody waits for. */

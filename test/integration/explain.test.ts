@@ -285,6 +285,9 @@ test('said later by ref, to programs as an event; not where it is switched off; 
   assert.deepEqual(JSON.parse(said.stdout.toString()), now.all);
   const text = await daemon.buildctl(['debug', 'explain', ref]);
   assert.match(text.stdout.toString(), /the command changed: echo later .* -> echo again /);
+  // It goes with the record of the build.
+  assert.equal((await daemon.buildctl(['debug', 'ctl', '--delete', ref])).code, 0);
+  assert.match((await daemon.buildctl(['debug', 'explain', ref])).stderr, /no such build/);
   assert.match((await daemon.buildctl(['debug', 'explain', 'nobody'])).stderr, /no such build nobody/);
 
   using client = connect(daemon.address);

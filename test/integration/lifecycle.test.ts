@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { after, before, test } from 'node:test';
+import { connect } from '../../src/client/client.ts';
 import { BUILDKITD, Daemon, Registry, type RunResult, run, TempDir } from './harness.ts';
 import { eventually, filesBelow, mountPoints, processesInside, processesWith, stateOf } from './state.ts';
 
@@ -66,6 +67,13 @@ test('SIGTERM while a step runs: the build is cancelled, nothing stays mounted o
   assert.doesNotMatch(daemon.log(), /refs are still held|level=error|clean-up failed/);
   rmSync(dir.join('root'), { recursive: true });
   assert.equal(existsSync(dir.join('root')), false);
+});
+
+test('SIGTERM while a client keeps its connection open ends cleanly', async () => {
+  await using daemon = await Daemon.start();
+  using client = connect(daemon.address);
+  await client.info();
+  assert.equal(await daemon.stop(), 0);
 });
 
 test('SIGTERM right after the client has vanished ends as cleanly', async () => {

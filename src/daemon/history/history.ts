@@ -31,6 +31,8 @@ export interface HistoryOptions {
   readonly leases: LeaseStore;
   /** Collects what deleted records have let go. */
   readonly collect: () => Promise<unknown>;
+  /** Told of each record that goes. */
+  readonly deleted?: (ref: string) => void;
   readonly log: Logger;
   /** Logs of running builds lie here. */
   readonly dir: string;
@@ -236,6 +238,7 @@ export class History implements AsyncDisposable {
     const { db, leases } = this.#options;
     const found = db.transaction(() => {
       if (!this.#table.delete(ref)) return false;
+      this.#options.deleted?.(ref);
       if (this.#watchers.has(ref)) this.#deleted.add(ref);
       else leases.delete(recordLease(ref));
       return true;
