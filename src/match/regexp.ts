@@ -12,7 +12,7 @@ const MAX_ATOMS = 16_384;
  * odd; existing ignore files rely on what matches, so RE2's reading is kept here.
  */
 export function ignoreRegExp(source: string): PathTest {
-  const atoms = new Translator(source).all();
+  const atoms = re2Atoms(source);
   if (atoms.length > MAX_ATOMS) throw badPattern();
   let regexp: RegExp;
   try {
@@ -25,6 +25,11 @@ export function ignoreRegExp(source: string): PathTest {
   // Nobody writes such a thing but to keep the daemon busy.
   if (!linear) throw badPattern();
   return linear;
+}
+
+/** The parts of an RE2 expression in JavaScript's syntax: characters, sets, assertions, operators, brackets. */
+export function re2Atoms(source: string): string[] {
+  return new Translator(source).all();
 }
 
 const MAX_REPEAT = 1000;
@@ -92,7 +97,7 @@ class Translator {
   #escape(): string {
     const char = this.#next();
     if (char === 'b' || char === 'B') return `(?:\\${char})`;
-    if (char === 'A') return '(?:^)';
+    if (char === 'A') return '(?:^(?:))'; // told apart from ^
     if (char === 'z') return '(?:$)';
     const lower = char.toLowerCase();
     const members = CLASSES[lower];
