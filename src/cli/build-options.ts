@@ -1,6 +1,7 @@
 import { BuildError, Code, invalidArgument } from '../base/errors.ts';
 import { type FlagValues, parseBool } from '../base/flags.ts';
 import { csvPairs } from '../client/csv.ts';
+import { policyFromJson, type SourcePolicy } from '../client/source-policy.ts';
 import type { SecretSource, SshSource } from '../client/solve-types.ts';
 import { parseEntitlement } from '../daemon/entitlements.ts';
 
@@ -9,7 +10,6 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 /** Flags whose feature does not exist yet. */
 const LATER: Readonly<Record<string, string>> = {
-  'source-policy-file': 'source policies are',
   'proxy-network': 'the proxy network is',
   'registry-auth-tlscontext': 'TLS settings of token servers are',
   'debug-json-cache-metrics': 'cache metrics are',
@@ -121,4 +121,21 @@ export function parseSsh(text: string): SshSource {
 
 export function checkAllow(names: readonly string[]): void {
   for (const name of names) parseEntitlement(name);
+}
+
+/** The rules of a file. @throws BuildError that names it */
+export function readSourcePolicy(path: string, readFile: (path: string) => Buffer): SourcePolicy {
+  let bytes: Buffer;
+  try {
+    bytes = readFile(path);
+  } catch (error) {
+    throw BuildError.wrap(error, 'failed to read source-policy-file');
+  }
+  try {
+    const policy: unknown = JSON.parse(bytes.toString());
+    policyFromJson(policy);
+    return policy as SourcePolicy;
+  } catch (error) {
+    throw BuildError.wrap(error, `failed to unmarshal source-policy-file ${JSON.stringify(path)}`);
+  }
 }

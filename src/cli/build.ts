@@ -16,6 +16,7 @@ import {
   parseOpts,
   parseSecret,
   parseSsh,
+  readSourcePolicy,
   refuseLater,
 } from './build-options.ts';
 import { parseExportCache, parseImportCache, type Warn } from './cache-options.ts';
@@ -69,7 +70,7 @@ async function buildRequest(flags: FlagValues, warn: Warn): Promise<SolveRequest
   refuseLater(flags);
   checkAllow(flags.strings('allow'));
   if (flags.isSet('explain-format')) (await import('./explain.ts')).checkFormat(flags);
-  const { statSync } = await import('node:fs');
+  const { readFileSync, statSync } = await import('node:fs');
   const [folder, ...more] = flags.args;
   if (more.length > 0) throw invalidArgument(`unexpected argument ${JSON.stringify(more[0])}`);
   const remote = folder !== undefined && isRemote(folder, statSync);
@@ -85,7 +86,9 @@ async function buildRequest(flags: FlagValues, warn: Warn): Promise<SolveRequest
   }
   if (frontendAttrs.requestid !== undefined)
     frontendAttrs['frontend.caps'] ??= 'moby.buildkit.frontend.subrequests';
+  const policyFile = flags.string('source-policy-file');
   return {
+    ...(policyFile === '' ? {} : { sourcePolicy: readSourcePolicy(policyFile, readFileSync) }),
     ...(frontend === '' ? { definition: await definition(flags.bool('no-cache')) } : { frontend }),
     frontendAttrs,
     localDirs: parseLocals([...shorthand, ...flags.strings('local')], statSync),

@@ -1,3 +1,4 @@
+import type { SourcePolicy } from './source-policy.ts';
 import type { FileSink } from '../session/host/filesend.ts';
 import type { SecretSource } from '../session/host/secrets.ts';
 import type { SshSource } from '../session/host/ssh.ts';
@@ -37,6 +38,8 @@ export interface SolveRequest {
   readonly secrets?: readonly SecretSource[];
   readonly ssh?: readonly SshSource[];
   readonly allowedEntitlements?: readonly string[];
+  /** Rules on the sources of the build. */
+  readonly sourcePolicy?: SourcePolicy;
   /** Name of the build at the daemon; random when absent. */
   readonly ref?: string;
   /** Key under which local sources are kept between builds of different clients. */

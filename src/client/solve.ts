@@ -16,6 +16,7 @@ import { fileSyncService } from '../session/host/filesync.ts';
 import { newSessionId, SessionHost } from '../session/host/host.ts';
 import { secretsService } from '../session/host/secrets.ts';
 import { lendingServices } from './attachables.ts';
+import { policyMessage } from './source-policy.ts';
 import { prefixed } from './call-error.ts';
 import { finishCaches, type PreparedCaches, prepareCaches } from './caches.ts';
 import type { Client } from './client.ts';
@@ -271,7 +272,7 @@ function wireRequest(
     Entitlements: [...(request.allowedEntitlements ?? [])],
     FrontendInputs: {},
     Internal: false,
-    SourcePolicy: undefined,
+    SourcePolicy: request.sourcePolicy && policyMessage(request.sourcePolicy),
     Exporters: exporters,
     EnableSessionExporter: false,
     SourcePolicySession: '',

@@ -37,7 +37,7 @@ import { allowDevices, checkStep, type Entitlement, type Grants, grantEntitlemen
 import { GatewayBuild } from './gateway.ts';
 import type { History } from './history/history.ts';
 import type { Recording } from './history/recording.ts';
-import { allowedDefinition, allowedRequest, policyOf } from './policy.ts';
+import { allowedDefinition, allowedRequest, policiesOf } from './policy.ts';
 import { attachProvenance, factsOf, startRun, withProvenance } from './provenance.ts';
 import { COMPATIBILITY_VERSION, refuseUnsupported } from './request-check.ts';
 import { resolveSourceMeta } from './source-meta.ts';
@@ -211,7 +211,7 @@ function bridgeOf(
   const imports = new CacheImports(job, { places: cachePlaces, refs: worker.refs, log });
   const resolve = (meta: SourceMetaRequest, signal: AbortSignal) =>
     resolveSourceMeta(meta, job, worker, signal);
-  const policy = policyOf(request.SourcePolicySession, services, resolve);
+  const policies = policiesOf(request, services, resolve);
   const load = (definition: Definition, caches: readonly CacheImport[]) => {
     const edge = loadDefinition(definition, granted, worker);
     worker.ops.forgetCacheMounts(edge);
@@ -236,12 +236,14 @@ function bridgeOf(
   };
   return new Bridge(
     {
-      prepare: (definition, caches) =>
-        policy
+      prepare: (definition, caches, own) => {
+        const policy = policies.forDefinition(own);
+        return policy
           ? async (signal) => load(await allowedDefinition(definition, policy, signal), caches)(signal)
-          : load(definition, caches),
+          : load(definition, caches);
+      },
       resolveSourceMeta: async (meta, signal) =>
-        resolve(policy ? await allowedRequest(meta, policy, signal) : meta, signal),
+        resolve(await allowedRequest(meta, policies, signal), signal),
       warn: (warning) => job.progress.warn(warning),
       frontends: services.frontends,
       mountLocally: worker.mountLocally,

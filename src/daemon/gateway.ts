@@ -139,9 +139,6 @@ async function solve(
   request: pb.SolveRequest,
   signal: AbortSignal,
 ): Promise<pb.SolveResponse> {
-  if (request.SourcePolicies.length > 0) {
-    throw new BuildError('source policies are not supported yet', { code: Code.unimplemented });
-  }
   const result = await bridge.solve(
     {
       definition: request.Definition,
@@ -150,6 +147,7 @@ async function solve(
       frontendInputs: request.FrontendInputs,
       cacheImports: request.CacheImports.map(({ Type, Attrs }) => ({ type: Type, attrs: Attrs })),
       evaluate: request.Evaluate,
+      sourcePolicies: request.SourcePolicies,
     },
     signal,
   );
@@ -223,6 +221,7 @@ async function resolveImageConfig(
         resolveMode: request.ResolveMode,
         logName: request.LogName,
         noConfig: false,
+        sourcePolicies: request.SourcePolicies,
       },
       signal,
     )
@@ -271,6 +270,7 @@ export function metaRequestFromWire(request: pb.ResolveSourceMetaRequest): Sourc
     logName: request.LogName,
     noConfig: request.Image?.NoConfig ?? false,
     ...(withChain ? { attestations: { predicateTypes } } : {}),
+    sourcePolicies: request.SourcePolicies,
     gitObjects: request.Git?.ReturnObject ?? false,
     ...(checksum ? { httpChecksum: checksumFromWire(checksum) } : {}),
   };

@@ -5,7 +5,6 @@ export const COMPATIBILITY_VERSION = 30;
 
 /** Refuses by name what this daemon does not do yet, before any work. */
 export function refuseUnsupported(request: pb.SolveRequest): void {
-  if (request.SourcePolicy && request.SourcePolicy.rules.length > 0) throw notYet('a source policy');
   if (request.ProxyNetwork) throw notYet('the proxy network');
   const version = Number(request.CompatibilityVersion);
   if (version !== 0 && version !== COMPATIBILITY_VERSION) {

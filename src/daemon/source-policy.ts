@@ -1,18 +1,19 @@
 import { BuildError } from '../base/errors.ts';
 import type { Op, SourceOp } from '../llb/ops.ts';
-import { normalizeReference } from '../oci/reference.ts';
 import type { ResolveSourceMetaRequest, ResolveSourceMetaResponse } from '../pb/gateway.ts';
 import type { DecisionResponse } from '../pb/policysession.ts';
 import { PolicyAction } from '../pb/sourcepolicy.ts';
 import type { PolicyVerifier } from '../session/caller/policy.ts';
+import { normalizedSource } from './source-name.ts';
 
 /** Questions and conversions about one source, at most. */
 const MAX_ROUNDS = 10;
-const IMAGE = 'docker-image://';
 
 export interface PolicyServices {
-  /** Waits for the client whose policy it is. */
-  readonly verifier: (signal: AbortSignal) => Promise<PolicyVerifier>;
+  /** Makes of a source what the policies that came with the request want. @throws BuildError for a denied one */
+  readonly rules?: (source: SourceOp) => void;
+  /** Waits for the client that wants to be asked. */
+  readonly verifier?: (signal: AbortSignal) => Promise<PolicyVerifier>;
   /** Looks a source up for the policy, which is not asked about it again. */
   readonly resolve: (
     request: ResolveSourceMetaRequest,
@@ -20,7 +21,7 @@ export interface PolicyServices {
   ) => Promise<ResolveSourceMetaResponse>;
 }
 
-/** The policy of a client, asked about each source before it is used (FEATURES C24). */
+/** What a client says of the sources that may be used: rules, and questions to it (FEATURES I23, C24). */
 export class SourcePolicy {
   readonly #services: PolicyServices;
 
@@ -35,7 +36,7 @@ export class SourcePolicy {
   async apply(op: Op, signal: AbortSignal): Promise<boolean> {
     if (op.op?.$case !== 'source') return false;
     const given = JSON.stringify(op.op.value);
-    const verifier = await this.#services.verifier(signal);
+    const verifier = await this.#services.verifier?.(signal);
     let left: number | undefined = MAX_ROUNDS;
     while (left !== undefined) left = await this.#round(op, verifier, left, signal);
     return JSON.stringify(op.op.value) !== given;
@@ -44,13 +45,14 @@ export class SourcePolicy {
   /** Asks until there is a decision. Gives the rounds that are left when it was to convert. */
   async #round(
     op: Op,
-    verifier: PolicyVerifier,
+    verifier: PolicyVerifier | undefined,
     rounds: number,
     signal: AbortSignal,
   ): Promise<number | undefined> {
     if (op.op?.$case !== 'source') return undefined;
     const source = op.op.value;
-    source.identifier = normalized(source.identifier);
+    this.#applyRules(source);
+    if (!verifier) return undefined;
     let known: ResolveSourceMetaResponse = {
       Source: source,
       Image: undefined,
@@ -63,6 +65,11 @@ export class SourcePolicy {
       known = await this.#answer(result.value, source, signal);
     }
     throw new BuildError('too many policy requests');
+  }
+
+  #applyRules(source: SourceOp): void {
+    source.identifier = normalizedSource(source);
+    this.#services.rules?.(source);
   }
 
   async #answer(
@@ -106,14 +113,4 @@ function decide(op: Op, source: SourceOp, decision: DecisionResponse | undefined
     type: 'policysession.DecisionResponse',
     value: { action: PolicyAction.DENY, denyMessages },
   });
-}
-
-/** Images under their full name; every other identifier as it is. */
-function normalized(identifier: string): string {
-  if (!identifier.startsWith(IMAGE)) return identifier;
-  try {
-    return IMAGE + normalizeReference(identifier.slice(IMAGE.length));
-  } catch {
-    return identifier; // the source itself refuses it, in its own words
-  }
 }

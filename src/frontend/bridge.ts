@@ -1,6 +1,7 @@
 import { BuildError, Code, invalidArgument, notFound } from '../base/errors.ts';
 import type { Definition, SourceOp } from '../llb/ops.ts';
 import type { Platform } from '../oci/platform.ts';
+import type { Policy } from '../pb/sourcepolicy.ts';
 import type { VertexWarning } from '../solver/types.ts';
 import type { AttestationChain } from '../source/attestation-chain.ts';
 import { RequestScope, type RequestStore } from './requests.ts';
@@ -21,6 +22,8 @@ export interface SolveRequest {
   readonly frontendInputs: Readonly<Record<string, Definition>>;
   /** Caches that the steps of `definition` look into. A frontend finds its own among its options. */
   readonly cacheImports?: readonly CacheImport[];
+  /** Below which the sources of `definition` are, beside those of the build. */
+  readonly sourcePolicies?: readonly Policy[];
   /** Solve before answering, instead of when the result is first used. */
   readonly evaluate: boolean;
 }
@@ -44,6 +47,8 @@ export interface SourceMetaRequest {
   readonly attestations?: { readonly predicateTypes: readonly string[] };
   /** Give the commit and tag themselves. */
   readonly gitObjects?: boolean;
+  /** Below which the source is, beside those of the build. */
+  readonly sourcePolicies?: readonly Policy[];
   /** Hash the downloaded file with something behind it (FEATURES I12). */
   readonly httpChecksum?: HttpChecksumRequest;
 }
@@ -83,6 +88,7 @@ export interface BridgeServices {
   readonly prepare: (
     definition: Definition,
     cacheImports: readonly CacheImport[],
+    policies: readonly Policy[],
   ) => (signal: AbortSignal) => Promise<SolvedTree>;
   readonly resolveSourceMeta: (request: SourceMetaRequest, signal: AbortSignal) => Promise<SourceMeta>;
   readonly warn: (warning: VertexWarning) => void;
@@ -170,7 +176,8 @@ export class Bridge {
 
   async #solveAny(request: SolveRequest, signal: AbortSignal): Promise<FrontendResult<LazyRef>> {
     if (request.definition && request.definition.def.length > 0) {
-      const ref = this.#lazy(request.definition, request.cacheImports ?? []);
+      const { definition, cacheImports = [], sourcePolicies = [] } = request;
+      const ref = this.#lazy(definition, this.#services.prepare(definition, cacheImports, sourcePolicies));
       return this.scope.add({ ref, metadata: new Map() });
     }
     if (request.frontend === '') return { ref: null, metadata: new Map() };
@@ -192,8 +199,8 @@ export class Bridge {
     }
   }
 
-  #lazy(definition: Definition, cacheImports: readonly CacheImport[]): LazyRef {
-    const ref = new LazyRef(definition, this.#services.prepare(definition, cacheImports));
+  #lazy(definition: Definition, solve: ReturnType<BridgeServices['prepare']>): LazyRef {
+    const ref = new LazyRef(definition, solve);
     this.#refs.set(ref.id, ref);
     return ref;
   }

@@ -86,6 +86,7 @@ export const ENABLED_CAPS: readonly string[] = [
   'source.local.sharedkeyhint',
   'source.local.unique',
   'source.ocilayout',
+  'source.policy',
   'source.policy.session',
 ];
 
@@ -96,7 +97,6 @@ export const UNSERVED_CAPS: readonly string[] = [
   'cache.s3',
   'exec.meta.network.proxy',
   'exporter.session',
-  'source.policy',
 ];
 
 /** Capabilities of the frontend gateway that this build serves (FEATURES D48), sorted. */
