@@ -44,6 +44,8 @@ export class BlobMaker {
     const form = blobForm(options.compression);
     if (options.create !== false) this.#core.finalize(top);
     const chain = top.chain();
+    // One look at all of them: each error of its own would cost more than the look.
+    if (options.create === false && chain.some(({ row }) => row.blob === null)) throw noBlobs();
     const descriptors = await together(
       chain.map((record) => async (signal) => {
         await this.#ensureBlob(record, form, options, signal);
@@ -72,7 +74,7 @@ export class BlobMaker {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     if (record.row.blob !== null && (await this.#canBeRead(record, signal))) return;
-    if (options.create === false) throw notFound('no blobs for snapshot');
+    if (options.create === false) throw noBlobs();
     await this.#once(`diff ${record.id}`, record, signal, (work) => this.#diff(record, form, work));
   }
 
@@ -327,4 +329,8 @@ function finished(record: LiveRecord, descriptor: Descriptor, keepForeign: boole
       ...(row.description === '' ? {} : { [annotationDescription]: row.description }),
     },
   };
+}
+
+function noBlobs(): BuildError {
+  return notFound('no blobs for snapshot');
 }
