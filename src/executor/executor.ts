@@ -1,16 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { BuildError, Code, errno, invalidArgument } from '../base/errors.ts';
+import { BuildError, Code, errno, invalidArgument, notFound } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import { systemErrorText } from '../sys/errno.ts';
 import { detachAll, mountAll, umountAsync } from '../sys/mount.ts';
 import { openRootfs, type Rootfs } from '../sys/rootfs.ts';
 import type { DeviceRegistry, DeviceRequest } from './cdi/registry.ts';
 import type { ContainerEdits } from './cdi/spec.ts';
 import { hadOomKill, isCgroupV2, killCgroup } from './cgroup.ts';
 import { type NetworkProviders, networkFor } from './network.ts';
-import { recoverContainers } from './recover.ts';
+import { BUNDLE_FILES, recoverContainers } from './recover.ts';
 import {
   DEFAULT_HOSTNAME,
   type DnsConfig,
@@ -20,9 +19,11 @@ import {
 } from './resolvconf.ts';
 import { followInRoot, watchMountStubs } from './rootpaths.ts';
 import { deleteContainer, findRuntime, type Runtime, runContainer, supportsKeep } from './runtime.ts';
+import { RunningContainer } from './running.ts';
 import { cgroupsPath, makeSpec, type NetworkSource } from './spec.ts';
 import { MountPlan, removePlace } from './submounts.ts';
-import { type Executor, ExitError, type RunIo, type RunRequest, UNKNOWN_EXIT_CODE } from './types.ts';
+import { exitError } from './exit.ts';
+import { type ExecRequest, type Executor, type RunIo, type RunRequest, UNKNOWN_EXIT_CODE } from './types.ts';
 import { lookUpUser, type ProcessUser } from './user.ts';
 
 export interface RuntimeExecutorOptions {
@@ -57,7 +58,7 @@ export class RuntimeExecutor implements Executor {
   readonly #options: RuntimeExecutorOptions;
   readonly #dir: string;
   readonly #resolvConf: ResolvConfFiles;
-  readonly #running = new Set<string>();
+  readonly #running = new Map<string, RunningContainer>();
   readonly #seccomp = existsSync('/proc/sys/kernel/seccomp/actions_avail');
   readonly #cgroupV2 = isCgroupV2();
   #keep: Promise<boolean> | undefined;
@@ -84,19 +85,32 @@ export class RuntimeExecutor implements Executor {
     io.signal.throwIfAborted();
     const id = checkedId(request.id);
     if (this.#running.has(id)) throw invalidArgument(`container ${id} is running already`);
-    this.#running.add(id);
+    const bundle = join(this.#dir, id);
+    const running = new RunningContainer(this.runtime, id, bundle);
+    this.#running.set(id, running);
     const cleanup = new Cleanup(this.#options.log, id);
     try {
-      const bundle = await this.#prepare(id, request, io.signal, cleanup);
+      await this.#prepare(id, request, io.signal, cleanup);
+      cleanup.add('other processes', () => running.close());
       await this.#execute(id, bundle, request, io);
+      running.ended();
+    } catch (error) {
+      running.ended(error);
+      throw error;
     } finally {
       await cleanup.run();
       this.#running.delete(id);
     }
   }
 
+  async exec(id: string, request: ExecRequest, io: RunIo): Promise<void> {
+    const running = this.#running.get(id);
+    if (!running) throw notFound(`container ${id} not found`);
+    await running.exec(request, io);
+  }
+
   /** Mounts everything and writes the bundle; what it made is undone by `cleanup`. */
-  async #prepare(id: string, request: RunRequest, signal: AbortSignal, cleanup: Cleanup): Promise<string> {
+  async #prepare(id: string, request: RunRequest, signal: AbortSignal, cleanup: Cleanup): Promise<void> {
     const { meta } = request;
     const mode = meta.network ?? 'unset';
     const provider = networkFor(this.#options.networks, mode);
@@ -128,7 +142,6 @@ export class RuntimeExecutor implements Executor {
     const spec = this.#spec(id, request, { bundle, rootfs, plan, user, resolvConf, network: network.source });
     // Its environment may hold secrets.
     writeFileSync(join(bundle, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
-    return bundle;
   }
 
   #spec(
@@ -185,7 +198,12 @@ export class RuntimeExecutor implements Executor {
     let code: number | undefined;
     let failure: unknown;
     try {
-      code = await runContainer(this.runtime, { id, bundle, logFile: join(bundle, 'runtime.log'), keep }, io);
+      const files = { logFile: join(bundle, 'runtime.log'), pidFile: join(bundle, 'pid') };
+      code = await runContainer(
+        this.runtime,
+        { id, bundle, ...files, keep, tty: request.meta.tty === true },
+        io,
+      );
     } catch (error) {
       failure = error;
     }
@@ -197,19 +215,8 @@ export class RuntimeExecutor implements Executor {
     const exit = code ?? UNKNOWN_EXIT_CODE;
     const valid = request.meta.validExitCodes;
     if (code !== undefined && (valid ? valid.includes(code) : code === 0)) return;
-    throw exitError(exit, failure, oom, io.signal);
+    throw exitError(exit, { failure, oom, signal: io.signal });
   }
-}
-
-function exitError(code: number, failure: unknown, oom: boolean, signal: AbortSignal): ExitError {
-  const reason = oom
-    ? 'cannot allocate memory'
-    : failure === undefined || failure === signal.reason
-      ? `exit code: ${code}`
-      : systemErrorText(failure);
-  if (!signal.aborted) return new ExitError(code, reason, failure === undefined ? {} : { cause: failure });
-  const cause = BuildError.from(signal.reason);
-  return new ExitError(code, `${reason}: ${cause.message}`, { code: cause.code, cause });
 }
 
 function checkedId(id: string | undefined): string {
@@ -270,7 +277,7 @@ async function unmountRoot(rootfs: string): Promise<void> {
 
 /** Only names that belong to a bundle: should anything be mounted still, it is out of reach. */
 function removeBundle(bundle: string): void {
-  for (const name of ['config.json', 'hosts', 'runtime.log', 'rootfs']) removePlace(join(bundle, name));
+  for (const name of BUNDLE_FILES) removePlace(join(bundle, name));
   removePlace(bundle);
 }
 

@@ -7,7 +7,9 @@ import { deleteContainer, type Runtime } from './runtime.ts';
 import { removePlace } from './submounts.ts';
 
 /** Files and directories of a bundle; what is mounted on one is never entered. */
-const BUNDLE_FILES = ['config.json', 'hosts', 'runtime.log', 'rootfs'];
+export const BUNDLE_FILES = ['config.json', 'hosts', 'runtime.log', 'pid', 'rootfs'];
+/** Of the further processes of a container. */
+const EXEC_FILE = /^exec-\d+\.(?:json|pid)$/;
 
 /**
  * Kills containers that an earlier daemon left running, removes their cgroups and mounts, and clears away
@@ -45,7 +47,8 @@ function cgroupOf(bundle: string): string | undefined {
 }
 
 function removeLeftBundle(bundle: string): void {
-  for (const name of BUNDLE_FILES) removePlace(join(bundle, name));
+  const execFiles = listOrNone(bundle).filter((name) => EXEC_FILE.test(name));
+  for (const name of [...BUNDLE_FILES, ...execFiles]) removePlace(join(bundle, name));
   const mounts = join(bundle, 'mounts');
   for (const name of listOrNone(mounts)) removePlace(join(mounts, name));
   removePlace(mounts);

@@ -123,7 +123,7 @@ export function makeSpec(input: SpecInput): Record<string, unknown> {
   const spec = {
     ociVersion: SPEC_VERSION,
     process: {
-      terminal: false,
+      terminal: meta.tty === true,
       user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
       args: meta.args,
       env: withPath(meta.env),

@@ -60,6 +60,8 @@ export interface ProcessMeta {
   readonly resources?: LinuxResources;
   /** CDI devices, resolved and allowed already; see `cdi/registry.ts` for the forms of names. */
   readonly devices?: readonly DeviceRequest[];
+  /** A terminal instead of pipes: all output comes on stdout. */
+  readonly tty?: boolean;
 }
 
 export interface RunRequest {
@@ -79,8 +81,19 @@ export interface RunIo {
   readonly onStderr?: (chunk: Uint8Array) => void | Promise<void>;
   readonly stdin?: AsyncIterable<Uint8Array>;
   /** The container's process is about to run. */
-  readonly onStarted?: () => void;
+  readonly onStarted?: (control: ProcessControl) => void;
 }
+
+/** A process while it runs; what comes later is ignored. */
+export interface ProcessControl {
+  /** Resolves when it is sent: a process that is being started is waited for. */
+  signal(name: NodeJS.Signals): Promise<void>;
+  /** Of its terminal, if it has one. */
+  resize(rows: number, columns: number): Promise<void>;
+}
+
+/** One more process in a container. Environment and directory are its own; no user: that of the first one. */
+export type ExecRequest = Pick<ProcessMeta, 'args' | 'env' | 'cwd' | 'user' | 'tty'>;
 
 /** Runs processes in containers. */
 export interface Executor {
@@ -90,6 +103,11 @@ export interface Executor {
    * @throws ExitError when the process ended otherwise or was killed; BuildError when it could not be set up
    */
   run(request: RunRequest, io: RunIo): Promise<void>;
+  /**
+   * Runs one more process in the container of a `run` that has begun, once it is up; ends with that at the latest.
+   * @throws as `run`; BuildError when the container has ended
+   */
+  exec(id: string, request: ExecRequest, io: RunIo): Promise<void>;
 }
 
 /** Exit code of a process that did not start or whose end is unknown. */

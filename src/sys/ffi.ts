@@ -126,5 +126,6 @@ export const SYS = {
   pidfd_open: 434,
   close_range: 436,
   openat2: 437,
+  pidfd_getfd: 438,
   fchmodat2: 452,
 } as const;
