@@ -15,6 +15,7 @@ import {
 import { type AttestOptions, parseAttestOptions } from '../frontend/attest-options.ts';
 import type { RequestStore } from '../frontend/requests.ts';
 import { type FrontendResult, type LazyRef, refsOf, treesOf } from '../frontend/result.ts';
+import { Container, type ContainerServices } from '../ops/container.ts';
 import { parseDefinition, type VertexSpec } from '../llb/parse.ts';
 import type { Definition } from '../llb/ops.ts';
 import type * as pb from '../pb/control.ts';
@@ -157,7 +158,7 @@ async function run(
   stack.defer(() => ended(job));
 
   const result = gateway
-    ? await untilAborted(gateway.result, signal)
+    ? await untilAborted(gateway.result, signal).finally(() => gateway.containers.close())
     : await bridge.solve({ ...rootRequest(request), cacheImports: cacheImports(request.Cache) }, signal);
   await evaluate(result, signal);
   recording?.result(result.metadata);
@@ -234,6 +235,10 @@ function bridgeOf(
       return { ref, capture: captureSteps(steps), layers };
     };
   };
+  const containers: ContainerServices = {
+    ...worker.ops.containerServices(() => job.sessions),
+    check: (process) => checkStep(process, granted.names),
+  };
   return new Bridge(
     {
       prepare: (definition, caches, own) => {
@@ -247,6 +252,7 @@ function bridgeOf(
       warn: (warning) => job.progress.warn(warning),
       frontends: services.frontends,
       mountLocally: worker.mountLocally,
+      openContainer: (options, signal) => Container.open(options, containers, signal),
       newestFile: (path, signal) => worker.jobs.run('newestFile', { path }, { signal }),
       workerPlatforms: worker.platforms.current,
       requests: services.requests,

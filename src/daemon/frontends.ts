@@ -49,7 +49,10 @@ function serveFrontend(
     get outcome() {
       return build.outcome;
     },
-    close: () => connection.destroy(),
+    close: async () => {
+      connection.destroy();
+      await build.containers.close();
+    },
   };
 }
 

@@ -12,9 +12,12 @@ import type { WorkerRecord } from '../pb/worker.ts';
 import { errorOf } from '../rpc/status.ts';
 import { type RegisteredService, service } from '../rpc/server.ts';
 import type { ServerCall } from '../rpc/types.ts';
+import type { Rootfs } from '../sys/rootfs.ts';
 import { attestationsFromWire, attestationsToWire, chainToWire } from './attestation-wire.ts';
 import type { BuildRegistry } from './build-registry.ts';
 import { toApiCaps } from './caps.ts';
+import { Containers } from './containers.ts';
+import { serveProcesses } from './exec-process.ts';
 import { platformFromWire } from './platform-wire.ts';
 import { timestampOfDate } from './time-wire.ts';
 import { toldCode } from './told-code.ts';
@@ -28,11 +31,13 @@ type Outcome = { readonly result: FrontendResult<LazyRef> } | { readonly error: 
 /** A build that is driven through the bridge, by its client or a frontend in a container, until a result is returned. */
 export class GatewayBuild {
   readonly bridge: Bridge;
+  readonly containers: Containers;
   readonly #outcome = Promise.withResolvers<FrontendResult<LazyRef>>();
   #returned: Outcome | undefined;
 
   constructor(bridge: Bridge) {
     this.bridge = bridge;
+    this.containers = new Containers(bridge);
     this.#outcome.promise.catch(() => {}); // whoever waits for it hears of it
   }
 
@@ -107,24 +112,31 @@ export function bridgeService(
         );
         return {};
       },
-      readFile: (request, call) =>
-        inTree(call, request.Ref, (root) => {
-          const range = request.Range && {
-            offset: Number(request.Range.Offset),
-            length: Number(request.Range.Length),
-          };
-          return { Data: readFileIn(root, request.FilePath, range) };
-        }),
-      readDir: (request, call) =>
-        inTree(call, request.Ref, (root) => ({
-          entries: readDirIn(root, request.DirPath, request.IncludePattern),
-        })),
-      statFile: (request, call) =>
-        inTree(call, request.Ref, (root) => ({ stat: statFileIn(root, request.Path) })),
+      readFile: (request, call) => inTree(call, request.Ref, (root) => readFile(root, request)),
+      readDir: (request, call) => inTree(call, request.Ref, (root) => readDir(root, request)),
+      statFile: (request, call) => inTree(call, request.Ref, (root) => statFile(root, request)),
       resolveImageConfig: async (request, call) =>
         resolveImageConfig(await buildOf(call), request, call.signal),
       resolveSourceMeta: async (request, call) =>
         resolveSourceMeta(await buildOf(call), request, call.signal),
+      newContainer: async (request, call) => {
+        await (await buildOf(call)).containers.create(request, call.signal);
+        return {};
+      },
+      releaseContainer: async (request, call) => {
+        await (await buildOf(call)).containers.release(request.ContainerID);
+        return {};
+      },
+      execProcess: async (stream, call) => {
+        const { containers } = await buildOf(call);
+        await serveProcesses(stream, (id) => containers.get(id));
+      },
+      readFileContainer: async (request, call) =>
+        (await buildOf(call)).containers.inMount(request, (root) => readFile(root, request)),
+      readDirContainer: async (request, call) =>
+        (await buildOf(call)).containers.inMount(request, (root) => readDir(root, request)),
+      statFileContainer: async (request, call) =>
+        (await buildOf(call)).containers.inMount(request, (root) => statFile(root, request)),
       warn: async (request, call) => {
         warn((await buildOf(call)).bridge, request);
         return {};
@@ -132,6 +144,19 @@ export function bridgeService(
     },
     toldCode,
   );
+}
+
+function readFile(root: Rootfs, { FilePath, Range }: pb.ReadFileRequest): pb.ReadFileResponse {
+  const range = Range && { offset: Number(Range.Offset), length: Number(Range.Length) };
+  return { Data: readFileIn(root, FilePath, range) };
+}
+
+function readDir(root: Rootfs, { DirPath, IncludePattern }: pb.ReadDirRequest): pb.ReadDirResponse {
+  return { entries: readDirIn(root, DirPath, IncludePattern) };
+}
+
+function statFile(root: Rootfs, { Path }: pb.StatFileRequest): pb.StatFileResponse {
+  return { stat: statFileIn(root, Path) };
 }
 
 async function solve(

@@ -12,6 +12,7 @@ import { BuildOpRunner, type BuildOpServices } from '../ops/build.ts';
 import { CacheMounts } from '../ops/cache-mounts.ts';
 import { cacheMapOf, type ContentKeyServices } from '../ops/content-key.ts';
 import { type CombineServices, DiffOpRunner, MergeOpRunner, PassthroughOpRunner } from '../ops/combine.ts';
+import type { ContainerServices } from '../ops/container.ts';
 import { ExecOpRunner, type ExecOpServices } from '../ops/exec.ts';
 import { execDeps, execDigest } from '../ops/exec-key.ts';
 import { FileOpRunner, type FileOpServices } from '../ops/file.ts';
@@ -116,6 +117,19 @@ export class OpResolver {
 
   #placeFor({ name }: Vertex<VertexSpec>): (place: PlaceRequest) => Promise<Disposable> {
     return ({ owners, signal }) => this.slots.acquire({ name, owners }, signal);
+  }
+
+  /** What containers of a build's clients are made with. */
+  containerServices(sessions: () => readonly string[]): Omit<ContainerServices, 'check'> {
+    const { refs, executor, tmpDir, secrets, ssh } = this.#services;
+    return {
+      refs,
+      executor,
+      tmpDir,
+      cacheMounts: this.cacheMounts,
+      getSecret: secrets(sessions),
+      forwardSsh: ssh(sessions),
+    };
   }
 
   #buildServices(

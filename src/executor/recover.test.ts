@@ -26,6 +26,10 @@ const base = mkdtempSync(join(tmpdir(), 'recover-'));
 after(() => rmSync(base, { recursive: true }));
 const url = (path: string): string => JSON.stringify(new URL(path, import.meta.url).href);
 
+// Of this test file: others have processes that sleep, too.
+const SECONDS = 100_000 + process.pid;
+const SLEEPER = `sleep\0${SECONDS}\0`;
+
 /** A daemon that runs one endless container and is then killed. */
 async function crashedDaemon(dir: string): Promise<number> {
   const image = join(base, 'image');
@@ -44,7 +48,7 @@ async function crashedDaemon(dir: string): Promise<number> {
      const bind = (source) => ({ mount: async () => ({ mounts: [{ type: 'bind', source, options: ['rbind'] }], release: async () => {} }) });
      await executor.run({ id: 'left1', root: { source: bind(${JSON.stringify(image)}), readonly: false },
        mounts: [{ dest: '/part', selector: 'bin', readonly: true, source: bind(${JSON.stringify(image)}) }],
-       meta: { args: ['sh', '-c', 'echo up; exec sleep 1000'], env: [], cwd: '/' } },
+       meta: { args: ['sh', '-c', 'echo up; exec sleep ${SECONDS}'], env: [], cwd: '/' } },
        { signal: new AbortController().signal, onStdout: () => process.stdout.write('up') });`,
   );
   const env = { PATH: process.env.PATH ?? '' };
@@ -57,11 +61,11 @@ async function crashedDaemon(dir: string): Promise<number> {
   return pid;
 }
 
-/** Processes `sleep 1000`. */
+/** What sleeps for so long. */
 function sleepers(): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
-    .filter((pid) => commandLine(pid) === 'sleep\u00001000\u0000')
+    .filter((pid) => commandLine(pid) === SLEEPER)
     .map(Number);
 }
 
@@ -77,7 +81,7 @@ test('the next start kills what a killed daemon left, unmounts and clears its bu
   const dir = join(base, 'executor');
   const pid = await crashedDaemon(dir);
   assert.ok(pid > 0);
-  assert.equal(commandLine(String(pid)), 'sleep\u00001000\u0000', 'the container outlives its daemon');
+  assert.equal(commandLine(String(pid)), SLEEPER, 'the container outlives its daemon');
   assert.ok(existsSync(join(dir, 'left1/config.json')));
   const options = { dir, searchPath: process.env.PATH ?? '', networks: {}, log: silentLogger };
   const executor = createRuntimeExecutor(options);

@@ -1,5 +1,7 @@
 import { BuildError, Code, invalidArgument, notFound } from '../base/errors.ts';
+import type { ImmutableRef } from '../cache/ref.ts';
 import type { Definition, SourceOp } from '../llb/ops.ts';
+import type { Container, ContainerOptions } from '../ops/container.ts';
 import type { Platform } from '../oci/platform.ts';
 import type { Policy } from '../pb/sourcepolicy.ts';
 import type { VertexWarning } from '../solver/types.ts';
@@ -97,6 +99,7 @@ export interface BridgeServices {
   /** Seconds since 1970 of the newest file of an archive; undefined for what is none. */
   readonly newestFile: (path: string, signal: AbortSignal) => Promise<number | undefined>;
   readonly workerPlatforms: readonly Platform[];
+  readonly openContainer: (options: ContainerOptions, signal: AbortSignal) => Promise<Container>;
   /** Requests that inputs of other requests came from. */
   readonly requests: RequestStore;
 }
@@ -139,6 +142,10 @@ export class Bridge {
     return this.#services.mountLocally;
   }
 
+  get openContainer(): BridgeServices['openContainer'] {
+    return this.#services.openContainer;
+  }
+
   async solve(request: SolveRequest, signal: AbortSignal): Promise<FrontendResult<LazyRef>> {
     if (request.definition && request.definition.def.length > 0 && request.frontend !== '') {
       throw invalidArgument('cannot solve with both Definition and Frontend specified');
@@ -155,6 +162,11 @@ export class Bridge {
     const ref = this.#refs.get(id);
     if (!ref) throw notFound(`return reference ${id} not found`);
     return ref;
+  }
+
+  /** What a ref of this bridge shows, solved; still owned by it. */
+  async tree(id: string, signal: AbortSignal): Promise<ImmutableRef | null> {
+    return this.ref(id).result(signal);
   }
 
   async resolveSourceMeta(request: SourceMetaRequest, signal: AbortSignal): Promise<SourceMeta> {

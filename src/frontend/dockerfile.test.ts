@@ -605,6 +605,7 @@ test('an image that can not be looked up is named with the whole reference', asy
       frontends: new Map(),
       mountLocally: fail,
       newestFile: fail,
+      openContainer: fail,
       workerPlatforms: [],
       requests: new RequestStore(),
     },

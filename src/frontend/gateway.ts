@@ -19,8 +19,8 @@ const MAX_STDERR_BYTES = 4 << 10;
 export interface ServedFrontend {
   /** What it returned; undefined as long as it has not. */
   readonly outcome: { result: FrontendResult<LazyRef> } | { error: BuildError } | undefined;
-  /** Ends the conversation. */
-  close(): void;
+  /** Ends the conversation and what it has opened. */
+  close(): Promise<void>;
 }
 
 export interface GatewayServices {
@@ -126,7 +126,7 @@ async function run(
     failure = BuildError.wrap(error, `frontend ${source} did not complete successfully`);
   } finally {
     far.destroy();
-    served.close();
+    await served.close();
     metadata?.release();
     await root.release();
   }

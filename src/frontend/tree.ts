@@ -28,7 +28,7 @@ export interface MountedTree {
   release(): Promise<void>;
 }
 
-export type MountLocally = (view: RefMounts) => Promise<MountedTree>;
+export type MountLocally = (view: Pick<RefMounts, 'mounts' | 'release'>) => Promise<MountedTree>;
 
 /** Runs `work` on the root of a ref; null is the empty tree. */
 export async function withTree<T>(
@@ -37,7 +37,11 @@ export async function withTree<T>(
   signal: AbortSignal,
   work: (root: Rootfs) => T | Promise<T>,
 ): Promise<T> {
-  const tree = ref ? await mountLocally(await ref.mount(true, { signal })) : emptyTree();
+  return inside(ref ? await mountLocally(await ref.mount(true, { signal })) : emptyTree(), work);
+}
+
+/** Runs `work` on the root of a tree, which is given back. */
+export async function inside<T>(tree: MountedTree, work: (root: Rootfs) => T | Promise<T>): Promise<T> {
   try {
     using root = openRootfs(tree.path);
     return await work(root);

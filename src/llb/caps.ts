@@ -104,6 +104,11 @@ export const ENABLED_GATEWAY_CAPS: readonly string[] = [
   'frontend.caps',
   'frontend.inputs',
   'gateway.evaluate',
+  'gateway.exec',
+  'gateway.exec.extrahosts',
+  'gateway.exec.filesystem',
+  'gateway.exec.secretenv',
+  'gateway.exec.signals',
   'gateway.solve.evaluate',
   'gateway.solve.metadata',
   'gateway.warnings',
@@ -123,15 +128,6 @@ export const ENABLED_GATEWAY_CAPS: readonly string[] = [
   'source.metaresolver.http.checksumrequest',
   'source.metaresolver.image.attestations',
   'statfile',
-];
-
-/** The gateway's capabilities that exist and are not served yet, sorted. */
-export const UNSERVED_GATEWAY_CAPS: readonly string[] = [
-  'gateway.exec',
-  'gateway.exec.extrahosts',
-  'gateway.exec.filesystem',
-  'gateway.exec.secretenv',
-  'gateway.exec.signals',
 ];
 
 /** Set behind the name in the text of the error. */

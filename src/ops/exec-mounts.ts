@@ -1,8 +1,7 @@
 import { posix } from 'node:path';
 import { BuildError, invalidArgument } from '../base/errors.ts';
 import type { ImmutableRef, MutableRef, RefManager } from '../cache/ref.ts';
-import type { ExecOp, Mount as LlbMount } from '../llb/ops.ts';
-import type { OpContext } from '../solver/types.ts';
+import type { Mount as LlbMount } from '../llb/ops.ts';
 import { type CacheMounts, StepCacheMounts } from './cache-mounts.ts';
 import type { ContainerMount, Mountable } from '../executor/types.ts';
 import { type GetSecret, secretMount } from './secret-mount.ts';
@@ -24,11 +23,22 @@ export interface ExecMountServices {
   readonly tmpDir: string;
 }
 
+/** Whose mounts they are. */
+export interface MountsOwner {
+  readonly mounts: readonly LlbMount[];
+  /** Where relative destinations begin. */
+  readonly cwd: string;
+  /** Said in descriptions of what is made for them. */
+  readonly name: string;
+}
+
 /** Everything a step's mounts need and hold. Outputs come in mount order. */
 export interface PreparedMounts {
   readonly root: Mountable;
   readonly readonlyRoot: boolean;
   readonly mounts: readonly ContainerMount[];
+  /** What each mount shows, in the order they were given; undefined for one that is left out. */
+  readonly sources: readonly (Mountable | undefined)[];
   readonly outputs: readonly StepOutput[];
   /** Writable trees without output, released or (after a failure) committed for debugging. */
   readonly actives: readonly MutableRef[];
@@ -45,6 +55,7 @@ interface Draft {
   root: Mountable | undefined;
   readonlyRoot: boolean;
   readonly mounts: ContainerMount[];
+  readonly sources: (Mountable | undefined)[];
   readonly outputs: StepOutput[];
   readonly actives: MutableRef[];
   readonly cleanup: (() => Promise<void>)[];
@@ -52,23 +63,24 @@ interface Draft {
 
 /** Turns the mounts of an exec op into trees to mount and outputs to commit (FEATURES G15, G16). */
 export async function prepareMounts(
-  op: ExecOp,
+  owner: MountsOwner,
   inputs: readonly (ImmutableRef | null)[],
   services: ExecMountServices,
-  context: OpContext,
+  signal: AbortSignal,
 ): Promise<PreparedMounts> {
   const draft: Draft = {
     caches: new StepCacheMounts(services.cacheMounts),
     root: undefined,
     readonlyRoot: false,
     mounts: [],
+    sources: [],
     outputs: [],
     actives: [],
     cleanup: [],
   };
   try {
-    for (const [index, llb] of op.mounts.entries())
-      await addMount(draft, op, llb, index, inputs, services, context);
+    for (const [index, llb] of owner.mounts.entries())
+      await addMount(draft, owner, llb, index, inputs, services, signal);
     if (!draft.root) throw invalidArgument('invalid exec op with no rootfs');
   } catch (error) {
     await releaseAll([
@@ -84,12 +96,12 @@ export async function prepareMounts(
 
 async function addMount(
   draft: Draft,
-  op: ExecOp,
+  owner: MountsOwner,
   llb: LlbMount,
   index: number,
   inputs: readonly (ImmutableRef | null)[],
   services: ExecMountServices,
-  context: OpContext,
+  signal: AbortSignal,
 ): Promise<void> {
   const isRoot = llb.dest === '/';
   if (isRoot && llb.mountType !== BIND) {
@@ -100,16 +112,17 @@ async function addMount(
   const input = llb.input === NONE ? undefined : (inputs[Number(llb.input)] ?? undefined);
   const makeMutable = () =>
     services.refs.newMutable(input, {
-      description: `mount ${llb.dest} from exec ${op.meta?.args.join(' ') ?? ''}`,
+      description: `mount ${llb.dest} from ${owner.name}`,
     });
 
-  const source = await mountSource(draft, op, llb, index, input, makeMutable, services, context);
+  const source = await mountSource(draft, owner, llb, index, input, makeMutable, services, signal);
   if (source === 'left out') return;
   if (!source) throw invalidArgument(`mount ${llb.dest} has no input`);
+  draft.sources[index] = source;
   if (!isRoot) {
     const dest = posix.isAbsolute(posix.normalize(llb.dest))
       ? llb.dest
-      : posix.join('/', op.meta?.cwd ?? '', llb.dest);
+      : posix.join('/', owner.cwd, llb.dest);
     draft.mounts.push({ dest, readonly: llb.readonly, selector: llb.selector, source });
     return;
   }
@@ -120,18 +133,19 @@ async function addMount(
     const active = await makeMutable();
     draft.actives.push(active);
     draft.root = active;
+    draft.sources[index] = active;
   }
 }
 
 async function mountSource(
   draft: Draft,
-  op: ExecOp,
+  owner: MountsOwner,
   llb: LlbMount,
   index: number,
   input: ImmutableRef | undefined,
   makeMutable: () => Promise<MutableRef>,
   services: ExecMountServices,
-  context: OpContext,
+  signal: AbortSignal,
 ): Promise<Mountable | undefined | 'left out'> {
   switch (llb.mountType) {
     case BIND:
@@ -139,8 +153,8 @@ async function mountSource(
     case CACHE: {
       const id = llb.cacheOpt?.ID ?? '';
       const name = id === llb.dest || id === '' ? '' : ` with id ${JSON.stringify(id)}`;
-      const description = `cached mount ${llb.dest} from exec ${op.meta?.args.join(' ') ?? ''}${name}`;
-      const dir = await draft.caches.open(llb, input, description, context.signal);
+      const description = `cached mount ${llb.dest} from ${owner.name}${name}`;
+      const dir = await draft.caches.open(llb, input, description, signal);
       draft.cleanup.push(() => dir.release());
       if (llb.output !== NONE && input) draft.outputs.push({ mountIndex: index, ref: input.clone() });
       return dir;
@@ -151,10 +165,10 @@ async function mountSource(
     }
     case SECRET: {
       const get = services.getSecret;
-      return (await secretMount(llb, { get, tmpDir: services.tmpDir, signal: context.signal })) ?? 'left out';
+      return (await secretMount(llb, { get, tmpDir: services.tmpDir, signal: signal })) ?? 'left out';
     }
     case SSH:
-      return (await sshMount(llb, services.forwardSsh, context.signal)) ?? 'left out';
+      return (await sshMount(llb, services.forwardSsh, signal)) ?? 'left out';
     default:
       throw new BuildError(`mount type ${mountTypeName(llb.mountType)} not implemented`);
   }

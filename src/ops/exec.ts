@@ -77,7 +77,12 @@ export class ExecOpRunner implements Op<ImmutableRef> {
     };
     await this.#prepareDevices(context);
     const secrets = await secretEnvironment(op.secretenv, services.getSecret, context.signal);
-    const prepared = await prepareMounts(op, inputs, services, context);
+    const prepared = await prepareMounts(
+      { mounts: op.mounts, cwd: op.meta.cwd, name: `exec ${op.meta.args.join(' ')}` },
+      inputs,
+      services,
+      context.signal,
+    );
     try {
       const emulator = await this.#services.emulator();
       const meta = processMeta(op, op.meta, secrets, prepared.readonlyRoot, this.#resources);
