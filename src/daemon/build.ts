@@ -11,6 +11,7 @@ import {
   type Frontend,
   type SolveRequest,
   type SourceMetaRequest,
+  withoutDetour,
 } from '../frontend/bridge.ts';
 import { type AttestOptions, parseAttestOptions } from '../frontend/attest-options.ts';
 import type { RequestStore } from '../frontend/requests.ts';
@@ -297,13 +298,13 @@ function isDrivenByClient({ Definition: definition, Frontend: frontend }: pb.Sol
 }
 
 function rootRequest(request: pb.SolveRequest): SolveRequest {
-  return {
+  return withoutDetour({
     definition: request.Definition,
     frontend: request.Frontend,
     frontendOpt: request.FrontendAttrs,
     frontendInputs: request.FrontendInputs,
     evaluate: false,
-  };
+  });
 }
 
 function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {

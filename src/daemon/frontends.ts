@@ -22,8 +22,7 @@ export function openFrontends(
   workers: Workers,
 ): ReadonlyMap<string, Frontend> {
   const frontends = new Map<string, Frontend>();
-  const dockerfile = config.dockerfile ? dockerfileFrontend(config.standsInFor) : undefined;
-  if (dockerfile) frontends.set('dockerfile.v0', dockerfile);
+  if (config.dockerfile) frontends.set('dockerfile.v0', dockerfileFrontend(config.standsInFor));
   if (!config.gateway) return frontends;
   const gateway = gatewayFrontend({
     refs: worker.refs,
@@ -32,7 +31,6 @@ export function openFrontends(
     fileIn: (name, content) => fileIn(worker.tmpDir, name, content),
     workers: async () => workersJson(await workers()),
     allowed: config.gatewayRepositories,
-    dockerfile,
   });
   return frontends.set('gateway.v0', gateway);
 }

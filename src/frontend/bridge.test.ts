@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BuildError, Code } from '../base/errors.ts';
-import { Bridge, type BridgeServices } from './bridge.ts';
+import { Bridge, type BridgeServices, withoutDetour } from './bridge.ts';
 
 const forever = new AbortController().signal;
 const request = { definition: undefined, frontendInputs: {}, evaluate: false };
@@ -25,4 +25,19 @@ test('an error of a frontend names the frontend', async () => {
     details: [{ type: 'errdefs.Frontend', value: { name: 'f.v0', source: 'image' } }],
   });
   await assert.rejects(solve('g.v0'), { message: 'invalid frontend: g.v0', details: [] });
+});
+
+test('gateway.v0 for the frontend inside the daemon is that frontend, unless an image is put in its place', () => {
+  const asked = (frontendOpt: Record<string, string>) => {
+    const { frontend, frontendOpt: own } = withoutDetour({ ...request, frontend: 'gateway.v0', frontendOpt });
+    return [frontend, own];
+  };
+  const source = 'dockerfile.v0';
+  assert.deepEqual(asked({ source, target: 't' }), ['dockerfile.v0', { target: 't' }]);
+  const others: readonly Record<string, string>[] = [
+    { source: 'docker/dockerfile' },
+    { source, 'context:dockerfile.v0': 'docker-image://x' },
+    { source, 'context:dockerfile.v0::linux/amd64': 'docker-image://x' },
+  ];
+  for (const other of others) assert.deepEqual(asked(other), ['gateway.v0', other]);
 });

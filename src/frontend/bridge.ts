@@ -10,6 +10,8 @@ import { RequestScope, type RequestStore } from './requests.ts';
 import { type FrontendResult, LazyRef, refsOf, type SolvedTree } from './result.ts';
 import type { MountLocally } from './tree.ts';
 
+const DOCKERFILE = 'dockerfile.v0';
+
 /** A cache from elsewhere (FEATURES K1). */
 export interface CacheImport {
   readonly type: string;
@@ -111,6 +113,18 @@ export interface BridgeOptions {
   readonly root: SolveRequest;
 }
 
+/**
+ * `gateway.v0` for the Dockerfile frontend that is inside the daemon is that frontend, unless the client put an
+ * image in its place (FEATURES B10).
+ */
+export function withoutDetour(request: SolveRequest): SolveRequest {
+  const { source, ...frontendOpt } = request.frontendOpt;
+  if (request.frontend !== 'gateway.v0' || source !== DOCKERFILE) return request;
+  const key = `context:${DOCKERFILE}`;
+  const replaced = Object.keys(frontendOpt).some((name) => name === key || name.startsWith(`${key}::`));
+  return replaced ? request : { ...request, frontend: DOCKERFILE, frontendOpt };
+}
+
 /** The face of a running build that frontends see (FEATURES I7-I14), inside the daemon or over the wire. */
 export class Bridge {
   readonly sessionId: string;
@@ -186,7 +200,8 @@ export class Bridge {
     await Promise.all(refs.map((ref) => ref.release()));
   }
 
-  async #solveAny(request: SolveRequest, signal: AbortSignal): Promise<FrontendResult<LazyRef>> {
+  async #solveAny(asked: SolveRequest, signal: AbortSignal): Promise<FrontendResult<LazyRef>> {
+    const request = withoutDetour(asked);
     if (request.definition && request.definition.def.length > 0) {
       const { definition, cacheImports = [], sourcePolicies = [] } = request;
       const ref = this.#lazy(definition, this.#services.prepare(definition, cacheImports, sourcePolicies));

@@ -1,5 +1,5 @@
 import { type Duplex, duplexPair } from 'node:stream';
-import { BuildError, notFound } from '../base/errors.ts';
+import { BuildError } from '../base/errors.ts';
 import type { ImmutableRef, RefManager } from '../cache/ref.ts';
 import type { ContainerMount, Executor, ProcessMeta } from '../executor/types.ts';
 import { Definition } from '../llb/ops.ts';
@@ -9,7 +9,6 @@ import { capNames, unsupportedCap } from './frontend-caps.ts';
 import { type FrontendImage, findFrontendImage } from './frontend-image.ts';
 import type { FrontendResult, LazyRef } from './result.ts';
 
-const DOCKERFILE = 'dockerfile.v0';
 /** Where a frontend finds the graph that its own image was made of. */
 const METADATA_DIR = '/run/config/buildkit/metadata';
 /** End of a frontend's error stream that an error shows. */
@@ -34,8 +33,6 @@ export interface GatewayServices {
   readonly workers: () => Promise<string>;
   /** Repositories whose images may run; empty: all. */
   readonly allowed: readonly string[];
-  /** The Dockerfile frontend inside the daemon, unless it is switched off. */
-  readonly dockerfile: Frontend | undefined;
 }
 
 /** `gateway.v0`: runs the frontend in the image that the option `source` names (FEATURES I2-I4). */
@@ -45,11 +42,6 @@ export function gatewayFrontend(services: GatewayServices): Frontend {
     if (request.frontendOpt['gateway-devel'] !== undefined)
       throw new BuildError('development gateway is no longer supported');
     if (source === undefined) throw new BuildError('no source specified for gateway');
-    if (isBuiltIn(source, request)) {
-      const { source: _, ...frontendOpt } = request.frontendOpt;
-      if (!services.dockerfile) throw notFound(`invalid frontend: ${source}`);
-      return services.dockerfile(bridge, { ...request, frontend: DOCKERFILE, frontendOpt }, signal);
-    }
     checkAllowed(source, services.allowed);
     const image = await findFrontendImage(bridge, request, source, signal);
     checkCaps(image, request);
@@ -67,13 +59,6 @@ const NOTHING: SolveRequest = {
   frontendInputs: {},
   evaluate: false,
 };
-
-/** The frontend inside the daemon goes by its name, unless the client put an image in its place (FEATURES B10). */
-function isBuiltIn(source: string, { frontendOpt }: SolveRequest): boolean {
-  const key = `context:${DOCKERFILE}`;
-  const replaced = Object.keys(frontendOpt).some((name) => name === key || name.startsWith(`${key}::`));
-  return source === DOCKERFILE && !replaced;
-}
 
 function checkAllowed(source: string, allowed: readonly string[]): void {
   if (allowed.length === 0) return;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { appendFileSync, readdirSync, statSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -222,7 +222,10 @@ test('a log that cannot be written costs the log, not the record', async () => {
   const warnings: string[] = [];
   const log = createLogger({ level: 'warn', format: 'text', write: (line) => warnings.push(line) });
   await using history = open(fixture.store, { log });
-  await rm(fixture.store.layout.tmp, { recursive: true });
+  for (const dir of [fixture.store.layout.tmp, fixture.store.layout.content]) {
+    await rm(dir, { recursive: true, force: true });
+    await writeFile(dir, ''); // nothing can be put below it
+  }
   await build(history, 'r', 'text', new BuildError('it broke'));
   const [event] = await list(history);
   assert.equal(event?.record?.error?.message, 'it broke');
