@@ -8,6 +8,7 @@ import { hostPlatform, normalizePlatform, type Platform, parsePlatform } from '.
 import { parseAttestOptions, type SbomOptions } from './attest-options.ts';
 import type { CacheImport } from './bridge.ts';
 import { parseResources, parseUlimits } from './dockerfile-limits.ts';
+import { jsonProblem } from './json-problem.ts';
 
 type Options = ReadonlyMap<string, string>;
 
@@ -185,6 +186,8 @@ function parseMultiPlatform(text: string, count: number): boolean {
 function parseCacheImports(json: string): CacheImport[] {
   if (json === '') return [];
   return prefixed(`failed to unmarshal cache-imports (${quote(json)})`, () => {
+    const problem = jsonProblem(json);
+    if (problem !== undefined) throw new BuildError(problem);
     const list: unknown = JSON.parse(json) ?? [];
     const refused = (value: unknown, type: string) =>
       new BuildError(`json: cannot unmarshal ${kindOf(value)} into Go value of type ${type}`);
