@@ -13,9 +13,19 @@ const MB = 1e6;
 
 test('limits: what is kept free, and when room is made', () => {
   const big = diskLimits(undefined, 252e9);
-  assert.deepEqual(big, { ceilingBytes: undefined, reserveBytes: 256 * MIB, marginBytes: 1024 * MIB });
+  assert.deepEqual(big, {
+    ceilingBytes: undefined,
+    reserveBytes: 256 * MIB,
+    marginBytes: 1024 * MIB,
+    foreseenBytes: 252e9 / 8,
+  });
   const small = diskLimits(undefined, 24 * MIB);
-  assert.deepEqual(small, { ceilingBytes: undefined, reserveBytes: 2.4 * MIB, marginBytes: 3 * MIB });
+  assert.deepEqual(small, {
+    ceilingBytes: undefined,
+    reserveBytes: 2.4 * MIB,
+    marginBytes: 3 * MIB,
+    foreseenBytes: 3 * MIB,
+  });
   assert.equal(diskLimits({ percent: 50 }, 3e9).ceilingBytes, 1.5e9);
   assert.equal(diskLimits({ bytes: 800 * MB }, 252e9).marginBytes, 64 * MIB);
   const space = { totalBytes: 1000 * MB, freeBytes: 500 * MB, availableBytes: 400 * MB, blockBytes: 4096 };
@@ -102,6 +112,24 @@ test('a ceiling holds although the disk has room, and what others write on it do
   assert.equal(state.records, 0);
   state.bytes -= 350 * MB; // what the failed step has written is removed
   await guard.writing('next', never, (signal) => write(40, signal));
+});
+
+test('a burst of writes stops nobody while there is room for what it may write until it is seen again', async () => {
+  const { guard, state } = fixture({ other: 450 * MB });
+  await using _guard = guard;
+  using _watched = guard.watch();
+  // Nothing can be removed, which a step that fills the disk has found out.
+  await assert.rejects(
+    guard.writing('big', never, async (signal) => {
+      state.other = 920 * MB;
+      await sleep(1000, undefined, { signal });
+    }),
+  );
+  state.other = 700 * MB;
+  await guard.writing('small', never, async (signal) => {
+    state.other += 130 * MB; // at this rate the rest would not last for the time it takes to stop
+    await sleep(200, undefined, { signal });
+  });
 });
 
 test('on a full disk nothing starts to write; a step that fails there says why', async () => {

@@ -138,8 +138,8 @@ export class DiskGuard implements AsyncDisposable {
     const head = this.#head();
     this.#learnRate(head, now);
     for (const writer of this.#writers) writer.least = Math.min(writer.least, head);
-    const expected = head - this.#rate * REACTION_MS;
-    const { marginBytes } = this.#limits;
+    const { marginBytes, foreseenBytes } = this.#limits;
+    const expected = head - Math.min(this.#rate * REACTION_MS, foreseenBytes);
     if (expected < marginBytes && now - this.#exhaustedAt > RETRY_MS) void this.#makeRoom();
     if (this.#limits.ceilingBytes !== undefined && now - this.#used.at > this.#measureEveryMs)
       void this.#measure();

@@ -12,6 +12,8 @@ export interface DiskLimits {
   readonly reserveBytes: number;
   /** Room is made when less than this is left. */
   readonly marginBytes: number;
+  /** The most that is expected to be written before a step can be stopped: a burst of a few samples proves nothing. */
+  readonly foreseenBytes: number;
 }
 
 const clamp = (value: number, least: number, most: number): number => Math.min(most, Math.max(least, value));
@@ -26,6 +28,7 @@ export function diskLimits(hardLimit: DiskSpace | undefined, totalBytes: number)
     ceilingBytes,
     reserveBytes: Math.min(totalBytes / 10, clamp(totalBytes / 100, 16 * MIB, 256 * MIB)),
     marginBytes: Math.min(size / 8, clamp(size / 20, 64 * MIB, GIB)),
+    foreseenBytes: size / 8,
   };
 }
 
