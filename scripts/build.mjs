@@ -9,35 +9,14 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { buildLibrary } from './build-library.mjs';
+import { buildLibraries } from './build-library.mjs';
+import { later } from './later-plugin.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const out = join(root, 'dist');
 const PROGRAMS = ['buildctl', 'buildkitd'];
 const pkg = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 const oldest = Number(/\d+/.exec(pkg.engines.node)[0]);
-/**
- * Functions of these are looked up when they are called: loading the modules takes a short command longer than
- * all that it does.
- */
-const LATER = ['node:crypto', 'node:fs/promises', 'node:child_process'];
-const later = {
-  name: 'later',
-  setup(bundler) {
-    bundler.onResolve({ filter: /^node:/ }, ({ path }) =>
-      LATER.includes(path) ? { path, namespace: 'later' } : undefined,
-    );
-    bundler.onLoad({ filter: /^/, namespace: 'later' }, async ({ path }) => {
-      const module = await import(path);
-      const names = Object.keys(module).filter(
-        (name) => name !== 'default' && typeof module[name] === 'function',
-      );
-      const one = (name) =>
-        `export function ${name}(...args) { return process.getBuiltinModule('${path}').${name}(...args); }`;
-      return { contents: names.map(one).join('\n'), loader: 'js' };
-    });
-  },
-};
 const shared = {
   absWorkingDir: root,
   bundle: true,
@@ -75,7 +54,8 @@ mkdirSync(join(out, 'npm', 'lib'), { recursive: true });
 for (const name of [...PROGRAMS, 'worker'])
   copyFileSync(join(lib, `${name}.cjs`), join(out, 'npm', 'lib', `${name}.cjs`));
 for (const name of PROGRAMS) writeFileSync(join(out, 'npm', `${name}.cjs`), launcher(name), { mode: 0o755 });
-const modules = await buildLibrary(root, join(out, 'npm'), shared.target);
+const { target, external, define } = shared;
+const modules = await buildLibraries(root, join(out, 'npm'), { target, external, define });
 writeFileSync(join(out, 'npm', 'THIRD-PARTY.txt'), licences([...inputs, ...modules]));
 
 function commit() {

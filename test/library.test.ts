@@ -1,66 +1,86 @@
 // The modules that other programs import: what they promise, what they need, and whether strict projects can use them.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
-const MODULE = join(ROOT, 'dist/npm/dockerfile.mjs');
-const TYPES = join(ROOT, 'dist/npm/types');
-const GOLDEN = join(ROOT, 'test/golden/dockerfile-api.txt');
-const skip = existsSync(MODULE) ? false : 'dist/ is not built';
-/** Rooms that know nothing of daemons, files or networks. */
-const ROOMS = ['base', 'dockerfile', 'giturl', 'llb', 'match', 'oci', 'pb'];
-const BUILT_IN = ['node:buffer', 'node:crypto', 'node:net', 'node:os', 'node:path'];
+const NPM = join(ROOT, 'dist/npm');
+const TYPES = join(NPM, 'types');
+const skip = existsSync(join(NPM, 'dockerfile.mjs')) ? false : 'dist/ is not built';
+
+interface Library {
+  /** Rooms of src/ that are in it, chunks that it shares with others included. */
+  readonly rooms: readonly string[];
+  /** Modules of Node that are loaded with it. */
+  readonly builtIn: readonly string[];
+  /** Its first sample in TypeScript is type-checked and run. */
+  readonly manual: string;
+}
+
+const LIBRARIES: Readonly<Record<string, Library>> = {
+  dockerfile: {
+    rooms: ['base', 'dockerfile', 'giturl', 'llb', 'match', 'oci', 'pb'],
+    builtIn: ['node:buffer', 'node:net', 'node:os', 'node:path'],
+    manual: 'docs/dockerfile-library.md',
+  },
+};
 
 const scratch = mkdtempSync(join(tmpdir(), 'library-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));
 
-function declarations(): string[] {
-  return readdirSync(TYPES, { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith('.d.ts'))
-    .sort();
+/** `first` and all files that it reaches by relative imports, by their path below `dir`. */
+function reached(dir: string, first: string): Map<string, string> {
+  const found = new Map<string, string>();
+  const names = new Set([first]);
+  for (const name of names) {
+    const text = readFileSync(join(dir, name), 'utf8');
+    found.set(name, text);
+    for (const [, path] of text.matchAll(/(?:\bfrom |^import )['"](\.[^'"]+)['"]/gm))
+      names.add(join(dirname(name), path!).replace(/\.js$/, '.d.ts'));
+  }
+  return found;
 }
 
-test('the public types are those that were promised', { skip }, () => {
-  const text = declarations()
-    .map((name) => `// ${name}\n${readFileSync(join(TYPES, name), 'utf8')}`)
-    .join('\n')
-    .replace(/^ *\/\*\*[\s\S]*?\*\/\n/gm, '');
-  if (process.env.UPDATE_GOLDEN) writeFileSync(GOLDEN, text);
-  assert.equal(text, readFileSync(GOLDEN, 'utf8'), 'meant? then run again with UPDATE_GOLDEN=1');
-});
+function declarations(library: string): [name: string, text: string][] {
+  const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  return [...reached(TYPES, relative(TYPES, join(ROOT, exports[`./${library}`].types)))].sort();
+}
 
-test('what is exported is described, and needs no types of Node', { skip }, () => {
-  for (const name of declarations()) {
-    const lines = readFileSync(join(TYPES, name), 'utf8').split('\n');
-    lines.forEach((line, at) => {
-      assert.doesNotMatch(line, /\bBuffer\b|\bNodeJS\b|from 'node:/, `${name}:${at + 1}`);
-      if (!/^export (?:declare |interface |type \w)/.test(line)) return;
-      assert.match(lines[at - 1] ?? '', /\*\/$/, `${name}:${at + 1}: ${line}`);
-    });
-  }
-});
+for (const [library, { rooms, builtIn }] of Object.entries(LIBRARIES)) {
+  test(`${library}: the public types are those that were promised`, { skip }, () => {
+    const golden = join(ROOT, `test/golden/${library}-api.txt`);
+    const text = declarations(library)
+      .map(([name, declared]) => `// ${name}\n${declared}`)
+      .join('\n')
+      .replace(/^ *\/\*\*[\s\S]*?\*\/\n/gm, '');
+    if (process.env.UPDATE_GOLDEN) writeFileSync(golden, text);
+    assert.equal(text, readFileSync(golden, 'utf8'), 'meant? then run again with UPDATE_GOLDEN=1');
+  });
 
-test('the module holds nothing of the daemon', { skip }, () => {
-  const text = readFileSync(MODULE, 'utf8');
-  const rooms = [...text.matchAll(/^\/\/ src\/(\w+)\//gm)].map((match) => match[1]!);
-  assert.deepEqual([...new Set(rooms)].sort(), ROOMS);
-  const needed = [...text.matchAll(/^import .* from "([^"]+)";|\b(?:require|import)\("([^"]+)"\)/gm)];
-  const others = needed.map((match) => match[1] ?? match[2]!).filter((name) => !BUILT_IN.includes(name));
-  assert.deepEqual(others, []);
-});
+  test(`${library}: what is exported is described, and needs no types of Node`, { skip }, () => {
+    for (const [name, text] of declarations(library)) {
+      const lines = text.split('\n');
+      lines.forEach((line, at) => {
+        assert.doesNotMatch(line, /\bBuffer\b|\bNodeJS\b|from 'node:/, `${name}:${at + 1}`);
+        if (!/^export (?:declare |interface |type \w)/.test(line)) return;
+        assert.match(lines[at - 1] ?? '', /\*\/$/, `${name}:${at + 1}: ${line}`);
+      });
+    }
+  });
+
+  test(`${library}: the module holds nothing of the daemon`, { skip }, () => {
+    const text = [...reached(NPM, `${library}.mjs`).values()].join('\n');
+    const found = [...text.matchAll(/^\/\/ src\/(\w+)\//gm)].map((match) => match[1]!);
+    assert.deepEqual([...new Set(found)].sort(), rooms);
+    const needed = [...text.matchAll(/^import .* from "([^".][^"]*)";|\b(?:require|import)\("([^"]+)"\)/gm)];
+    const names = new Set(needed.map((match) => match[1] ?? match[2]!));
+    assert.deepEqual([...names].sort(), builtIn);
+  });
+}
 
 /** An empty project with nothing but the packed package in it. */
 function project(): string {
@@ -75,9 +95,10 @@ function project(): string {
   mkdirSync(installed, { recursive: true });
   execFileSync('tar', ['-xzf', join(scratch, filename), '-C', installed, '--strip-components=1']);
   writeFileSync(join(dir, 'package.json'), '{ "type": "module", "private": true }\n');
-  const [, sample = ''] =
-    /```ts\n([\s\S]*?)```/.exec(readFileSync(join(ROOT, 'docs/dockerfile-library.md'), 'utf8')) ?? [];
-  writeFileSync(join(dir, 'sample.ts'), sample);
+  for (const [library, { manual }] of Object.entries(LIBRARIES)) {
+    const [, sample = ''] = /```ts\n([\s\S]*?)```/.exec(readFileSync(join(ROOT, manual), 'utf8')) ?? [];
+    writeFileSync(join(dir, `${library}.ts`), sample);
+  }
   return dir;
 }
 
@@ -94,7 +115,7 @@ function typeCheck(dir: string, module: string, moduleResolution: string): void 
     types: [],
     noEmit: true,
   };
-  writeFileSync(join(dir, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['sample.ts'] }));
+  writeFileSync(join(dir, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['*.ts'] }));
   const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
   try {
     execFileSync(process.execPath, [tsc, '-p', dir], { encoding: 'utf8', stdio: 'pipe' });
@@ -103,16 +124,9 @@ function typeCheck(dir: string, module: string, moduleResolution: string): void 
   }
 }
 
-test('the example of the manual type-checks and runs in an empty strict project', { skip }, () => {
-  const dir = project();
-  for (const [module, resolution] of [
-    ['node16', 'node16'],
-    ['nodenext', 'nodenext'],
-    ['esnext', 'bundler'],
-  ] as const)
-    typeCheck(dir, module, resolution);
-  const output = execFileSync(process.execPath, ['sample.ts'], { cwd: dir, encoding: 'utf8' });
-  assert.deepEqual(output.trimEnd().split('\n').slice(0, 12), [
+/** Beginning of what the sample of the manual prints. */
+const PRINTED: Readonly<Record<string, readonly (string | RegExp)[]>> = {
+  dockerfile: [
     '1 FROM',
     '2 ARG',
     '3 RUN --mount=type=cache,target=/root/.cache',
@@ -125,6 +139,25 @@ test('the example of the manual type-checks and runs in an empty strict project'
     'looked up docker.io/library/alpine:latest linux/amd64',
     "true [ '/bin/sh', '-c', '/app' ]",
     "[ 'VERSION=2.0' ]",
-  ]);
-  assert.match(output, /unknown instruction: COPPY \(did you mean COPY\?\) \[/);
+    /unknown instruction: COPPY \(did you mean COPY\?\) \[/,
+  ],
+};
+
+test('the examples of the manuals type-check and run in an empty strict project', { skip }, () => {
+  const dir = project();
+  for (const [module, resolution] of [
+    ['node16', 'node16'],
+    ['nodenext', 'nodenext'],
+    ['esnext', 'bundler'],
+  ] as const)
+    typeCheck(dir, module, resolution);
+  for (const library of Object.keys(LIBRARIES)) {
+    const lines = execFileSync(process.execPath, [`${library}.ts`], { cwd: dir, encoding: 'utf8' }).split(
+      '\n',
+    );
+    PRINTED[library]!.forEach((expected, at) => {
+      if (typeof expected === 'string') assert.equal(lines[at], expected);
+      else assert.match(lines[at] ?? '', expected);
+    });
+  }
 });
