@@ -123,7 +123,7 @@ class Pusher {
     const { insecure, credentials } = this.#request;
     const log = (line: string): void => this.#context.progress.log(2, Buffer.from(line));
     const named = this.#withSource(descriptor);
-    const open = (): AsyncIterable<Uint8Array> => this.#read(descriptor, signal);
+    const open = (offset: number): AsyncIterable<Uint8Array> => this.#read(descriptor, offset, signal);
     await registry.push(this.#target, named, open, { credentials, signal, log }, { insecure });
     this.#remember(descriptor);
   }
@@ -140,12 +140,11 @@ class Pusher {
   }
 
   /** From the content store, or straight from where a lazy layer lies. */
-  #read(descriptor: Descriptor, signal: AbortSignal): AsyncIterable<Uint8Array> {
-    if (this.#services.content.has(descriptor.digest))
-      return this.#services.content.read(descriptor.digest, { signal });
-    const provider = this.#provider(descriptor.digest);
-    if (!provider) return this.#services.content.read(descriptor.digest, { signal });
-    return provider.open(this.#sources.get(descriptor.digest) ?? descriptor, 0, { signal });
+  #read(descriptor: Descriptor, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    const { content } = this.#services;
+    const provider = content.has(descriptor.digest) ? undefined : this.#provider(descriptor.digest);
+    if (!provider) return content.read(descriptor.digest, { signal, offset });
+    return provider.open(this.#sources.get(descriptor.digest) ?? descriptor, offset, { signal });
   }
 
   #provider(digest: Digest): BlobProvider | undefined {

@@ -2,22 +2,14 @@ import { BuildError, isCanceled } from '../base/errors.ts';
 import { SharedTask } from '../base/shared-task.ts';
 import { type Challenge, parseChallenges, Scopes } from './challenge.ts';
 import type { Credentials } from './credentials.ts';
-import { AuthorizationError, requestFailed, StatusError, unexpectedStatus } from './errors.ts';
+import { AuthorizationError, statusIn } from './errors.ts';
 import type { HttpClient, HttpResponse } from './http.ts';
+import { type CachedToken, CLIENT_ID, cacheable, fetchToken, fromClient } from './token.ts';
 
-const CLIENT_ID = 'buildkit-client';
-const DEFAULT_TOKEN_LIFE_SECONDS = 60;
-/** Share of its life for which a token is used. */
-const TOKEN_USE = 0.9;
 /** Answers that have not been used for this long are forgotten. */
 const UNUSED_MS = 10 * 60 * 1000;
-const MAX_TOKEN_ANSWER_BYTES = 1024 * 1024;
-
-interface CachedToken {
-  readonly header: string;
-  /** Infinity-free: milliseconds of Date.now(). */
-  readonly expiresAt: number;
-}
+/** What a token server answers to a name or secret that is no longer good. */
+const REFUSED = [400, 401, 403];
 
 /** How one server wants to be answered, for one set of credentials. */
 interface HostAuth {
@@ -66,6 +58,14 @@ export class AuthCache {
   }
 }
 
+/** What was answered with 401. */
+export interface RefusedRequest {
+  /** The request before it was the same and got the same answer. */
+  readonly repeated: boolean;
+  /** The Authorization that it came with. */
+  readonly header: string | undefined;
+}
+
 /** Answers the challenges of registry servers for one repository and one set of sessions (FEATURES F22). */
 export class Authorizer {
   readonly #cache: AuthCache;
@@ -96,26 +96,30 @@ export class Authorizer {
     try {
       return await this.#answer(auth, scopes);
     } catch (error) {
-      throw BuildError.wrap(error, 'failed to authorize');
+      const renewed = REFUSED.includes(statusIn(error)) && (await this.#renew(auth));
+      if (!renewed) throw BuildError.wrap(error, 'failed to authorize');
+      return await this.#answer(renewed, scopes);
     }
   }
 
-  /** Takes note of a 401. True: try again. `repeated`: the same request got the same answer before. */
-  async challenged(response: HttpResponse, repeated: boolean): Promise<boolean> {
+  /** Takes note of a 401. True: try again. */
+  async challenged(response: HttpResponse, refused: RefusedRequest): Promise<boolean> {
     const host = response.url.host;
     for (const challenge of parseChallenges(response.headers('www-authenticate'))) {
-      if (challenge.scheme === 'bearer') return this.#bearer(host, challenge, repeated);
-      if (await this.#basic(host)) return true;
+      if (challenge.scheme === 'bearer') return this.#bearer(host, challenge, refused);
+      if (await this.#basic(host, refused)) return true;
     }
     return false;
   }
 
-  async #bearer(host: string, challenge: Challenge, repeated: boolean): Promise<boolean> {
+  async #bearer(host: string, challenge: Challenge, { header, repeated }: RefusedRequest): Promise<boolean> {
     let auth = await this.#find(host);
     const problem = challenge.parameters.get('error') ?? '';
     const asked = challenge.parameters.get('scope') ?? '';
     let oldScopes: readonly string[] = [];
-    if (problem !== '' && repeated) {
+    // A token may end before its time: the next try has a new one.
+    if (problem !== 'insufficient_scope') forget(auth, header);
+    if (repeated && (problem !== '' || header !== undefined)) {
       oldScopes = auth?.scopes ?? [];
       if (auth) this.#cache.remove(this.#key(host), auth);
       auth = undefined;
@@ -142,16 +146,33 @@ export class Authorizer {
     return true;
   }
 
-  async #basic(host: string): Promise<boolean> {
+  async #basic(host: string, { header, repeated }: RefusedRequest): Promise<boolean> {
+    if (this.#credentials.sessions().length === 0) return false;
     const known = await this.#find(host);
-    // The same name and secret would be refused again.
-    if (known || this.#credentials.sessions().length === 0) return false;
+    // The same name and secret would be refused again, unless another request has brought better ones meanwhile.
+    if (known)
+      return !repeated && (basicHeader(known) !== header || (await this.#renew(known)) !== undefined);
     const { sessionId, username, secret } = await this.#credentials.credentials(host, {
       signal: this.#signal,
     });
     if (username === '' || secret === '') return false;
     this.#cache.add(this.#key(host), { ...blank(host, 'basic', sessionId), username, secret });
     return true;
+  }
+
+  /** The client's credentials of now, when they are others than those that were refused (USERS row 12). */
+  async #renew(auth: HostAuth): Promise<HostAuth | undefined> {
+    if (auth.authority || this.#credentials.sessions().length === 0) return undefined;
+    const { host } = auth;
+    const { sessionId, username, secret } = await this.#credentials.credentials(host, {
+      signal: this.#signal,
+    });
+    if (secret === '' || (username === auth.username && secret === auth.secret)) return undefined;
+    const { scheme, realm, service, scopes } = auth;
+    const renewed = { ...blank(host, scheme, sessionId), realm, service, scopes, username, secret };
+    this.#cache.remove(this.#key(host), auth);
+    this.#cache.add(this.#key(host), renewed);
+    return renewed;
   }
 
   #key(host: string): string {
@@ -193,8 +214,7 @@ export class Authorizer {
   }
 
   async #answer(auth: HostAuth, wanted: readonly string[]): Promise<string> {
-    if (auth.scheme === 'basic')
-      return `Basic ${Buffer.from(`${auth.username}:${auth.secret}`).toString('base64')}`;
+    if (auth.scheme === 'basic') return basicHeader(auth);
     const scopes = new Scopes([...auth.scopes, ...wanted]).list();
     const key = scopes.join(' ');
     const cached = auth.tokens.get(key);
@@ -217,74 +237,10 @@ export class Authorizer {
     if (auth.authority) {
       const { host, realm, service } = auth;
       const request = { clientId: CLIENT_ID, host, realm, service, scopes };
-      const token = await this.#credentials.fetchToken(request, { signal });
+      const token = await fromClient(() => this.#credentials.fetchToken(request, { signal }), signal);
       return cacheable(token.token, token.expiresIn, token.issuedAt * 1000);
     }
-    if (auth.secret === '') {
-      try {
-        return await this.#getToken(auth, scopes, signal);
-      } catch (error) {
-        throw BuildError.wrap(error, 'failed to fetch anonymous token');
-      }
-    }
-    try {
-      return await this.#tokenWithSecret(auth, scopes, signal);
-    } catch (error) {
-      throw BuildError.wrap(error, 'failed to fetch oauth token');
-    }
-  }
-
-  async #tokenWithSecret(auth: HostAuth, scopes: readonly string[], signal: AbortSignal) {
-    try {
-      return await this.#getToken(auth, scopes, signal);
-    } catch (error) {
-      const status = error instanceof StatusError ? error.status : 0;
-      if (status !== 404 && status !== 401 && !(status === 405 && auth.username !== '')) throw error;
-      return await this.#postToken(auth, scopes, signal);
-    }
-  }
-
-  #getToken(auth: HostAuth, scopes: readonly string[], signal: AbortSignal): Promise<CachedToken> {
-    const url = new URL(auth.realm);
-    if (auth.service) url.searchParams.append('service', auth.service);
-    for (const scope of scopes) url.searchParams.append('scope', scope);
-    const basic = Buffer.from(`${auth.username}:${auth.secret}`).toString('base64');
-    const headers: Record<string, string> = auth.secret === '' ? {} : { authorization: `Basic ${basic}` };
-    return this.#tokenRequest('GET', url, headers, undefined, signal);
-  }
-
-  #postToken(auth: HostAuth, scopes: readonly string[], signal: AbortSignal): Promise<CachedToken> {
-    const form = new URLSearchParams({
-      ...(scopes.length ? { scope: scopes.join(' ') } : {}),
-      service: auth.service,
-      client_id: CLIENT_ID,
-      ...(auth.username === ''
-        ? { grant_type: 'refresh_token', refresh_token: auth.secret }
-        : { grant_type: 'password', username: auth.username, password: auth.secret }),
-    });
-    const headers = { 'content-type': 'application/x-www-form-urlencoded; charset=utf-8' };
-    return this.#tokenRequest('POST', new URL(auth.realm), headers, Buffer.from(form.toString()), signal);
-  }
-
-  async #tokenRequest(
-    method: string,
-    url: URL,
-    headers: Readonly<Record<string, string>>,
-    form: Uint8Array | undefined,
-    signal: AbortSignal,
-  ): Promise<CachedToken> {
-    const body = form && { size: form.length, open: () => once(form) };
-    let response: HttpResponse;
-    try {
-      response = await this.#http.send({ method, url, headers, signal, ...(body ? { body } : {}) });
-    } catch (error) {
-      signal.throwIfAborted();
-      throw requestFailed(error, method, url);
-    }
-    if (response.status < 200 || response.status >= 400)
-      throw await unexpectedStatus(response, { showQuery: true });
-    const text = Buffer.from(await response.bytes(MAX_TOKEN_ANSWER_BYTES)).toString();
-    return parseToken(text);
+    return await fetchToken(this.#http, auth, scopes, signal);
   }
 }
 
@@ -305,28 +261,11 @@ function blank(host: string, scheme: 'bearer' | 'basic', session: string): HostA
   };
 }
 
-function parseToken(text: string): CachedToken {
-  let answer: Record<string, unknown>;
-  try {
-    answer = Object(JSON.parse(text));
-  } catch (cause) {
-    throw new BuildError('unable to decode token response', { cause });
-  }
-  const token = [answer.token, answer.access_token].find((t) => typeof t === 'string' && t !== '');
-  if (typeof token !== 'string')
-    throw new BuildError('authorization server did not include a token in the response');
-  const issuedAt = typeof answer.issued_at === 'string' ? Date.parse(answer.issued_at) : 0;
-  const expiresIn = typeof answer.expires_in === 'number' ? answer.expires_in : 0;
-  return cacheable(token, expiresIn, Number.isNaN(issuedAt) ? 0 : issuedAt);
+function basicHeader({ username, secret }: HostAuth): string {
+  return `Basic ${Buffer.from(`${username}:${secret}`).toString('base64')}`;
 }
 
-function cacheable(token: string, expiresIn: number, issuedAtMs: number): CachedToken {
-  const lifeMs = (expiresIn || DEFAULT_TOKEN_LIFE_SECONDS) * 1000 * TOKEN_USE;
-  const expiresAt = (issuedAtMs || Date.now()) + lifeMs;
-  // A server whose clock is behind would make every token old at birth: such a token is used for its life from now.
-  return { header: `Bearer ${token}`, expiresAt: expiresAt > Date.now() ? expiresAt : Date.now() + lifeMs };
-}
-
-async function* once(data: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield data;
+function forget(auth: HostAuth | undefined, header: string | undefined): void {
+  if (!auth || header === undefined) return;
+  for (const [key, token] of auth.tokens) if (token.header === header) auth.tokens.delete(key);
 }

@@ -124,9 +124,19 @@ export function isTransient(error: unknown): boolean {
   );
 }
 
+/** Status of the answer that an error comes from; 0 when it comes from none. */
+export function statusIn(error: unknown): number {
+  let status = 0;
+  anyCause(error, (e) => {
+    if (e instanceof StatusError) status = e.status;
+    return e instanceof StatusError;
+  });
+  return status;
+}
+
 /** The connection ended or stood still before an answer came. */
 export function isBrokenExchange(error: unknown): boolean {
-  return anyCause(error, (e) => ['ETIMEDOUT', 'ECONNRESET'].includes(errno(e) ?? ''));
+  return anyCause(error, (e) => ['ETIMEDOUT', 'ECONNRESET', 'EPIPE'].includes(errno(e) ?? ''));
 }
 
 export function isAuthorizationError(error: unknown): boolean {

@@ -7,10 +7,11 @@ import { isAuthorizationError, StatusError, unexpectedStatus } from './errors.ts
 import type { HttpResponse } from './http.ts';
 import type { PushResult } from './registry.ts';
 import { withRetries } from './retry.ts';
+import { BlobUpload, expectStatus } from './upload.ts';
 import { deniedOrUnexpected, type RepositoryRequest, type RepositorySession } from './session.ts';
 
-/** Gives the bytes from the start; called once for each try. */
-export type PushSource = () => AsyncIterable<Uint8Array>;
+/** Gives the bytes from `offset` on; called once for each try. */
+export type PushSource = (offset: number) => AsyncIterable<Uint8Array>;
 
 /** See `Registry.push`. */
 export function pushDescriptor(
@@ -20,6 +21,7 @@ export function pushDescriptor(
   source: PushSource,
 ): Promise<PushResult> {
   const isManifest = isManifestType(descriptor.mediaType) || isIndexType(descriptor.mediaType);
+  const upload = new BlobUpload(session, host, descriptor, source);
   return withRetries(session.context, async () => {
     const path = isManifest
       ? `manifests/${manifestName(session.reference, descriptor)}`
@@ -27,7 +29,7 @@ export function pushDescriptor(
     if (await exists(session, host, path, descriptor)) return 'exists';
     return isManifest
       ? await putManifest(session, host, path, descriptor, source)
-      : await putBlob(session, host, descriptor, source);
+      : await putBlob(session, host, descriptor, upload);
   });
 }
 
@@ -70,15 +72,10 @@ async function putManifest(
     method: 'PUT',
     path,
     headers: { 'content-type': descriptor.mediaType },
-    body: { size: descriptor.size, open: source },
+    body: { size: descriptor.size, open: () => source(0) },
     lastHost: true,
   });
-  return accepted(response, [200, 201, 204]);
-}
-
-async function accepted(response: HttpResponse, wanted: readonly number[]): Promise<PushResult> {
-  if (!wanted.includes(response.status)) throw await unexpectedStatus(response);
-  await response.discard();
+  await expectStatus(response, [200, 201, 204]);
   return 'uploaded';
 }
 
@@ -86,8 +83,9 @@ async function putBlob(
   session: RepositorySession,
   host: RegistryHost,
   descriptor: Descriptor,
-  source: PushSource,
+  upload: BlobUpload,
 ): Promise<PushResult> {
+  if (await upload.resume()) return 'uploaded';
   const from = mountCandidate(session.reference, descriptor);
   const mounting = from === undefined ? undefined : await mount(session, host, descriptor, from);
   const response = mounting ?? (await startUpload(session, host));
@@ -96,19 +94,8 @@ async function putBlob(
     return 'mounted';
   }
   if (![200, 202, 204].includes(response.status)) throw await unexpectedStatus(response);
-  const { url, elsewhere } = uploadTarget(response);
-  await response.discard();
-  url.searchParams.append('digest', descriptor.digest);
-  const put = await session.request(host, {
-    method: 'PUT',
-    path: '',
-    url,
-    headers: { 'content-type': 'application/octet-stream' },
-    body: { size: descriptor.size, open: source },
-    noAuthorization: elsewhere,
-    lastHost: true,
-  });
-  return accepted(put, [200, 201, 204]);
+  await upload.send(response);
+  return 'uploaded';
 }
 
 async function startUpload(session: RepositorySession, host: RegistryHost): Promise<HttpResponse> {
@@ -168,14 +155,4 @@ function mountCandidate(reference: ImageReference, descriptor: Descriptor): stri
     if (!best || shared >= best.shared) best = { name, shared };
   }
   return best?.name;
-}
-
-function uploadTarget(response: HttpResponse): { url: URL; elsewhere: boolean } {
-  const location = response.header('location') ?? '';
-  // A host without scheme is one of the registry's scheme.
-  const text =
-    location.startsWith('/') || location.includes('://') ? location : `${response.url.protocol}//${location}`;
-  if (!URL.canParse(text, response.url.href)) throw new BuildError(`unable to parse location ${location}`);
-  const url = new URL(text, response.url);
-  return { url, elsewhere: url.host !== response.url.host || url.protocol !== response.url.protocol };
 }

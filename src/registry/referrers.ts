@@ -5,13 +5,22 @@ import { MAX_MANIFEST_BYTES, parseManifest } from '../oci/manifest.ts';
 import { mediaTypeOciIndex } from '../oci/media-types.ts';
 import type { RegistryHost } from './config.ts';
 import { unexpectedStatus } from './errors.ts';
+import { withRetries } from './retry.ts';
 import type { RepositorySession } from './session.ts';
 
 /**
  * What a repository holds that names `digest` as its subject (distribution-spec, Listing Referrers): by the
  * interface made for it, or under the tag that stands in for it at registries without one.
  */
-export async function listReferrers(
+export function listReferrers(
+  session: RepositorySession,
+  hosts: readonly RegistryHost[],
+  digest: Digest,
+): Promise<readonly Descriptor[]> {
+  return withRetries(session.context, () => firstList(session, hosts, digest));
+}
+
+async function firstList(
   session: RepositorySession,
   hosts: readonly RegistryHost[],
   digest: Digest,

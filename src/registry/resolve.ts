@@ -15,6 +15,7 @@ import { formatReference } from '../oci/reference.ts';
 import type { RegistryHost } from './config.ts';
 import { isAuthorizationError, unexpectedStatus } from './errors.ts';
 import type { HttpResponse } from './http.ts';
+import { withRetries } from './retry.ts';
 import { deniedOrUnexpected, type RepositoryRequest, type RepositorySession } from './session.ts';
 
 const ACCEPT = [
@@ -47,7 +48,7 @@ export async function resolveReference(
   const object = reference.digest ?? reference.tag;
   if (object === undefined) throw new BuildError('object required');
   const paths = [`manifests/${object}`, ...(reference.digest ? [`blobs/${reference.digest}`] : [])];
-  return findAt(session, hosts, paths, MAX_MANIFEST_BYTES);
+  return withRetries(session.context, () => findAt(session, hosts, paths, MAX_MANIFEST_BYTES));
 }
 
 /** HEAD of the blob at each host in turn, at last of a manifest of that digest. Blobs are of any size. */
@@ -58,7 +59,9 @@ export async function describeBlob(
   const { digest } = session.reference;
   if (digest === undefined) throw new BuildError('checksum required in blob reference');
   const paths = [`blobs/${digest}`, `manifests/${digest}`];
-  const found = await findAt(session, hosts, paths, Number.POSITIVE_INFINITY);
+  const found = await withRetries(session.context, () =>
+    findAt(session, hosts, paths, Number.POSITIVE_INFINITY),
+  );
   // Some servers give a blob the media type that it has in its image: it would be looked for elsewhere then.
   return isManifestType(found.mediaType) || isIndexType(found.mediaType)
     ? found

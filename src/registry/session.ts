@@ -5,12 +5,10 @@ import type { RegistryHost } from './config.ts';
 import type { Credentials } from './credentials.ts';
 import { isBrokenExchange, requestFailed, unexpectedStatus } from './errors.ts';
 import type { HttpBody, HttpClient, HttpResponse } from './http.ts';
+import { throttleMs } from './throttle.ts';
 
 const MAX_TRIES = 5;
 const BROKEN_RETRY_MS = 50;
-/** Longest wait that a server's Retry-After can ask for, and the first of those without one. */
-const MAX_THROTTLE_MS = 10_000;
-const THROTTLE_MS = 100;
 
 export interface RegistryContext {
   readonly credentials: Credentials;
@@ -20,7 +18,7 @@ export interface RegistryContext {
 }
 
 export interface RepositoryRequest {
-  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT';
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH';
   /** Behind the repository: `manifests/latest`. */
   readonly path: string;
   /** Instead of the repository's path: where an upload goes. */
@@ -66,10 +64,12 @@ export class RepositorySession {
     let previous: HttpResponse | undefined;
     let throttled = 0;
     for (let tries = 1; ; tries++) {
-      const response = await this.#send(host, { ...request, method }, tries);
-      if (response === undefined) continue;
+      const sent = await this.#send(host, { ...request, method }, tries);
+      if (sent === undefined) continue;
+      const { response } = sent;
       const repeated = previous !== undefined && previous.method === response.method;
-      const wait = await this.#retryWait(request, response, repeated, previous, throttled);
+      const refused = { repeated: repeated && previous?.status === 401, header: sent.authorization };
+      const wait = await this.#retryWait(request, response, refused, previous, throttled);
       if (wait === undefined || tries >= MAX_TRIES) return response;
       await response.discard();
       if (response.status === 405) method = 'GET';
@@ -85,15 +85,14 @@ export class RepositorySession {
   async #retryWait(
     request: RepositoryRequest,
     response: HttpResponse,
-    repeated: boolean,
+    refused: { readonly repeated: boolean; readonly header: string | undefined },
     previous: HttpResponse | undefined,
     throttled: number,
   ): Promise<number | undefined> {
     switch (response.status) {
       case 401: {
         if (request.noAuthorization) return undefined;
-        const again = await this.#authorizer.challenged(response, repeated && previous?.status === 401);
-        return again ? 0 : undefined;
+        return (await this.#authorizer.challenged(response, refused)) ? 0 : undefined;
       }
       case 405:
         return response.method === 'HEAD' && request.path.startsWith('manifests/') ? 0 : undefined;
@@ -114,12 +113,13 @@ export class RepositorySession {
     host: RegistryHost,
     request: RepositoryRequest,
     tries: number,
-  ): Promise<HttpResponse | undefined> {
+  ): Promise<{ response: HttpResponse; authorization: string | undefined } | undefined> {
     const url = request.url ?? this.#url(host, request);
     const { signal } = this.context;
     let authorized = false;
+    let authorization: string | undefined;
     try {
-      return await this.#http.send({
+      const response = await this.#http.send({
         method: request.method,
         url,
         tls: host.tls,
@@ -131,15 +131,14 @@ export class RepositorySession {
           : {
               authorize: async (target) => {
                 authorized = false;
-                const header = await this.#authorizer.header(target, [
-                  this.#scope,
-                  ...(request.scopes ?? []),
-                ]);
+                const scopes = [this.#scope, ...(request.scopes ?? [])];
+                authorization = await this.#authorizer.header(target, scopes);
                 authorized = true;
-                return header;
+                return authorization;
               },
             }),
       });
+      return { response, authorization };
     } catch (error) {
       signal.throwIfAborted();
       if (!authorized && !request.noAuthorization) throw error;
@@ -157,14 +156,6 @@ export class RepositorySession {
     if (host.isMirror) url.searchParams.append('ns', referenceHost(this.reference));
     return url;
   }
-}
-
-function throttleMs(response: HttpResponse, throttled: number): number {
-  const asked = response.header('retry-after');
-  const seconds = asked !== undefined && /^\d+$/.test(asked) ? Number(asked) : undefined;
-  return (
-    Math.min(seconds === undefined ? THROTTLE_MS * 2 ** throttled : seconds * 1000, MAX_THROTTLE_MS) || 1
-  );
 }
 
 /** An answer of 403 to HEAD says nothing of why; GET does. */

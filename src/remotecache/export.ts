@@ -30,7 +30,7 @@ export interface CacheExportContext {
 export interface CacheSink {
   put(
     descriptor: Descriptor,
-    open: () => AsyncIterable<Uint8Array>,
+    open: (offset: number) => AsyncIterable<Uint8Array>,
     context: CacheExportContext,
   ): Promise<void>;
 }
@@ -63,8 +63,8 @@ export async function writeCache(
   return { [RESPONSE_KEY]: goJson(descriptorToJson(root)) };
 
   async function write(status: string, failure: string, to: Descriptor, data: Uint8Array): Promise<void> {
-    const open = async function* () {
-      yield data;
+    const open = async function* (offset: number) {
+      yield data.subarray(offset);
     };
     await oneOff(context.progress, status, () => failing(failure, () => sink.put(to, open, context)));
   }
@@ -85,7 +85,8 @@ async function writeLayers(
   await together(
     [...once.values()].map(({ descriptor, provider }) => async (signal) => {
       using _slot = await slots.acquire(signal);
-      const open = (): AsyncIterable<Uint8Array> => readBlob(descriptor, provider, content, signal);
+      const open = (offset: number): AsyncIterable<Uint8Array> =>
+        readBlob(descriptor, offset, provider, content, signal);
       await oneOff(context.progress, `writing layer ${descriptor.digest}`, () =>
         failing('error writing layer blob', () => sink.put(descriptor, open, { ...context, signal })),
       );
@@ -97,13 +98,14 @@ async function writeLayers(
 /** From the content store, or straight from where a lazy layer lies. */
 function readBlob(
   descriptor: Descriptor,
+  offset: number,
   provider: BlobProvider | undefined,
   content: Pick<ContentStore, 'has' | 'read'>,
   signal: AbortSignal,
 ): AsyncIterable<Uint8Array> {
   return provider && !content.has(descriptor.digest)
-    ? provider.open(descriptor, 0, { signal })
-    : content.read(descriptor.digest, { signal });
+    ? provider.open(descriptor, offset, { signal })
+    : content.read(descriptor.digest, { signal, offset });
 }
 
 async function failing(prefix: string, work: () => Promise<void>): Promise<void> {

@@ -87,9 +87,9 @@ async function write(place: Place, form: CacheForm): Promise<Record<string, stri
     yield DATA;
   };
   const sink = {
-    put: async ({ mediaType, digest }: Descriptor, open: () => AsyncIterable<Uint8Array>) => {
+    put: async ({ mediaType, digest }: Descriptor, open: (offset: number) => AsyncIterable<Uint8Array>) => {
       const chunks = [];
-      for await (const chunk of open()) chunks.push(chunk);
+      for await (const chunk of open(0)) chunks.push(chunk);
       assert.equal(place.put(Buffer.concat(chunks), mediaType).digest, digest);
     },
   };

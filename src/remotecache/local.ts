@@ -21,7 +21,7 @@ export type OpenStore = (signal: AbortSignal) => Promise<RemoteContent>;
 export function localSink(open: OpenStore): CacheSink {
   return {
     put: async (descriptor, data, { signal }) => {
-      await putBlob(await open(signal), descriptor, data(), { signal });
+      await putBlob(await open(signal), descriptor, data(0), { signal });
     },
   };
 }

@@ -2,7 +2,14 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
+import {
+  type ClientRequest,
+  createServer,
+  type IncomingMessage,
+  request,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -81,7 +88,11 @@ export type Fault =
   /** Answered at once; the request's body is not read. */
   | { readonly earlyStatus: number }
   /** The request is passed on without its Range header. */
-  | { readonly noRange: true };
+  | { readonly noRange: true }
+  /** The request is passed on so much later. */
+  | { readonly delayMs: number }
+  /** The connection ends, on both sides, after so many bytes of the request's body. */
+  | { readonly cutUploadAfter: number };
 
 export interface SeenRequest {
   readonly method: string;
@@ -110,6 +121,8 @@ export async function startFaulty(
     else if (action && 'hangUp' in action) incoming.socket.destroy();
     else if (action && 'silent' in action) incoming.resume();
     else if (target === undefined) answer(incoming, outgoing, { status: 404 });
+    else if (action && 'delayMs' in action)
+      setTimeout(() => pass(incoming, outgoing, target, undefined), action.delayMs);
     else pass(incoming, outgoing, target, action);
   });
   server.on('connection', onConnection);
@@ -140,11 +153,13 @@ function answer(
   });
 }
 
+type PassedFault = Extract<Fault, { cutAfter: number } | { noRange: true } | { cutUploadAfter: number }>;
+
 function pass(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   target: string,
-  action: { readonly cutAfter: number } | { readonly noRange: true } | undefined,
+  action: PassedFault | undefined,
 ): void {
   const headers = { ...incoming.headers };
   if (action && 'noRange' in action) delete headers.range;
@@ -159,7 +174,22 @@ function pass(
     void cut(response, outgoing, action.cutAfter);
   });
   onward.on('error', () => outgoing.destroy());
-  incoming.pipe(onward);
+  if (action && 'cutUploadAfter' in action) void cutUpload(incoming, onward, action.cutUploadAfter);
+  else incoming.pipe(onward);
+}
+
+async function cutUpload(from: IncomingMessage, to: ClientRequest, bytes: number): Promise<void> {
+  let left = bytes;
+  const { socket } = from;
+  to.on('error', () => {}); // it is cut
+  for await (const chunk of from) {
+    const part = (chunk as Buffer).subarray(0, left);
+    left -= part.length;
+    await new Promise<void>((resolve) => to.write(part, () => resolve()));
+    if (left === 0) break;
+  }
+  to.destroy();
+  socket.destroy();
 }
 
 async function cut(from: IncomingMessage, to: ServerResponse, bytes: number): Promise<void> {

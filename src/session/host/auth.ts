@@ -3,7 +3,7 @@ import { BuildError, Code } from '../../base/errors.ts';
 import { AuthDefinition } from '../../pb/auth.ts';
 import { type RegisteredService, service } from '../../rpc/server.ts';
 import type { DockerConfig } from './docker-config.ts';
-import { fetchRegistryToken } from './token.ts';
+import { fetchRegistryToken, isRefused, type RegistryToken } from './token.ts';
 import { authorityKey, rawPublicKey, TokenSeeds } from './token-seed.ts';
 
 export interface AuthServiceOptions {
@@ -44,21 +44,29 @@ export function authService({ config, noClientToken, onUse }: AuthServiceOptions
     fetchToken: async (request, call) => {
       const { registryToken } = await config.get(request.Host);
       if (registryToken !== '') return { Token: registryToken, ExpiresIn: 60n, IssuedAt: 0n };
-      const { Username, Secret } = await credentials(request.Host);
-      if (Secret !== '') {
+      const login = await credentials(request.Host);
+      if (login.Secret !== '') {
         const scopes = request.Scopes.map((s) => s.replace(/^repository:/, '')).join(' ');
         tell(`[auth] ${scopes} token for ${request.Host}`);
       }
-      const token = await fetchRegistryToken(
-        {
-          realm: request.Realm,
-          service: request.Service,
-          scopes: request.Scopes,
-          username: Username,
-          secret: Secret,
-        },
-        call.signal,
-      );
+      const fetchWith = ({ Username, Secret }: typeof login) => {
+        const { Realm: realm, Service: service, Scopes: scopes } = request;
+        return fetchRegistryToken(
+          { realm, service, scopes, username: Username, secret: Secret },
+          call.signal,
+        );
+      };
+      let token: RegistryToken;
+      try {
+        token = await fetchWith(login);
+      } catch (error) {
+        // A helper may have newer ones than those that were kept.
+        if (!isRefused(error)) throw error;
+        config.forget(request.Host);
+        const newer = await credentials(request.Host);
+        if (newer.Username === login.Username && newer.Secret === login.Secret) throw error;
+        token = await fetchWith(newer);
+      }
       return { Token: token.token, ExpiresIn: BigInt(token.expiresIn), IssuedAt: BigInt(token.issuedAt) };
     },
     getTokenAuthority: async ({ Host, Salt }) => ({ PublicKey: rawPublicKey(await authority(Host, Salt)) }),

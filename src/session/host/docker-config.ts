@@ -14,8 +14,8 @@ export interface AuthConfig {
 const NONE: AuthConfig = { username: '', password: '', identityToken: '', registryToken: '' };
 const HUB_HOST = 'registry-1.docker.io';
 const HUB_KEY = 'https://index.docker.io/v1/';
-/** Helpers may give tokens that live five minutes. */
-const CACHE_MS = 290_000;
+/** Helpers may be slow, and may give tokens that live two minutes: a build that needs one later asks again. */
+const CACHE_MS = 30_000;
 /** User name by which helpers mark a secret as an identity token. */
 const TOKEN_USER = '<token>';
 const NOT_FOUND_TEXT = 'credentials not found in native keychain';
@@ -45,24 +45,26 @@ export class DockerConfig {
     this.#env = env;
   }
 
-  /** Credentials for a registry host. @throws BuildError for an unreadable file or a failing helper */
-  get(host: string): Promise<AuthConfig> {
-    const key = host === HUB_HOST ? HUB_KEY : host;
-    const known = this.#cache.get(key);
-    if (known && Date.now() - known.at < CACHE_MS) return known.value;
-    const value = this.#load(key);
-    this.#cache.set(key, { at: Date.now(), value });
-    value.catch(() => this.#cache.delete(key));
-    return value;
-  }
-
-  async #load(key: string): Promise<AuthConfig> {
+  /**
+   * Credentials for a registry host: those of the file are of now, those of a helper at most half a minute old.
+   * @throws BuildError for an unreadable file or a failing helper
+   */
+  async get(host: string): Promise<AuthConfig> {
+    const key = keyOf(host);
     const config = await this.#read();
     const helper = config.credHelpers?.[hostOf(key)] ?? config.credHelpers?.[key] ?? config.credsStore;
-    if (helper) return await this.#ask(helper, key);
-    const auths = config.auths ?? {};
-    const entry = auths[key] ?? Object.entries(auths).find(([name]) => hostOf(name) === hostOf(key))?.[1];
-    return entry ? decodeEntry(entry) : NONE;
+    if (!helper) return fromFile(config, key);
+    const known = this.#cache.get(key);
+    if (known && Date.now() - known.at < CACHE_MS) return await known.value;
+    const value = this.#ask(helper, key);
+    this.#cache.set(key, { at: Date.now(), value });
+    value.catch(() => this.#cache.delete(key));
+    return await value;
+  }
+
+  /** What is known for the host was refused: its helper is asked the next time. */
+  forget(host: string): void {
+    this.#cache.delete(keyOf(host));
   }
 
   async #read(): Promise<ConfigFile> {
@@ -89,6 +91,15 @@ export class DockerConfig {
       ? { ...NONE, identityToken: Secret }
       : { ...NONE, username: Username, password: Secret };
   }
+}
+
+function keyOf(host: string): string {
+  return host === HUB_HOST ? HUB_KEY : host;
+}
+
+function fromFile({ auths = {} }: ConfigFile, key: string): AuthConfig {
+  const entry = auths[key] ?? Object.entries(auths).find(([name]) => hostOf(name) === hostOf(key))?.[1];
+  return entry ? decodeEntry(entry) : NONE;
 }
 
 function hostOf(key: string): string {

@@ -120,6 +120,43 @@ test('tokens: POST with a secret, GET when the server has no POST or nobody is k
   server.close();
 });
 
+test('a token server that refuses what a helper said before makes the helper be asked again', async () => {
+  const dir = join(root, 'renewed');
+  mkdirSync(dir);
+  writeFileSync(
+    join(dir, 'docker-credential-file'),
+    `#!/bin/sh\nread host\necho "{\\"Username\\":\\"u\\",\\"Secret\\":\\"$(cat ${dir}/secret)\\"}"\n`,
+  );
+  chmodSync(join(dir, 'docker-credential-file'), 0o755);
+  writeFileSync(join(dir, 'config.json'), JSON.stringify({ credsStore: 'file' }));
+  let right = 'one';
+  const server = createHttpServer(async (request, response) => {
+    let body = '';
+    for await (const part of request) body += part;
+    const good = new URLSearchParams(body).get('password') === right;
+    response.writeHead(good ? 200 : 401).end(JSON.stringify({ access_token: `for ${right}` }));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const Realm = `http://127.0.0.1:${(server.address() as AddressInfo).port}/token`;
+  const config = new DockerConfig(dir, { PATH: `${dir}:${process.env.PATH ?? ''}` });
+  await withSession([authService({ config })], async (session, signal) => {
+    const token = () =>
+      sessionAuth(session).fetchToken(
+        { ClientID: '', Host: 'r.io', Realm, Service: 's', Scopes: [] },
+        signal,
+      );
+    writeFileSync(join(dir, 'secret'), 'one');
+    assert.equal((await token()).Token, 'for one');
+    writeFileSync(join(dir, 'secret'), 'two');
+    right = 'two';
+    assert.equal((await token()).Token, 'for two');
+    right = 'three';
+    await assert.rejects(token(), /401/);
+  });
+  server.close();
+});
+
 const socketOptions = { uid: 0, gid: 0, mode: 0o600, tmpDir: root };
 
 test('ssh keys: ssh-add lists them and every signature verifies', async () => {

@@ -36,6 +36,13 @@ class UnexpectedStatus extends BuildError {
   }
 }
 
+/** The token server does not take these credentials (any more). */
+export function isRefused(error: unknown): boolean {
+  for (let at = error; at instanceof Error; at = at.cause)
+    if (at instanceof UnexpectedStatus) return [400, 401, 403].includes(at.status);
+  return false;
+}
+
 /** Gets a bearer token for a registry from its token server (FEATURES C17). */
 export async function fetchRegistryToken(request: TokenRequest, signal: AbortSignal): Promise<RegistryToken> {
   if (request.secret === '') {
