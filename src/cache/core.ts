@@ -134,6 +134,7 @@ export class CacheCore {
   letGo(record: LiveRecord): void {
     if (--record.users > 0) return;
     if (this.#live.get(record.id) === record) this.#live.delete(record.id);
+    if (record.isPassing) this.discard(record.id);
     if (this.#live.size === 0) this.#onEmpty?.();
     if (record.equalMutable) this.letGo(record.equalMutable);
     for (const parent of record.parents) this.letGo(parent);

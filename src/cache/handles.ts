@@ -30,7 +30,7 @@ export interface HandleHost {
   readonly shared: SharedMounts;
   /** Ends the mutable record: kept when retained, else removed. */
   releaseMutable(record: LiveRecord): void;
-  commitMutable(record: LiveRecord): LiveRecord;
+  commitMutable(record: LiveRecord, passing: boolean): LiveRecord;
 }
 
 function plainMounts(mounts: readonly Mount[]): RefMounts {
@@ -177,9 +177,9 @@ export class MutableHandle extends Handle implements MutableRef {
     return plainMounts(readonly ? readonlyMounts(mounts) : mounts);
   }
 
-  async commit(): Promise<ImmutableRef> {
+  async commit({ passing = false } = {}): Promise<ImmutableRef> {
     const record = this.live;
-    const committed = this.host.commitMutable(record);
+    const committed = this.host.commitMutable(record, passing);
     const handle = new ImmutableHandle(this.host, committed, true);
     this.#committed = true;
     this.end();

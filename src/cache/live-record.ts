@@ -13,6 +13,8 @@ export class LiveRecord {
   /** Of an immutable record that is not finalized. */
   equalMutable: LiveRecord | undefined;
   provider: BlobProvider | undefined;
+  /** Removed when nobody uses it any more. */
+  isPassing = false;
   /** Handles, live children and work under way. */
   users = 0;
   /** When its tree was last found to be there; see CacheCore. */

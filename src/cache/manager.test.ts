@@ -68,6 +68,37 @@ test('steps stack up and are found by id, also after a restart', async () => {
   await assert.rejects(refs.getMutable(id), (e) => hasCode(e, Code.invalidArgument));
 });
 
+test('a passing record is used like any other and goes with its last handle, or with the next start', async () => {
+  await using root = temporaryRoot();
+  let left = '';
+  {
+    await using store = openTestStore(root.path);
+    const refs = openTestCache(store);
+    const mutable = await refs.newMutable(undefined, { description: 'passing' });
+    await write(mutable, 'a', 'a');
+    const passing = await mutable.commit({ passing: true });
+    const copy = passing.clone();
+    await passing.release();
+    await using above = await refs.newMutable(copy);
+    assert.deepEqual(await list(above), ['a']);
+    assert.ok((await refs.diskUsage()).some(({ id, inUse, size }) => id === copy.id && inUse && size > 0));
+    await above.release();
+    await copy.release();
+    assert.deepEqual(await refs.diskUsage(), []);
+    assert.ok((await store.gc()) > 0);
+    await store.trashEmptied();
+    assert.deepEqual(readdirSync(store.layout.snapshots), []);
+    const kept = await refs.newMutable(undefined, { retain: true });
+    await assert.rejects(kept.commit({ passing: true }), (e) => hasCode(e, Code.internal));
+    await kept.release();
+    const last = await (await refs.newMutable(undefined)).commit({ passing: true });
+    left = last.id;
+  }
+  await using store = openTestStore(root.path);
+  const refs = openTestCache(store);
+  assert.equal(refs.metadata(left), undefined);
+});
+
 test('a handle ends once; a mutable without retain goes with it', async () => {
   await using fixture = await cache();
   const mutable = await fixture.cache.newMutable(undefined);

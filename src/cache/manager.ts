@@ -59,6 +59,8 @@ export interface RefManagerOptions {
   readonly freeBytes?: () => number;
 }
 
+/** Marks records that go with their last handle. */
+const PASSING = 'buildkit-ts.passing';
 /** Records named where the disk is full. */
 const LARGEST = 3;
 /** How long work that was cancelled may take to let go of what it holds, milliseconds. */
@@ -88,7 +90,8 @@ export class LocalRefManager implements RefManager, HandleHost {
     this.#pacer = options.pacer ?? new Pacer();
     this.meter = new UsageMeter(this.core, this.blobs, this.#pacer, options.measure ?? (async () => {}));
     this.shared = new SharedMounts(mounter);
-    for (const id of this.#table.unfinished()) this.core.removeRow(id);
+    for (const id of [...this.#table.unfinished(), ...this.#table.search(PASSING, '1')])
+      this.core.removeRow(id);
   }
 
   async newMutable(
@@ -235,14 +238,18 @@ export class LocalRefManager implements RefManager, HandleHost {
     this.#table.update(record.row, { image_refs: JSON.stringify([...record.metadata.imageRefs, imageRef]) });
   }
 
-  commitMutable(record: LiveRecord): LiveRecord {
+  commitMutable(record: LiveRecord, passing: boolean): LiveRecord {
     const { row } = record;
+    if (passing && row.retain === 1)
+      throw new BuildError(`${row.id} is kept by its owner`, { code: Code.internal });
     if (row.retain === 0) {
       // Nobody can ask for the mutable again: the record itself becomes immutable.
       this.#table.db.transaction(() => {
         this.#options.snapshots.commit(row.snapshot, row.snapshot);
         this.#table.update(row, { mutable: 0, size: null });
+        if (passing) this.#table.setValue(row.id, PASSING, '1');
       });
+      record.isPassing = passing;
       return record;
     }
     const options = { description: row.description };

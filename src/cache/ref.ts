@@ -87,9 +87,10 @@ export interface MutableRef extends RefCommon {
   mount(readonly: boolean, context?: RefContext & { shared?: boolean }): Promise<RefMounts>;
   /**
    * The present state as an immutable ref; this handle ends. A retained mutable stays usable by `getMutable`
-   * until the immutable one is finalized (FEATURES F1, equalMutable).
+   * until the immutable one is finalized (FEATURES F1, equalMutable). A `passing` one is no part of the cache: it is
+   * removed with its last handle, or by the next start.
    */
-  commit(): Promise<ImmutableRef>;
+  commit(options?: { readonly passing?: boolean }): Promise<ImmutableRef>;
 }
 
 /** One layer of a chain. What is not known yet is undefined. Sizes in bytes. */

@@ -36,6 +36,7 @@ import { exportAll } from './export-all.ts';
 import type { MakeExporter } from './exporters.ts';
 import type { DiskGuard } from './disk-guard.ts';
 import { allowDevices, checkStep, type Entitlement, type Grants, grantEntitlements } from './entitlements.ts';
+import { FailedSteps } from './failed-steps.ts';
 import { GatewayBuild } from './gateway.ts';
 import type { History } from './history/history.ts';
 import type { Recording } from './history/recording.ts';
@@ -254,6 +255,7 @@ function bridgeOf(
       frontends: services.frontends,
       mountLocally: worker.mountLocally,
       openContainer: (options, signal) => Container.open(options, containers, signal),
+      failures: new FailedSteps(job),
       newestFile: (path, signal) => worker.jobs.run('newestFile', { path }, { signal }),
       workerPlatforms: worker.platforms.current,
       requests: services.requests,

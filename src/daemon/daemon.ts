@@ -259,7 +259,7 @@ const noTraces = service(TraceServiceDefinition, {
 });
 
 function openSolver(worker: Worker, guard: DiskGuard): Solver<VertexSpec, ImmutableRef> {
-  return new Solver<VertexSpec, ImmutableRef>({
+  const solver = new Solver<VertexSpec, ImmutableRef>({
     keys: worker.keys,
     results: {
       save: (ref) => ref.id,
@@ -270,6 +270,8 @@ function openSolver(worker: Worker, guard: DiskGuard): Solver<VertexSpec, Immuta
     joined: (op, vertex) => worker.ops.joined(op, vertex),
     describeError: (error, vertex) => describeVertexError(error, vertex.digest, vertex.spec.locations),
   });
+  guard.onNothingLeft(() => solver.dropLeftovers());
+  return solver;
 }
 
 function workerRecord(

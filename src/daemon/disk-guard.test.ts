@@ -159,3 +159,17 @@ test('on a full disk nothing starts to write; a step that fails there says why',
     /^BuildError: exit code: 2$/,
   );
 });
+
+test('what builds can do without goes when nothing else is left', async () => {
+  const { guard, state, write } = fixture({ other: 600 * MB });
+  await using _guard = guard;
+  state.bytes = 395 * MB;
+  let asked = 0;
+  guard.onNothingLeft(async () => {
+    const left = asked++ === 0;
+    if (left) state.bytes -= 250 * MB;
+    return left;
+  });
+  await guard.writing('step', never, (signal) => write(10, signal));
+  assert.equal(asked, 1);
+});

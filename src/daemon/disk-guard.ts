@@ -55,6 +55,7 @@ export class DiskGuard implements AsyncDisposable {
   readonly #used = new UsedBytes();
   readonly #end = new AbortController();
   readonly #writers = new Set<Writer>();
+  #giveUp: () => Promise<boolean> = async () => false;
   #watchers = 0;
   #timer: NodeJS.Timeout | undefined;
   #measuring: Promise<void> | undefined;
@@ -179,6 +180,11 @@ export class DiskGuard implements AsyncDisposable {
     }
   }
 
+  /** What is done when nothing is left that nobody uses: `drop` lets go of what builds can do without, if there is any. */
+  onNothingLeft(drop: () => Promise<boolean>): void {
+    this.#giveUp = drop;
+  }
+
   /** Removes what nobody uses until there is room again, or nothing is left. Callers share it. */
   #makeRoom(): Promise<void> {
     this.#making ??= this.#evict()
@@ -203,8 +209,8 @@ export class DiskGuard implements AsyncDisposable {
         bytes += record.size;
         if (bytes >= wanted) break;
       }
+      if (records === 0 && !(await this.#giveUp())) break;
       await emptied();
-      if (records === 0) break;
       log.info('removed records to make room on the disk', { records, bytes });
     }
     // What was removed by others meanwhile counts as well.

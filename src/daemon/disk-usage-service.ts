@@ -2,6 +2,7 @@ import type { BuildsByRecord } from '../cache/holders.ts';
 import type { ImmutableRef, UsageRecord } from '../cache/ref.ts';
 import type * as pb from '../pb/diskusage.ts';
 import { DiskUsageDefinition } from '../pb/diskusage.ts';
+import { FailedStep } from '../ops/failed-step.ts';
 import { type RegisteredService, service } from '../rpc/server.ts';
 import type { ServerCall } from '../rpc/types.ts';
 import type { Solver } from '../solver/solver.ts';
@@ -11,7 +12,7 @@ import type { Worker } from './worker.ts';
 /** What the service needs of the daemon. */
 export interface DiskUsageParts {
   readonly worker: Pick<Worker, 'refs' | 'store'>;
-  readonly solver: { held(): ReturnType<Solver<unknown, ImmutableRef>['held']> };
+  readonly solver: Pick<Solver<unknown, ImmutableRef>, 'held' | 'leftovers'>;
 }
 
 /** Disk usage beyond upstream's: as many records as there are, why they stay, and what else is on the disk. */
@@ -52,9 +53,12 @@ function reasonsOf(
 
 function buildsByRecord(solver: DiskUsageParts['solver']): BuildsByRecord {
   const builds = new Map<string, string[]>();
-  for (const { value, vertex, jobs } of solver.held()) {
-    const texts = jobs.map((job) => `${job} (${vertex})`);
-    builds.set(value.id, [...(builds.get(value.id) ?? []), ...texts]);
-  }
+  const add = (id: string, jobs: readonly string[], what: string): void => {
+    builds.set(id, [...(builds.get(id) ?? []), ...jobs.map((job) => `${job} (${what})`)]);
+  };
+  for (const { value, vertex, jobs } of solver.held()) add(value.id, jobs, vertex);
+  for (const { leftover, vertex, jobs } of solver.leftovers())
+    if (leftover instanceof FailedStep)
+      for (const { id } of leftover.trees()) add(id, jobs, `left by the failed step ${vertex}`);
   return builds;
 }

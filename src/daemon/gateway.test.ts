@@ -29,7 +29,7 @@ test('every call of the bridge names a build that runs, and tells errors with th
       assert.ok((await ping('here')).LLBCaps.some(({ ID }) => ID === 'source.http'));
     }
     const build: GatewayBuild = Object.assign(Object.create(null), {
-      bridge: { solve: () => Promise.reject(failure) },
+      bridge: { solve: () => Promise.reject(failure), failures: { describe: (error: unknown) => error } },
     });
     using _build = builds.register('fails', build);
     const solve = () =>

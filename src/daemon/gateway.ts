@@ -38,6 +38,7 @@ export class GatewayBuild {
   constructor(bridge: Bridge) {
     this.bridge = bridge;
     this.containers = new Containers(bridge);
+    bridge.failures.keep();
     this.#outcome.promise.catch(() => {}); // whoever waits for it hears of it
   }
 
@@ -83,7 +84,7 @@ export function bridgeService(
     work: Parameters<typeof withTree<T>>[3],
   ): Promise<T> => {
     const { bridge } = await buildOf(call);
-    const ref = id === '' ? null : await bridge.ref(id).result(call.signal);
+    const ref = id === '' ? null : await describing(bridge, () => bridge.ref(id).result(call.signal));
     return withTree(ref, bridge.mountLocally, call.signal, work);
   };
   return service(
@@ -98,9 +99,13 @@ export function bridgeService(
         };
       },
       inputs: async (_request, call) => ({ Definitions: { ...(await buildOf(call)).bridge.inputs } }),
-      solve: async (request, call) => solve((await buildOf(call)).bridge, request, call.signal),
+      solve: async (request, call) => {
+        const { bridge } = await buildOf(call);
+        return describing(bridge, () => solve(bridge, request, call.signal));
+      },
       evaluate: async (request, call) => {
-        await (await buildOf(call)).bridge.ref(request.Ref).result(call.signal);
+        const { bridge } = await buildOf(call);
+        await describing(bridge, () => bridge.ref(request.Ref).result(call.signal));
         return {};
       },
       return: async (request, call) => {
@@ -120,7 +125,8 @@ export function bridgeService(
       resolveSourceMeta: async (request, call) =>
         resolveSourceMeta(await buildOf(call), request, call.signal),
       newContainer: async (request, call) => {
-        await (await buildOf(call)).containers.create(request, call.signal);
+        const { bridge, containers } = await buildOf(call);
+        await describing(bridge, () => containers.create(request, call.signal));
         return {};
       },
       releaseContainer: async (request, call) => {
@@ -144,6 +150,15 @@ export function bridgeService(
     },
     toldCode,
   );
+}
+
+/** Errors of steps say how to get at what these left. */
+async function describing<T>({ failures }: Bridge, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw failures.describe(error);
+  }
 }
 
 function readFile(root: Rootfs, { FilePath, Range }: pb.ReadFileRequest): pb.ReadFileResponse {

@@ -86,6 +86,16 @@ export interface SourceMeta {
   };
 }
 
+/** What the failed steps of a build have left, for whoever drives it from outside (FEATURES E23). */
+export interface Failures {
+  /** From now on it is kept until the build ends. */
+  keep(): void;
+  /** The error of a step with how to get at its trees; any other as it is. */
+  describe(error: unknown): BuildError;
+  /** A tree of a failed step, still owned by it. @throws BuildError when it is no longer kept */
+  tree(id: string): ImmutableRef | undefined;
+}
+
 /** The solver's side of a bridge. */
 export interface BridgeServices {
   /** Checks and parses; what it gives solves the graph, for a ref that the caller owns. */
@@ -102,6 +112,7 @@ export interface BridgeServices {
   readonly newestFile: (path: string, signal: AbortSignal) => Promise<number | undefined>;
   readonly workerPlatforms: readonly Platform[];
   readonly openContainer: (options: ContainerOptions, signal: AbortSignal) => Promise<Container>;
+  readonly failures: Failures;
   /** Requests that inputs of other requests came from. */
   readonly requests: RequestStore;
 }
@@ -178,9 +189,13 @@ export class Bridge {
     return ref;
   }
 
-  /** What a ref of this bridge shows, solved; still owned by it. */
+  /** What a ref of this bridge shows, solved, or a tree of a failed step; still owned by it. */
   async tree(id: string, signal: AbortSignal): Promise<ImmutableRef | null> {
-    return this.ref(id).result(signal);
+    return this.failures.tree(id) ?? this.ref(id).result(signal);
+  }
+
+  get failures(): Failures {
+    return this.#services.failures;
   }
 
   async resolveSourceMeta(request: SourceMetaRequest, signal: AbortSignal): Promise<SourceMeta> {

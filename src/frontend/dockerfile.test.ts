@@ -606,6 +606,7 @@ test('an image that can not be looked up is named with the whole reference', asy
       mountLocally: fail,
       newestFile: fail,
       openContainer: fail,
+      failures: { keep: fail, describe: fail, tree: fail },
       workerPlatforms: [],
       requests: new RequestStore(),
     },

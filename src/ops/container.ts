@@ -150,7 +150,11 @@ export class Container {
     await releaseAll([
       ...this.#trees.map((tree) => () => tree.release()),
       ...cleanup,
-      ...[...outputs.map(({ ref }) => ref), ...actives].map((ref) => () => ref.release()),
+      ...[...outputs, ...actives].map(
+        ({ ref }) =>
+          () =>
+            ref.release(),
+      ),
     ]);
     return cutShort;
   }

@@ -4,6 +4,7 @@ import { BuildError } from '../base/errors.ts';
 import type { ContentSelector } from '../cache/contenthash.ts';
 import type { ImmutableRef, RefMounts } from '../cache/ref.ts';
 import type { CacheDep, CacheMap } from '../solver/types.ts';
+import { FailedStep } from './failed-step.ts';
 import type { KeyDep } from './selector-key.ts';
 
 export interface ContentKeyServices {
@@ -48,10 +49,10 @@ export function cacheMapOf(
   deps: readonly KeyDep[],
   services: ContentKeyServices,
 ): CacheMap<ImmutableRef> {
-  return { digest, deps: deps.map((dep) => cacheDep(dep, services)) };
+  return { digest, deps: deps.map((dep, index) => cacheDep(dep, index, services)) };
 }
 
-function cacheDep(dep: KeyDep, services: ContentKeyServices): CacheDep<ImmutableRef> {
+function cacheDep(dep: KeyDep, index: number, services: ContentKeyServices): CacheDep<ImmutableRef> {
   const preprocess: CacheDep<ImmutableRef>['preprocess'] = (input, context) =>
     input.extract(services.progress(context));
   if (!dep.content) return { selector: dep.selector, preprocess };
@@ -70,6 +71,7 @@ function cacheDep(dep: KeyDep, services: ContentKeyServices): CacheDep<Immutable
         return digest;
       } catch (error) {
         context.signal.throwIfAborted();
+        context.keeper?.()?.(new FailedStep([input.clone()], [], { kind: 'cache', index }));
         throw BuildError.wrap(error, `failed to calculate checksum of ref ${input.id}`);
       } finally {
         if (!kept) await tree.release();

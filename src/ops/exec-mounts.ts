@@ -40,8 +40,8 @@ export interface PreparedMounts {
   /** What each mount shows, in the order they were given; undefined for one that is left out. */
   readonly sources: readonly (Mountable | undefined)[];
   readonly outputs: readonly StepOutput[];
-  /** Writable trees without output, released or (after a failure) committed for debugging. */
-  readonly actives: readonly MutableRef[];
+  /** Writable trees without output, by index of their mount. */
+  readonly actives: readonly ActiveTree[];
   /** Gives back everything that was not taken out of `outputs` or `actives`. */
   readonly cleanup: (() => Promise<void>)[];
 }
@@ -50,6 +50,13 @@ export type StepOutput =
   | { readonly mountIndex: number; readonly ref: ImmutableRef }
   | { readonly mountIndex: number; readonly ref: MutableRef };
 
+export interface ActiveTree {
+  readonly mountIndex: number;
+  readonly ref: MutableRef;
+  /** Holds mount points alone: the step sees it read-only. */
+  readonly stubs: boolean;
+}
+
 interface Draft {
   readonly caches: StepCacheMounts;
   root: Mountable | undefined;
@@ -57,7 +64,7 @@ interface Draft {
   readonly mounts: ContainerMount[];
   readonly sources: (Mountable | undefined)[];
   readonly outputs: StepOutput[];
-  readonly actives: MutableRef[];
+  readonly actives: ActiveTree[];
   readonly cleanup: (() => Promise<void>)[];
 }
 
@@ -85,7 +92,11 @@ export async function prepareMounts(
   } catch (error) {
     await releaseAll([
       ...draft.outputs.map((o) => () => o.ref.release()),
-      ...draft.actives.map((r) => () => r.release()),
+      ...draft.actives.map(
+        ({ ref }) =>
+          () =>
+            ref.release(),
+      ),
     ]);
     await releaseAll(draft.cleanup);
     throw error;
@@ -130,10 +141,10 @@ async function addMount(
   draft.root = source;
   if (llb.output === NONE && llb.readonly) {
     // Mount points are made in the root even when the step sees it read-only.
-    const active = await makeMutable();
-    draft.actives.push(active);
-    draft.root = active;
-    draft.sources[index] = active;
+    const ref = await makeMutable();
+    draft.actives.push({ mountIndex: index, ref, stubs: true });
+    draft.root = ref;
+    draft.sources[index] = ref;
   }
 }
 
@@ -192,9 +203,9 @@ async function bindSource(
     return active;
   }
   if (isRoot || (llb.readonly && input)) return input;
-  const active = await makeMutable();
-  draft.actives.push(active);
-  return active;
+  const ref = await makeMutable();
+  draft.actives.push({ mountIndex: index, ref, stubs: false });
+  return ref;
 }
 
 function tmpfs(options: readonly string[]): Mountable {

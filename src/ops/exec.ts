@@ -15,6 +15,7 @@ import {
 import type { ExecOp, Meta, ProxyEnv } from '../llb/ops.ts';
 import type { CacheMap, Op, OpContext, PlaceRequest } from '../solver/types.ts';
 import { type ExecMountServices, type PreparedMounts, prepareMounts, releaseAll } from './exec-mounts.ts';
+import { leaveExec } from './failed-step.ts';
 import { secretEnvironment } from './secret-mount.ts';
 import { StepLog, type StepLogLimits } from './step-log.ts';
 
@@ -82,7 +83,10 @@ export class ExecOpRunner implements Op<ImmutableRef> {
       inputs,
       services,
       context.signal,
-    );
+    ).catch(async (error: unknown) => {
+      await leaveExec(op, inputs, undefined, context);
+      throw error;
+    });
     try {
       const emulator = await this.#services.emulator();
       const meta = processMeta(op, op.meta, secrets, prepared.readonlyRoot, this.#resources);
@@ -91,15 +95,8 @@ export class ExecOpRunner implements Op<ImmutableRef> {
         mounts: emulator ? [...prepared.mounts, emulatorMount(emulator)] : prepared.mounts,
       });
     } catch (error) {
-      await releaseAll([
-        ...prepared.cleanup,
-        ...prepared.actives.map((ref) => () => ref.release()),
-        ...prepared.outputs.map(
-          ({ ref }) =>
-            () =>
-              ref.release(),
-        ),
-      ]);
+      await releaseAll(prepared.cleanup);
+      await leaveExec(op, inputs, prepared, context);
       throw error;
     }
     return this.#commit(prepared);
@@ -150,7 +147,14 @@ export class ExecOpRunner implements Op<ImmutableRef> {
       await releaseAll([...results.map((ref) => () => ref.release()), ...rest]);
       throw BuildError.wrap(error, 'error committing');
     } finally {
-      await releaseAll([...prepared.cleanup, ...prepared.actives.map((ref) => () => ref.release())]);
+      await releaseAll([
+        ...prepared.cleanup,
+        ...prepared.actives.map(
+          ({ ref }) =>
+            () =>
+              ref.release(),
+        ),
+      ]);
     }
     return results;
   }

@@ -1,6 +1,7 @@
 import { BuildError, invalidArgument } from '../base/errors.ts';
 import type { ImmutableRef, MutableRef, RefManager, RefMounts } from '../cache/ref.ts';
 import type { ChownOpt, FileAction, FileOp, UserOpt } from '../llb/ops.ts';
+import { FailedStep, present } from './failed-step.ts';
 import type { CacheMap, Op, OpContext, PlaceRequest } from '../solver/types.ts';
 
 /** Trees an action works on, as paths of mounted directories. */
@@ -54,7 +55,14 @@ export class FileOpRunner implements Op<ImmutableRef> {
   ): Promise<readonly (ImmutableRef | null)[]> {
     checkIndexes(this.#op, inputs.length);
     await using run = new FileRun(this.#op, inputs, this.#services, context);
-    for (const index of this.#op.actions.keys()) await run.act(index);
+    for (const index of this.#op.actions.keys()) {
+      try {
+        await run.act(index);
+      } catch (error) {
+        await run.leave(index);
+        throw error;
+      }
+    }
     return await run.outputs(); // awaited: the trees are given back right after
   }
 }
@@ -153,6 +161,25 @@ class FileRun implements AsyncDisposable {
       if (action.output >= 0n) committed[Number(action.output)] = await this.#committed(index);
     }
     return committed.map((ref) => ref.clone()); // when nothing can fail any more
+  }
+
+  /** Hands the trees of a failed action to the solver, where a job asks for them. */
+  async leave(index: number): Promise<void> {
+    const keep = this.#context.signal.aborted ? undefined : this.#context.keeper?.();
+    if (!keep) return;
+    const { actions } = this.#op;
+    const inputs = this.#inputs.map((input) => input?.clone() ?? null);
+    const mounts: (ImmutableRef | null)[] = actions.map(() => null);
+    const failed = this.#results[index];
+    if (failed?.mutable) {
+      await failed.tree?.release();
+      failed.tree = undefined;
+      mounts[index] = await present(failed.mutable);
+      failed.mutable = undefined;
+    }
+    const source = Number(actions[index]!.secondaryInput) - inputs.length;
+    if (source >= 0) mounts[source] = this.#results[source]?.committed?.clone() ?? null;
+    keep(new FailedStep(inputs, mounts, { kind: 'file', index }));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

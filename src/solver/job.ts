@@ -11,6 +11,7 @@ import type { JobState } from './state.ts';
 import type { CacheImport, CacheSource } from './sources.ts';
 import type {
   EdgeRef,
+  Leftover,
   Op,
   ProgressGroup,
   Result,
@@ -60,6 +61,11 @@ export interface SolvedStep<Spec, R> {
   readonly outputs: () => readonly { readonly index: number; readonly keys: readonly string[] }[];
 }
 
+export interface StepFailure<Spec> {
+  readonly vertex: Vertex<Spec>;
+  readonly leftover: Leftover | undefined;
+}
+
 /** What an export of the cache walks through. */
 export interface CacheTrace<R extends Result> {
   /** Keys at which edges of the job stand, with what their vertex says of being exported. */
@@ -82,6 +88,7 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
   readonly #owned = new Set<SharedVertex<Spec, R>>();
   readonly #end = new AbortController();
   readonly #doing = new Activities();
+  #looksIntoFailures = false;
 
   constructor(id: string, options: JobOptions, host: JobHost<Spec, R>) {
     this.id = id;
@@ -131,6 +138,22 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
 
   get state(): JobState {
     return { id: this.id, lastProgress: this.progress.lastEvent, doing: this.#doing.list };
+  }
+
+  get looksIntoFailures(): boolean {
+    return this.#looksIntoFailures;
+  }
+
+  /** From now on what failed steps leave is kept until the job closes. */
+  lookIntoFailures(): void {
+    this.#looksIntoFailures = true;
+  }
+
+  /** A vertex of this job, and what it left when it failed, as far as that is kept. */
+  failure(digest: string): StepFailure<Spec> | undefined {
+    const alike = [...this.#owned].filter(({ vertex }) => vertex.digest === digest);
+    const found = alike.find(({ leftover }) => leftover) ?? alike[0];
+    return found && { vertex: found.vertex, leftover: found.leftover };
   }
 
   /** Aborts when the job closes. */

@@ -6,6 +6,7 @@ import { Activities, type Activity } from './activities.ts';
 import { Edge } from './edge.ts';
 import { inputsFirst } from './graph.ts';
 import { CONTENT_OUTPUT, rootKey } from './keystore.ts';
+import type { Leftovers } from './leftovers.ts';
 import { Memo, Unwanted } from './memo.ts';
 import { nowNanos, VertexReporter } from './progress.ts';
 import type { Caches } from './sources.ts';
@@ -39,6 +40,7 @@ export class SharedVertex<Spec, R extends Result> {
   readonly #identity: Memo<string>;
   readonly #describe: (error: unknown) => BuildError;
   readonly #running: Running;
+  readonly #leftovers: Leftovers;
   readonly #maps: Memo<{ map: CacheMap<R>; done: boolean }>[] = [];
   readonly #prepared: readonly Memo<void>[];
   readonly #contents: readonly Memo<Digest | undefined>[];
@@ -67,6 +69,7 @@ export class SharedVertex<Spec, R extends Result> {
     this.#twins = options.twins;
     this.#lend = options.lend;
     this.#running = options.running;
+    this.#leftovers = options.leftovers;
     this.#identity = this.memo(() => this.#findIdentity());
     this.#describe = (error) => options.describeError(error, vertex);
     this.#prepared = inputs.map((_, i) => this.memo(() => this.#prepare(i)));
@@ -174,6 +177,11 @@ export class SharedVertex<Spec, R extends Result> {
     return this.#exec.get();
   }
 
+  /** What it left when it failed, as far as that is kept. */
+  get leftover(): ReturnType<Leftovers['of']> {
+    return this.#leftovers.of(this);
+  }
+
   get executed(): boolean {
     return this.#exec.settled !== undefined;
   }
@@ -215,10 +223,11 @@ export class SharedVertex<Spec, R extends Result> {
     if (!this.#isWanted()) throw new Unwanted();
     this.#abort ??= new AbortController();
     const { signal } = this.#abort;
+    const keeper = () => this.#leftovers.keeper(this);
     const sessions = (): string[] => [...new Set([...this.owners].flatMap((owner) => owner.sessions))];
     try {
       return await this.#doing.at(what, () =>
-        work({ signal, progress, sessions, vertex: this.vertex.digest }),
+        work({ signal, progress, sessions, vertex: this.vertex.digest, keeper }),
       );
     } catch (error) {
       if (signal.aborted || error instanceof Unwanted) throw new Unwanted();
@@ -245,6 +254,7 @@ export class SharedVertex<Spec, R extends Result> {
     const held = [...this.#held];
     this.#held.clear();
     await Promise.all(held.map((result) => result.release()));
+    await this.#leftovers.drop(this);
   }
 
   async #callCacheMap(index: number): Promise<{ map: CacheMap<R>; done: boolean }> {

@@ -3,12 +3,13 @@ import { Running } from '../base/running.ts';
 import { claim, sharedGraph, vertexGraph, waitsFor } from './graph.ts';
 import { Job, type JobHost, type JobOptions, type Loaded } from './job.ts';
 import type { KeyStore } from './keystore.ts';
+import { Leftovers } from './leftovers.ts';
 import { Unwanted } from './memo.ts';
 import { SharedVertex } from './shared-vertex.ts';
 import { type EdgeState, edgeState, type JobState } from './state.ts';
 import { type CacheImport, Caches, type OwnCache, type ResultStore } from './sources.ts';
 import { Twins } from './twins.ts';
-import type { EdgeRef, Op, Result, SolveFor, Vertex } from './types.ts';
+import type { EdgeRef, Leftover, Op, Result, SolveFor, Vertex } from './types.ts';
 
 /** How long `job` waits for a job that is not there yet, milliseconds (FEATURES B25). */
 const JOB_WAIT_MS = 6000;
@@ -36,6 +37,7 @@ export class Solver<Spec, R extends Result> {
   readonly #host: JobHost<Spec, R>;
   readonly #vertexes = new Map<string, SharedVertex<Spec, R>>();
   readonly #twins = new Twins<Spec, R>();
+  readonly #leftovers: Leftovers;
   readonly #jobs = new Map<string, Job<Spec, R>>();
   readonly #running = new Running();
   readonly #waiters = new Map<string, Set<(job: Job<Spec, R>) => void>>();
@@ -43,6 +45,7 @@ export class Solver<Spec, R extends Result> {
   constructor(options: SolverOptions<Spec, R>) {
     this.#options = options;
     this.#cache = { keys: options.keys, results: options.results };
+    this.#leftovers = new Leftovers(this.#running);
     this.#host = {
       load: (edge, imports) => this.#load(edge, imports),
       drop: (vertex) => this.#drop(vertex),
@@ -142,6 +145,21 @@ export class Solver<Spec, R extends Result> {
         if (value) yield { value, vertex: vertex.name, jobs: [...owners].map(({ id }) => id) };
   }
 
+  /** What failed steps of open jobs left. */
+  *leftovers(): Iterable<{
+    readonly leftover: Leftover;
+    readonly vertex: string;
+    readonly jobs: readonly string[];
+  }> {
+    for (const { leftover, vertex, owners } of this.#vertexes.values())
+      if (leftover) yield { leftover, vertex: vertex.name, jobs: [...owners].map(({ id }) => id) };
+  }
+
+  /** Lets go of all that failed steps left: their bytes are wanted elsewhere. False when there was nothing. */
+  dropLeftovers(): Promise<boolean> {
+    return this.#leftovers.dropAll();
+  }
+
   #load({ vertex, index }: EdgeRef<Spec>, imports: readonly CacheImport<R>[]): Loaded<Spec, R> {
     const shared = new Map<Vertex<Spec>, SharedVertex<Spec, R>>();
     const made: SharedVertex<Spec, R>[] = [];
@@ -196,6 +214,7 @@ export class Solver<Spec, R extends Result> {
         describeError,
         running: this.#running,
         twins: this.#twins,
+        leftovers: this.#leftovers,
         lend,
         now: this.#options.now ?? Date.now,
         caches: new Caches(this.#cache),

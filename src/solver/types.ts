@@ -69,6 +69,11 @@ export interface Op<R> {
  */
 export type SolveFor<Spec, R> = (edge: EdgeRef<Spec>) => Promise<R | null>;
 
+/** What a step that failed leaves, for its jobs to look into. Counts as the solver's once it has been kept. */
+export interface Leftover {
+  release(): Promise<void>;
+}
+
 /** What a running op may use. */
 export interface OpContext {
   /** Aborts when no job wants the step any more. */
@@ -78,6 +83,8 @@ export interface OpContext {
   readonly sessions: () => readonly string[];
   /** The vertex that runs. */
   readonly vertex: Digest;
+  /** Takes over what the step leaves as it fails; undefined when no job asks for that. */
+  readonly keeper?: () => ((left: Leftover) => void) | undefined;
 }
 
 /** A step that wants to run. */

@@ -1,5 +1,6 @@
 import type { BuildError } from '../base/errors.ts';
 import type { Running } from '../base/running.ts';
+import type { Leftovers } from './leftovers.ts';
 import type { JobProgress } from './progress.ts';
 import type { SharedVertex } from './shared-vertex.ts';
 import type { Caches } from './sources.ts';
@@ -10,6 +11,8 @@ import type { Op, Result, StepOwner, Vertex } from './types.ts';
 export interface VertexOwner<Spec, R extends Result> extends StepOwner {
   readonly progress: JobProgress;
   readonly sessions: readonly string[];
+  /** Looks into what failed steps leave. */
+  readonly looksIntoFailures: boolean;
   /** Keeps more vertexes alive. */
   adopt(graph: readonly SharedVertex<Spec, R>[]): void;
 }
@@ -21,6 +24,7 @@ export interface SharedVertexOptions<Spec, R extends Result> {
   /** What its edges look into and write to. */
   readonly caches: Caches<R>;
   readonly twins: Twins<Spec, R>;
+  readonly leftovers: Leftovers;
   /** Keeps a vertex and its inputs wanted, and owned by the owners of `by`. @throws when it waits for `by` */
   readonly lend: (vertex: SharedVertex<Spec, R>, by: SharedVertex<Spec, R>) => Disposable;
   /** Unix milliseconds. */
