@@ -1,10 +1,10 @@
 import type { RefManager } from '../cache/ref.ts';
 import type * as pb from '../pb/control.ts';
-import { ControlDefinition } from '../pb/control.ts';
 import type { BuildkitVersion, WorkerRecord } from '../pb/worker.ts';
 import type { Metadata } from '../rpc/metadata.ts';
 import { type RegisteredService, service } from '../rpc/server.ts';
 import { duplexOf } from '../rpc/tunnel.ts';
+import { SessionControlDefinition } from '../session/wire.ts';
 import type { ServerCall } from '../rpc/types.ts';
 import type { History } from './history/history.ts';
 import { toldCode } from './told-code.ts';
@@ -39,7 +39,7 @@ export interface ControlServices {
 /** The Control service (FEATURES B1). */
 export function controlService(services: ControlServices): RegisteredService {
   return service(
-    ControlDefinition,
+    SessionControlDefinition,
     {
       info: async () => ({ buildkitVersion: services.version }),
       listWorkers: async (request) => ({ record: matchWorkers(await services.workers(), request.filter) }),

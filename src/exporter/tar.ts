@@ -72,7 +72,7 @@ async function* treeArchive(tree: TreeSource): AsyncGenerator<Uint8Array, void> 
     let written = 0;
     for await (const chunk of tree.read(stat.path)) {
       written += chunk.length;
-      yield Buffer.from(chunk); // the source may use its buffer again
+      yield chunk;
     }
     if (written !== size) throw new BuildError(`${stat.path}: size changed while it was read`);
     yield TAR_END.subarray(0, padding(size));

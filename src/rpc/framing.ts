@@ -7,22 +7,24 @@ const PREFIX_BYTES = 5;
 /** A message below this size is copied out of a network buffer that is much larger than it. */
 const COPY_BELOW_BYTES = 4096;
 
-export function encodeFrame<T>(type: MessageType<T>, message: T): Buffer {
-  const frame = type.encodeWithHeadroom
-    ? asBuffer(type.encodeWithHeadroom(message, PREFIX_BYTES))
-    : prefixed(type.encode(message).finish());
-  const size = frame.byteLength - PREFIX_BYTES;
+/** A message as the pieces of its frame. */
+export function encodeFrame<T>(type: MessageType<T>, message: T): readonly Buffer[] {
+  const parts = (type.encodeParts?.(message, PREFIX_BYTES) ?? [prefixed(type.encode(message).finish())]).map(
+    asBuffer,
+  );
+  const size = parts.reduce((sum, part) => sum + part.byteLength, -PREFIX_BYTES);
   if (size > MAX_MESSAGE_BYTES)
     throw new BuildError(`trying to send message larger than max (${size} vs. ${MAX_MESSAGE_BYTES})`, {
       code: Code.resourceExhausted,
     });
-  frame[0] = 0;
-  frame.writeUInt32BE(size, 1);
-  return frame;
+  const head = parts[0]!;
+  head[0] = 0;
+  head.writeUInt32BE(size, 1);
+  return parts;
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function prefixed(payload: Uint8Array): Buffer {

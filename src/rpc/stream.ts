@@ -79,19 +79,22 @@ export class CallStream<In, Out> implements MessageStream<In, Out> {
   send(message: Out): Promise<void> {
     if (this.#failure) return Promise.reject(this.#failure);
     if (this.#ended || this.#stream.closed) return Promise.reject(canceled());
-    let frame: Buffer;
+    let frame: readonly Buffer[];
     try {
       frame = encodeFrame(this.#out, message);
     } catch (error) {
       return Promise.reject(error);
     }
-    const size = frame.byteLength;
-    this.#queued += size;
-    this.#stream.write(frame, () => {
-      this.#queued -= size;
+    for (const part of frame) this.#write(part);
+    return this.#queued <= SEND_QUEUE_BYTES ? SENT : this.#waitForRoom();
+  }
+
+  #write(part: Buffer): void {
+    this.#queued += part.byteLength;
+    this.#stream.write(part, () => {
+      this.#queued -= part.byteLength;
       if (this.#queued <= SEND_QUEUE_BYTES / 2) this.#openRoom();
     });
-    return this.#queued <= SEND_QUEUE_BYTES ? SENT : this.#waitForRoom();
   }
 
   #waitForRoom(): Promise<void> {

@@ -5,10 +5,10 @@ export interface MessageType<T> {
   encode(message: T): { finish(): Uint8Array };
   decode(bytes: Uint8Array): T;
   /**
-   * Optional shortcut: `headroom` free bytes followed by the encoded message in one fresh buffer,
-   * which saves a copy of large payloads.
+   * Optional shortcut: the encoded message in pieces, the first in a fresh buffer with `headroom` free bytes in
+   * front. Large payloads are pieces of their own instead of being copied, so they must not change any more.
    */
-  encodeWithHeadroom?(message: T, headroom: number): Uint8Array;
+  encodeParts?(message: T, headroom: number): readonly [Uint8Array, ...Uint8Array[]];
 }
 
 /** One method of a service, as the generated `*Definition` objects have it. */

@@ -2,6 +2,10 @@ import {
   FileSendDefinition as GeneratedFileSend,
   FileSyncDefinition as GeneratedFileSync,
 } from '../pb/filesync.ts';
+import { SSHDefinition as GeneratedSsh } from '../pb/sshforward.ts';
+import { ControlDefinition } from '../pb/control.ts';
+import { UploadDefinition as GeneratedUpload } from '../pb/upload.ts';
+import { bytesMethod } from '../rpc/bytes-message.ts';
 import type { MessageType } from '../rpc/types.ts';
 import { packetCodec } from './fsutil/packet.ts';
 
@@ -47,6 +51,28 @@ export const RawFileSendDefinition = {
   methods: {
     diffCopy: { ...GeneratedFileSend.methods.diffCopy, requestType: rawCodec, responseType: rawCodec },
   },
+} as const;
+
+/** FileSend to one file: the daemon sends its bytes. */
+export const FileSendDefinition = {
+  ...GeneratedFileSend,
+  methods: { diffCopy: bytesMethod(GeneratedFileSend.methods.diffCopy) },
+} as const;
+
+export const SSHDefinition = {
+  ...GeneratedSsh,
+  methods: { ...GeneratedSsh.methods, forwardAgent: bytesMethod(GeneratedSsh.methods.forwardAgent) },
+} as const;
+
+export const UploadDefinition = {
+  ...GeneratedUpload,
+  methods: { pull: bytesMethod(GeneratedUpload.methods.pull) },
+} as const;
+
+/** The daemon's own service, one method of which carries the sessions. */
+export const SessionControlDefinition = {
+  ...ControlDefinition,
+  methods: { ...ControlDefinition.methods, session: bytesMethod(ControlDefinition.methods.session) },
 } as const;
 
 /** FileSend to a directory: the daemon sends packets. */

@@ -8,8 +8,8 @@ import {
   EXPORTER_ID,
   EXPORTER_METADATA_PREFIX,
   EXPORTER_MULTI_PLATFORM,
+  FileSendDefinition,
 } from '../wire.ts';
-import { FileSendDefinition } from '../../pb/filesync.ts';
 import { endingCall } from './filesync.ts';
 
 /** Bytes per message; other implementations refuse more than 4 MiB. */

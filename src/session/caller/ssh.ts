@@ -2,11 +2,10 @@ import { chmodSync, chownSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { SSHDefinition } from '../../pb/sshforward.ts';
 import { Metadata } from '../../rpc/metadata.ts';
 import { duplexOf, joinStreams } from '../../rpc/tunnel.ts';
 import type { Session } from '../manager.ts';
-import { DEFAULT_SSH_ID, SSH_ID } from '../wire.ts';
+import { DEFAULT_SSH_ID, SSH_ID, SSHDefinition } from '../wire.ts';
 
 const SOCKET_NAME = 'ssh_auth_sock';
 

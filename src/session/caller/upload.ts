@@ -1,8 +1,7 @@
 import { BuildError } from '../../base/errors.ts';
-import { UploadDefinition } from '../../pb/upload.ts';
 import { Metadata } from '../../rpc/metadata.ts';
 import { methodPath, type Session } from '../manager.ts';
-import { UPLOAD_HOST, UPLOAD_PATH } from '../wire.ts';
+import { UPLOAD_HOST, UPLOAD_PATH, UploadDefinition } from '../wire.ts';
 
 /** Host part of URLs that name an upload of the client. */
 export const UPLOAD_URL_HOST = 'buildkit-session';

@@ -16,11 +16,13 @@ export interface FsPacket {
 export const PacketType = Packet_PacketType;
 
 const EMPTY = new Uint8Array(0);
+/** Data below this size is copied behind the rest of its packet. */
+const COPY_BELOW_BYTES = 4096;
 
 export const packetCodec: MessageType<FsPacket> = {
-  encode: (message) => ({ finish: () => encodePacket(message, 0) }),
+  encode: (message) => ({ finish: () => Buffer.concat(encodePacket(message, 0)) }),
   decode: decodePacket,
-  encodeWithHeadroom: encodePacket,
+  encodeParts: encodePacket,
 };
 
 /** Bytes that the packet takes on the wire; progress is counted in them. */
@@ -34,7 +36,8 @@ export function packetSize({ type, stat, id = 0, data = EMPTY }: FsPacket): numb
   );
 }
 
-function encodePacket(packet: FsPacket, headroom: number): Uint8Array {
+/** The data is a piece of its own when copying it would cost more. */
+function encodePacket(packet: FsPacket, headroom: number): [Uint8Array, ...Uint8Array[]] {
   const stat = packet.stat ? measureStat(packet.stat) : undefined;
   const id = packet.id ?? 0;
   const data = packet.data ?? EMPTY;
@@ -42,7 +45,8 @@ function encodePacket(packet: FsPacket, headroom: number): Uint8Array {
   if (packet.type !== 0) size += 1 + varintSize(packet.type);
   if (stat) size += 1 + varintSize(stat.size) + stat.size;
   if (id !== 0) size += 1 + varintSize(id);
-  if (data.length > 0) size += 1 + varintSize(data.length) + data.length;
+  const apart = data.length >= COPY_BELOW_BYTES;
+  if (data.length > 0) size += 1 + varintSize(data.length) + (apart ? 0 : data.length);
   const out = new Writer(Buffer.allocUnsafe(size), headroom);
   if (packet.type !== 0) out.field(1, packet.type);
   if (stat && packet.stat) {
@@ -52,9 +56,10 @@ function encodePacket(packet: FsPacket, headroom: number): Uint8Array {
   if (id !== 0) out.field(3, id);
   if (data.length > 0) {
     out.length(4, data.length);
+    if (apart) return [out.buffer, data];
     out.buffer.set(data, out.at);
   }
-  return out.buffer;
+  return [out.buffer];
 }
 
 /** Bytes of an encoded Stat alone. */

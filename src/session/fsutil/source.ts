@@ -11,9 +11,7 @@ import { type FsStat, GO_SOCKET, goMode, hasData, modTimeOf } from './stat.ts';
 export interface TreeSource {
   /** Entries in wire order: parents before children, each directory's names by their bytes. */
   entries(): Iterable<FsStat> | AsyncIterable<FsStat>;
-  /**
-   * Content of one file, in chunks that are valid until the next one is asked for. A file that is gone is empty.
-   */
+  /** Content of one file, in chunks that belong to the taker. A file that is gone is empty. */
   read(path: string): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 }
 
@@ -116,8 +114,8 @@ function* readSmall(path: string, size: number): Generator<Uint8Array> {
   }
   try {
     // One byte more than expected, so that the end is seen with the first read.
-    const buffer = Buffer.allocUnsafe(size + 1);
     for (;;) {
+      const buffer = Buffer.allocUnsafe(size + 1);
       const got = readSync(fd, buffer, 0, buffer.length, null);
       if (got > 0) yield buffer.subarray(0, got);
       if (got < buffer.length) return;
@@ -136,8 +134,8 @@ async function* readLarge(path: string): AsyncGenerator<Uint8Array> {
     return;
   }
   try {
-    const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
     for (;;) {
+      const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
       const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
       if (bytesRead === 0) return;
       yield buffer.subarray(0, bytesRead);

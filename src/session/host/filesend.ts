@@ -1,6 +1,6 @@
 import { BuildError, Code } from '../../base/errors.ts';
 import { makeDirs } from '../../base/make-dirs.ts';
-import { BytesMessage } from '../../pb/filesync.ts';
+import { bytesCodec } from '../../rpc/bytes-message.ts';
 import { type RegisteredService, service } from '../../rpc/server.ts';
 import type { MessageStream, ServerCall } from '../../rpc/types.ts';
 import { type FsPacket, packetCodec } from '../fsutil/packet.ts';
@@ -107,7 +107,7 @@ async function receiveFile(
   if (!sink) throw new BuildError('target already exists', { code: Code.alreadyExists });
   try {
     for await (const bytes of stream) {
-      const { data } = BytesMessage.decode(bytes);
+      const { data } = bytesCodec.decode(bytes);
       if (data.byteLength > 0) await sink.write(data);
     }
     if (stream.signal.aborted) throw stream.signal.reason;

@@ -1,12 +1,11 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { BuildError, isCanceled } from '../../base/errors.ts';
-import { ControlDefinition } from '../../pb/control.ts';
 import type { GrpcChannel } from '../../rpc/client.ts';
 import { healthService } from '../../rpc/health.ts';
 import { Metadata } from '../../rpc/metadata.ts';
 import { createGrpcServer, type RegisteredService } from '../../rpc/server.ts';
 import { duplexOf } from '../../rpc/tunnel.ts';
-import { SESSION_ID, SESSION_METHOD, SESSION_SHARED_KEY } from '../wire.ts';
+import { SESSION_ID, SESSION_METHOD, SESSION_SHARED_KEY, SessionControlDefinition } from '../wire.ts';
 
 const ID_LENGTH = 25;
 
@@ -75,7 +74,7 @@ export class SessionHost {
       services: this.#services(),
       ...(onCallError && { onCallError: (path, error) => onCallError(path, error) }),
     });
-    const call = channel.client(ControlDefinition).session({ metadata: this.metadata(), signal });
+    const call = channel.client(SessionControlDefinition).session({ metadata: this.metadata(), signal });
     const tunnel = duplexOf(call);
     let failure: unknown;
     tunnel.on('error', (error) => {

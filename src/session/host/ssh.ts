@@ -3,11 +3,10 @@ import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { BuildError, invalidArgument } from '../../base/errors.ts';
-import { SSHDefinition } from '../../pb/sshforward.ts';
 import { type RegisteredService, service } from '../../rpc/server.ts';
 import { duplexOf, joinStreams } from '../../rpc/tunnel.ts';
 import { systemErrorText } from '../../sys/errno.ts';
-import { DEFAULT_SSH_ID, SSH_ID } from '../wire.ts';
+import { DEFAULT_SSH_ID, SSH_ID, SSHDefinition } from '../wire.ts';
 import { keyAgent, readOnlyAgent, serveAgent } from './ssh-agent.ts';
 import { type AgentKey, parsePrivateKey } from './ssh-keys.ts';
 

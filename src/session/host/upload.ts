@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { BuildError } from '../../base/errors.ts';
-import { UploadDefinition } from '../../pb/upload.ts';
 import { type RegisteredService, service } from '../../rpc/server.ts';
-import { UPLOAD_HOST, UPLOAD_PATH } from '../wire.ts';
+import { UPLOAD_HOST, UPLOAD_PATH, UploadDefinition } from '../wire.ts';
 
 const URL_HOST = 'buildkit-session';
 const MAX_CHUNK_BYTES = 1 << 20;
