@@ -18,7 +18,7 @@ import { pushImage } from './push.ts';
 
 export interface ImageExporterServices extends ImageWriterServices {
   readonly leases: Pick<LeaseStore, 'hold'>;
-  readonly registry: Pick<Registry, 'push'>;
+  readonly registry: Pick<Registry, 'push' | 'held'>;
 }
 
 /** Images in the daemon's content store, pushed on request (FEATURES J3-J7, J18). */

@@ -13,12 +13,13 @@ import {
   withDefaultTag,
 } from '../oci/reference.ts';
 import type { Credentials } from '../registry/credentials.ts';
+import { Held, isManifestRefused } from '../registry/held.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { ContentStore } from '../store/content.ts';
 import { type ExportContext, oneOff } from './exporter.ts';
 
 export interface PushServices {
-  readonly registry: Pick<Registry, 'push'>;
+  readonly registry: Pick<Registry, 'push' | 'held'>;
   readonly content: ContentStore;
 }
 
@@ -43,10 +44,24 @@ export async function pushImage(
   const target = pushTarget(request);
   const tree = await readTree(services.content, request.digest, context.signal);
   const pusher = new Pusher(services, request, target, context);
-  await oneOff(context.progress, 'pushing layers', () => pusher.blobs(tree.blobs));
-  await oneOff(context.progress, `pushing manifest for ${formatReference(target)}`, async () => {
-    for (const manifest of tree.manifests.toReversed()) await pusher.send(manifest);
-  });
+  const { insecure, credentials } = request;
+  const wanted = { root: request.digest, blobs: tree.blobs.length };
+  const asking = { credentials, signal: context.signal };
+  const held = await services.registry.held(target, wanted, asking, { insecure });
+  const isThere = held.isAt(request.digest);
+  const pushing = async (known: Held): Promise<void> => {
+    const blobs = isThere ? [] : tree.blobs.filter(({ digest }) => !known.has(digest));
+    await oneOff(context.progress, 'pushing layers', () => pusher.blobs(blobs));
+    await oneOff(context.progress, `pushing manifest for ${formatReference(target)}`, async () => {
+      if (!isThere) for (const manifest of tree.manifests.toReversed()) await pusher.send(manifest);
+    });
+  };
+  try {
+    await pushing(held);
+  } catch (error) {
+    if (held.isEmpty || !isManifestRefused(error)) throw error;
+    await pushing(new Held()); // what was there may have gone meanwhile
+  }
 }
 
 /** `name:tag@digest`, or the bare name for a push by digest. */

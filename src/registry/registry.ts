@@ -5,6 +5,7 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import { type ImageReference, referenceHost } from '../oci/reference.ts';
 import { AuthCache } from './auth.ts';
 import { hostsOf, type ProxyConfig, type RegistryConfig, type RegistryHost } from './config.ts';
+import { findHeld, type Held, type Wanted } from './held.ts';
 import { HttpClient } from './http.ts';
 import { fetchAll, fetchContent } from './pull.ts';
 import { type PushSource, pushDescriptor } from './push.ts';
@@ -112,9 +113,20 @@ export class Registry {
     options: CallOptions = {},
   ): Promise<PushResult> {
     using _place = await this.#place(reference, descriptor, context);
-    const host = this.#hosts(reference, options.insecure).find((candidate) => candidate.canPush)!;
+    const host = this.#pushHost(reference, options);
     const session = this.#session(reference, true, context);
     return await this.#placed.run(true, () => pushDescriptor(session, host, descriptor, source));
+  }
+
+  /** What the repository is known to hold by what the reference names now: a push may leave that out. */
+  async held(
+    reference: ImageReference,
+    wanted: Wanted,
+    context: RegistryContext,
+    options: CallOptions = {},
+  ): Promise<Held> {
+    const host = this.#pushHost(reference, options);
+    return await findHeld(this.#session(reference, true, context), host, wanted);
   }
 
   /** Closes idle connections. */
@@ -129,6 +141,10 @@ export class Registry {
   #hosts(reference: ImageReference, insecure = false): readonly RegistryHost[] {
     const domain = referenceHost(reference);
     return hostsOf(domain, insecure ? { [domain]: { http: true, insecure: true } } : this.#registries);
+  }
+
+  #pushHost(reference: ImageReference, { insecure }: CallOptions): RegistryHost {
+    return this.#hosts(reference, insecure).find((candidate) => candidate.canPush)!;
   }
 
   /** A push whose bytes come from a registry has its place already: a second one could wait for ever. */

@@ -7,6 +7,7 @@ import { together } from '../cache/together.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { descriptorToJson } from '../oci/manifest.ts';
 import { mediaTypeCacheConfig } from '../oci/media-types.ts';
+import { Held, isManifestRefused, type Wanted } from '../registry/held.ts';
 import type { VertexProgress } from '../solver/types.ts';
 import type { ContentStore } from '../store/content.ts';
 import type { Chains, LayerStack } from './chains.ts';
@@ -28,6 +29,8 @@ export interface CacheExportContext {
 
 /** Where the blobs of a cache are put. What is there already is not sent again. */
 export interface CacheSink {
+  /** What is known to be there, without asking for each. */
+  held?(wanted: Wanted, context: CacheExportContext): Promise<Held>;
   put(
     descriptor: Descriptor,
     open: (offset: number) => AsyncIterable<Uint8Array>,
@@ -48,10 +51,8 @@ export async function writeCache(
     await oneOff(context.progress, 'skipping cache export for empty result', async () => {});
     return {};
   }
-  await writeLayers(layers, sink, content, context);
   const json = encodeConfig(config);
   const configBlob = blob(json, mediaTypeCacheConfig);
-  await write(`writing config ${configBlob.digest}`, 'error writing config blob', configBlob, json);
   const manifest = encodeCacheManifest(
     layers.map(({ descriptor }) => descriptor),
     configBlob,
@@ -59,14 +60,31 @@ export async function writeCache(
   );
   const root = blob(manifest.data, manifest.mediaType);
   const kind = form.imageManifest ? 'cache image manifest' : 'cache manifest';
-  await write(`writing ${kind} ${root.digest}`, 'error writing manifest blob', root, manifest.data);
-  return { [RESPONSE_KEY]: goJson(descriptorToJson(root)) };
-
-  async function write(status: string, failure: string, to: Descriptor, data: Uint8Array): Promise<void> {
+  const write = (to: Descriptor, status: string, failure: string, data: Uint8Array): Promise<void> => {
     const open = async function* (offset: number) {
       yield data.subarray(offset);
     };
-    await oneOff(context.progress, status, () => failing(failure, () => sink.put(to, open, context)));
+    return oneOff(context.progress, status, () => failing(failure, () => sink.put(to, open, context)));
+  };
+  const send = async (known: Held): Promise<void> => {
+    await writeLayers(layers, known, sink, content, context);
+    if (!known.has(configBlob.digest))
+      await write(configBlob, `writing config ${configBlob.digest}`, 'error writing config blob', json);
+    await write(root, `writing ${kind} ${root.digest}`, 'error writing manifest blob', manifest.data);
+  };
+  const held = (await sink.held?.({ root: root.digest, blobs: layers.length }, context)) ?? new Held();
+  if (held.isAt(root.digest))
+    await oneOff(context.progress, `writing ${kind} ${root.digest}`, async () => {}); // all of it is there
+  else await sendMissing(held, send);
+  return { [RESPONSE_KEY]: goJson(descriptorToJson(root)) };
+}
+
+async function sendMissing(held: Held, send: (known: Held) => Promise<void>): Promise<void> {
+  try {
+    await send(held);
+  } catch (error) {
+    if (held.isEmpty || !isManifestRefused(error)) throw error;
+    await send(new Held()); // what was there may have gone meanwhile
   }
 }
 
@@ -76,12 +94,14 @@ function blob(data: Uint8Array, mediaType: string): Descriptor {
 
 async function writeLayers(
   layers: readonly LayerStack[],
+  known: Held,
   sink: CacheSink,
   content: Pick<ContentStore, 'has' | 'read'>,
   context: CacheExportContext,
 ): Promise<void> {
   const slots = new Semaphore(PARALLEL_LAYERS);
-  const once = new Map(layers.map((layer) => [layer.descriptor.digest, layer]));
+  const missing = layers.filter(({ descriptor }) => !known.has(descriptor.digest));
+  const once = new Map(missing.map((layer) => [layer.descriptor.digest, layer]));
   await together(
     [...once.values()].map(({ descriptor, provider }) => async (signal) => {
       using _slot = await slots.acquire(signal);

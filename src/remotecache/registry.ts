@@ -18,7 +18,7 @@ import type { CacheSink } from './export.ts';
 import type { CacheOrigin } from './import.ts';
 
 export interface RegistryCacheServices {
-  readonly registry: Pick<Registry, 'resolve' | 'fetch' | 'fetchAll' | 'push'>;
+  readonly registry: Pick<Registry, 'resolve' | 'fetch' | 'fetchAll' | 'push' | 'held'>;
   readonly content: Pick<ContentStore, 'info'>;
   /** Of the clients that want something now. */
   readonly credentials: (sessions: () => readonly string[]) => Credentials;
@@ -45,6 +45,8 @@ export function registrySink(
 ): CacheSink {
   const credentials = services.credentials(sessions);
   return {
+    held: (wanted, { signal }) =>
+      services.registry.held(reference, wanted, { credentials, signal }, { insecure }),
     put: async (descriptor, open, { signal, progress }) => {
       const known = {
         ...descriptor.annotations,
