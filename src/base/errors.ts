@@ -18,6 +18,7 @@ export const Code = {
   dataLoss: 15,
   unauthenticated: 16,
 } as const;
+/** One of the codes. */
 export type Code = (typeof Code)[keyof typeof Code];
 
 /**
@@ -29,21 +30,44 @@ export type ErrorDetail =
   | { readonly type: string; readonly value: unknown }
   | { readonly typeUrl: string; readonly bytes: Uint8Array };
 
+/** A place in a source file (a Dockerfile, …) that an error is about. Lines count from 1, characters from 0. */
+export interface ErrorSource {
+  readonly filename: string;
+  /** `Dockerfile`, … or ''. */
+  readonly language: string;
+  /** The whole file. */
+  readonly text: string;
+  readonly ranges: readonly {
+    readonly start: { readonly line: number; readonly character: number };
+    readonly end: { readonly line: number; readonly character: number };
+  }[];
+}
+
+/** What an error has beside its message. */
 export interface BuildErrorOptions {
   readonly code?: Code;
   readonly cause?: unknown;
   readonly details?: readonly ErrorDetail[];
   /** What the user can do, one sentence, shown on its own line. */
   readonly hint?: string;
-  /** The code means something to the other side of the wire too: it came from there, or is part of the protocol. */
+  /**
+   * The code means something to the other side of the wire too: it came from there, or is part of the protocol.
+   * @internal
+   */
   readonly told?: boolean;
 }
 
-/** The one error class that crosses rooms and the wire. Anything else that is thrown is our own bug. */
+/**
+ * The one error class that crosses rooms and the wire, and that users of the libraries see. Anything else that is
+ * thrown is our own bug.
+ */
 export class BuildError extends Error {
   readonly code: Code;
+  /** Innermost first. */
   readonly details: readonly ErrorDetail[];
+  /** What the user can do, one sentence. */
   readonly hint: string | undefined;
+  /** @internal */
   readonly told: boolean;
 
   constructor(message: string, options: BuildErrorOptions = {}) {
@@ -55,7 +79,27 @@ export class BuildError extends Error {
     this.told = options.told ?? false;
   }
 
-  /** The only conversion from a caught value. Aborts become `canceled` with the text clients look for. */
+  /** Digest of the step that failed, as progress names it; undefined when no step did. */
+  get vertex(): string | undefined {
+    for (const detail of this.details) {
+      if (!('type' in detail) || detail.type !== 'errdefs.Vertex') continue;
+      const { digest } = detail.value as { digest?: unknown };
+      if (typeof digest === 'string' && digest !== '') return digest;
+    }
+    return undefined;
+  }
+
+  /** The lines of source files that led to the error, innermost first. */
+  get sources(): readonly ErrorSource[] {
+    return this.details.flatMap((detail) =>
+      'type' in detail && detail.type === 'errdefs.Source' ? sourceOf(detail.value) : [],
+    );
+  }
+
+  /**
+   * The only conversion from a caught value. Aborts become `canceled` with the text clients look for.
+   * @internal
+   */
   static from(error: unknown): BuildError {
     if (error instanceof BuildError) return error;
     // What failed first says more than what failed while it was cleared up after.
@@ -70,7 +114,10 @@ export class BuildError extends Error {
     return new BuildError(String(error));
   }
 
-  /** Same error with `prefix: ` in front of its message; code, details and hint are kept. */
+  /**
+   * Same error with `prefix: ` in front of its message; code, details and hint are kept.
+   * @internal
+   */
   static wrap(error: unknown, prefix: string): BuildError {
     const inner = BuildError.from(error);
     return new BuildError(`${prefix}: ${inner.message}`, {
@@ -82,7 +129,10 @@ export class BuildError extends Error {
     });
   }
 
-  /** Same error with more details, outermost last. */
+  /**
+   * Same error with more details, outermost last.
+   * @internal
+   */
   with(...details: ErrorDetail[]): BuildError {
     return new BuildError(this.message, {
       code: this.code,
@@ -92,6 +142,30 @@ export class BuildError extends Error {
       ...(this.hint === undefined ? {} : { hint: this.hint }),
     });
   }
+}
+
+/** An `errdefs.Source` as it comes over the wire, JSON of its message: parts may be missing. */
+interface WireSource {
+  readonly info?: { readonly filename?: string; readonly language?: string; readonly data?: string };
+  readonly ranges?: readonly { readonly start?: WirePosition; readonly end?: WirePosition }[];
+}
+interface WirePosition {
+  readonly line?: number;
+  readonly character?: number;
+}
+
+function sourceOf(value: unknown): ErrorSource[] {
+  const { info, ranges = [] } = value as WireSource;
+  if (info === undefined) return [];
+  const position = ({ line = 0, character = 0 }: WirePosition = {}) => ({ line, character });
+  return [
+    {
+      filename: info.filename ?? '',
+      language: info.language ?? '',
+      text: Buffer.from(info.data ?? '', 'base64').toString(),
+      ranges: ranges.map(({ start, end }) => ({ start: position(start), end: position(end) })),
+    },
+  ];
 }
 
 export function notFound(message: string, cause?: unknown): BuildError {

@@ -1,7 +1,8 @@
 import { BuildError, Code, invalidArgument } from '../base/errors.ts';
 import { type FlagValues, parseBool } from '../base/flags.ts';
 import { csvPairs } from '../client/csv.ts';
-import { policyFromJson, type SourcePolicy } from '../client/source-policy.ts';
+import { policyFromJson } from '../client/source-policy.ts';
+import type { SourcePolicy } from '../client/source-policy-types.ts';
 import type { SecretSource, SshSource } from '../client/solve-types.ts';
 import { parseEntitlement } from '../daemon/entitlements.ts';
 

@@ -6,6 +6,8 @@ import {
   type ProgressOutput,
   resetTime,
 } from '../client/progress/display.ts';
+import type { BuildDaemon } from '../client/private-daemon.ts';
+import { parseEntitlement } from '../daemon/entitlements.ts';
 import { parseGitRef } from '../giturl/git-ref.ts';
 import type { SolveRequest, SolveResult } from '../client/solve-types.ts';
 import type { BuildExplanation, SolveStatus } from '../client/types.ts';
@@ -20,7 +22,7 @@ import {
   refuseLater,
 } from './build-options.ts';
 import { parseExportCache, parseImportCache, type Warn } from './cache-options.ts';
-import { type CommandContext, openClient } from './context.ts';
+import { type CommandContext, DAEMON_WORDS, openClient } from './context.ts';
 import { parseOutput } from './outputs.ts';
 import { readStdin } from './stdin.ts';
 
@@ -29,8 +31,7 @@ export async function runBuild(context: CommandContext): Promise<void> {
   const { flags, signal } = context;
   const warn = (text: string): void => context.log.warn(text);
   const request = await buildRequest(flags, warn);
-  const { openDaemon } = await import('./private-daemon.ts');
-  await using daemon = await openDaemon(context);
+  await using daemon = await daemonOf(context);
   using client = await openClient(context, daemon.address);
   const { newSessionId } = await import('../session/host/host.ts');
   const ref = newSessionId();
@@ -47,6 +48,26 @@ export async function runBuild(context: CommandContext): Promise<void> {
     const refFile = flags.string('ref-file');
     if (refFile !== '') (await import('./metadata-file.ts')).writeAtomically(refFile, ref);
   }
+}
+
+/**
+ * The daemon of `--addr` or `BUILDKIT_HOST`, else the one at the default address if it answers,
+ * else a private one that lives as long as this process does.
+ */
+async function daemonOf({ flags, signal }: CommandContext): Promise<BuildDaemon> {
+  const { openDaemon } = await import('../client/private-daemon.ts');
+  const root = flags.string('root');
+  return await openDaemon({
+    address: flags.string('addr'),
+    asked: flags.isSet('addr') || (process.env.BUILDKIT_HOST ?? '') !== '' || flags.bool('wait'),
+    private: {
+      ...(root === '' ? {} : { root }),
+      allow: flags.strings('allow').map((text) => parseEntitlement(text).name),
+    },
+    words: DAEMON_WORDS,
+    onNotice: (text) => void process.stderr.write(`buildctl: ${text}\n`),
+    signal,
+  });
 }
 
 /** Takes the explanation of a build, to be shown when all progress is. */

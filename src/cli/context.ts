@@ -13,6 +13,8 @@ export interface CommandContext {
 }
 
 const EXIT_SIGNALED = 130;
+/** How a daemon and a state directory are named here. */
+export const DAEMON_WORDS = { address: '--addr or BUILDKIT_HOST', root: '--root' };
 
 /** Runs a command to its end: signals, errors and the exit code are dealt with here. */
 export async function runCommand(

@@ -1,6 +1,6 @@
 import { BuildError, Code, hasCode } from '../base/errors.ts';
 import type { StoreCounts, StoreFinding } from '../client/types.ts';
-import { type CommandContext, openClient } from './context.ts';
+import { type CommandContext, DAEMON_WORDS, openClient } from './context.ts';
 import { parseTemplate } from './template.ts';
 
 /** What was found and not repaired. */
@@ -37,8 +37,8 @@ export async function runFsck(context: CommandContext): Promise<void> {
 }
 
 async function privateDaemon(context: CommandContext, root: string) {
-  const { openPrivateDaemon } = await import('./private-daemon.ts');
-  return await openPrivateDaemon(root, context.signal);
+  const { openPrivateDaemon } = await import('../client/private-daemon.ts');
+  return await openPrivateDaemon({ root, words: DAEMON_WORDS }, context.signal);
 }
 
 function findingLine({ kind, id, problem, leftover, repaired, failure }: StoreFinding): string {

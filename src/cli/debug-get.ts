@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { digestProblem } from '../base/digest.ts';
 import { invalidArgument } from '../base/errors.ts';
 import type { Client } from '../client/client.ts';
-import { ContentDefinition } from '../pb/content.ts';
+import { readBlob } from '../client/history.ts';
 import { type CommandContext, openClient } from './context.ts';
 
 /** `buildctl debug get` (FEATURES L18). */
@@ -17,8 +17,6 @@ export async function runGet(context: CommandContext): Promise<void> {
 
 /** Copies a blob of the daemon to the standard output. */
 export async function writeBlob(client: Client, digest: string, signal: AbortSignal): Promise<void> {
-  const content = await client.service(ContentDefinition);
-  await content.info({ digest }, { signal }); // an unknown one is told before anything is written
-  for await (const { data } of content.read({ digest, offset: 0n, size: 0n }, { signal }))
+  for await (const data of readBlob(client, digest, { signal }))
     if (!process.stdout.write(data)) await once(process.stdout, 'drain', { signal });
 }

@@ -1,8 +1,7 @@
 import { BuildError, invalidArgument } from '../base/errors.ts';
 import type { Client } from '../client/client.ts';
+import { buildProgress, history, updateHistory } from '../client/history.ts';
 import { openDisplay, type ProgressOutput } from '../client/progress/display.ts';
-import { statusFromWire } from '../client/wire.ts';
-import { BuildHistoryRequest, ControlDefinition } from '../pb/control.ts';
 import { type CommandContext, openClient } from './context.ts';
 import { writeBlob } from './debug-get.ts';
 
@@ -20,21 +19,17 @@ async function showLog(client: Client, ref: string, { flags, log, signal }: Comm
   const output = process.stdout as ProgressOutput;
   const display = openDisplay(flags.string('progress'), output, process.env, (text) => log.warn(text));
   try {
-    const control = await client.service(ControlDefinition);
-    for await (const response of control.status({ Ref: ref }, { signal }))
-      display.update(statusFromWire(response));
+    for await (const status of buildProgress(client, ref, { signal })) display.update(status);
   } finally {
     display.finish();
   }
 }
 
 async function showTrace(client: Client, ref: string, signal: AbortSignal): Promise<void> {
-  const control = await client.service(ControlDefinition);
   // The daemon makes the trace when somebody asks for it.
-  await control.updateBuildHistory({ Ref: ref, Finalize: true, Pinned: false, Delete: false }, { signal });
-  const request = BuildHistoryRequest.create({ Ref: ref, EarlyExit: true });
-  for await (const { record } of control.listenBuildHistory(request, { signal })) {
-    if (!record?.trace) throw new BuildError(`ref ${ref} does not have trace`);
+  await updateHistory(client, ref, { finalize: true }, { signal });
+  for await (const { record } of history(client, { ref }, { signal })) {
+    if (!record.trace) throw new BuildError(`ref ${ref} does not have trace`);
     await writeBlob(client, record.trace.digest, signal);
     return;
   }

@@ -1,5 +1,6 @@
 import { BuildError } from '../base/errors.ts';
 import type { Client } from '../client/client.ts';
+import { updateHistory } from '../client/history.ts';
 import { type BuildHistoryEvent, BuildHistoryRequest, ControlDefinition } from '../pb/control.ts';
 import { eventType, eventView, localTime } from './build-event.ts';
 import { type CommandContext, openClient } from './context.ts';
@@ -21,13 +22,11 @@ export async function runPruneHistories(context: CommandContext): Promise<void> 
   const { signal } = context;
   const rows = new Rows(templateOf(context), false);
   using client = await openClient(context);
-  const control = await client.service(ControlDefinition);
   const failures: BuildError[] = [];
   for await (const event of records(client, signal)) {
     if (!event.record || event.record.pinned) continue;
-    const request = { Ref: event.record.Ref, Delete: true, Pinned: false, Finalize: false };
     try {
-      await control.updateBuildHistory(request, { signal });
+      await updateHistory(client, event.record.Ref, { delete: true }, { signal });
       rows.write(event);
     } catch (error) {
       signal.throwIfAborted();

@@ -1,4 +1,5 @@
 import { invalidArgument } from '../base/errors.ts';
+import { updateHistory } from '../client/history.ts';
 import {
   BuildHistoryRequest,
   type BuildResultInfo,
@@ -62,6 +63,5 @@ export async function runCtl(context: CommandContext): Promise<void> {
   if (pin && unpin) throw invalidArgument('cannot specify both --pin and --unpin');
   if (isDelete && (pin || unpin)) throw invalidArgument('cannot specify --delete with --pin or --unpin');
   using client = await openClient(context);
-  const control = await client.service(ControlDefinition);
-  await control.updateBuildHistory({ Ref: ref, Pinned: pin, Delete: isDelete, Finalize: false }, { signal });
+  await updateHistory(client, ref, { pinned: pin, delete: isDelete }, { signal });
 }

@@ -1,9 +1,8 @@
 import { closeSync, createWriteStream, openSync, statSync } from 'node:fs';
-import type { Writable } from 'node:stream';
-import { once } from 'node:events';
 import { BuildError, errno, invalidArgument } from '../base/errors.ts';
 import { parseBool } from '../base/flags.ts';
 import { csvPairs } from '../client/csv.ts';
+import { streamSink } from '../client/file-sink.ts';
 import type { ExportEntry, FileSink } from '../client/solve-types.ts';
 
 /** One `--output` (FEATURES L6). A destination file is created at once, so that a wrong path fails before the build. */
@@ -53,31 +52,4 @@ function fileOutput(
     throw wrong(`open ${dest}: ${why}`);
   }
   return async () => streamSink(createWriteStream(dest), true);
-}
-
-/** A sink over a Node stream; `ends` closes it with the last byte. */
-function streamSink(stream: Writable, ends: boolean): FileSink {
-  let failure: Error | undefined;
-  const onError = (error: Error): void => {
-    failure ??= error;
-  };
-  stream.on('error', onError);
-  const check = (): void => {
-    if (failure) throw BuildError.from(failure);
-  };
-  return {
-    write: async (chunk) => {
-      check();
-      if (!stream.write(chunk)) await once(stream, 'drain');
-      check();
-    },
-    close: async () => {
-      if (ends) await new Promise<void>((resolve, reject) => stream.end(resolve).once('error', reject));
-      stream.off('error', onError);
-      check();
-    },
-    abort: async () => {
-      if (ends) stream.destroy();
-    },
-  };
 }

@@ -2,12 +2,6 @@ import { BuildError, type ErrorDetail } from '../base/errors.ts';
 import { sourceSnippet as snippetOf } from '../base/snippet.ts';
 import { systemErrorText } from '../sys/errno.ts';
 
-/** An `errdefs.Source` detail as it comes over the wire, JSON of its message. */
-interface SourceDetail {
-  readonly info?: { readonly filename?: string; readonly data?: string };
-  readonly ranges?: readonly { readonly start?: { line?: number }; readonly end?: { line?: number } }[];
-}
-
 /** Says on stderr what went wrong: source lines, policy messages, the error, what can be done (FEATURES L21, H29). */
 export function printError(error: unknown, debug: boolean): void {
   const own = BuildError.from(error);
@@ -31,7 +25,7 @@ function debugText(error: unknown): string {
 
 function detailText(detail: ErrorDetail): string | undefined {
   if (!('type' in detail)) return undefined;
-  if (detail.type === 'errdefs.Source') return sourceSnippet(detail.value as SourceDetail);
+  if (detail.type === 'errdefs.Source') return sourceSnippet(detail.value);
   if (detail.type !== 'policysession.DecisionResponse') return undefined;
   const { denyMessages } = detail.value as { denyMessages?: readonly { message?: string }[] };
   const texts = (denyMessages ?? []).flatMap(({ message }) => (message ? [`policy deny: ${message}`] : []));
@@ -39,12 +33,8 @@ function detailText(detail: ErrorDetail): string | undefined {
 }
 
 /** The lines of the source file around the ranges, with those in a range marked. */
-export function sourceSnippet(source: SourceDetail): string | undefined {
-  if (source.info === undefined) return undefined;
-  const text = Buffer.from(source.info.data ?? '', 'base64').toString();
-  const ranges = (source.ranges ?? []).map(({ start, end }) => ({
-    start: start?.line ?? 0,
-    end: end?.line ?? 0,
-  }));
-  return snippetOf(source.info.filename ?? '', text, ranges);
+export function sourceSnippet(value: unknown): string | undefined {
+  const [source] = new BuildError('', { details: [{ type: 'errdefs.Source', value }] }).sources;
+  const lines = source?.ranges.map(({ start, end }) => ({ start: start.line, end: end.line }));
+  return source && snippetOf(source.filename, source.text, lines ?? []);
 }

@@ -13,7 +13,7 @@ import { nowNanos } from './progress/tree.ts';
 export async function lendingServices(request: SolveRequest): Promise<RegisteredService[]> {
   const services: RegisteredService[] = [
     authService({
-      config: new DockerConfig(process.env.DOCKER_CONFIG || join(homedir(), '.docker'), process.env),
+      config: request.credentials ?? credentialsIn(),
       noClientToken: parseBool(process.env.BUILDKIT_NO_CLIENT_TOKEN ?? '') === true,
       onUse: (line) => announce(request, line),
     }),
@@ -22,7 +22,13 @@ export async function lendingServices(request: SolveRequest): Promise<Registered
     const { sshService } = await import('../session/host/ssh.ts');
     services.push(sshService(request.ssh, process.env.SSH_AUTH_SOCK));
   }
+  if (request.uploads) services.push(request.uploads.service());
   return services;
+}
+
+/** What `docker login` keeps in a folder; default the user's. */
+export function credentialsIn(dir = process.env.DOCKER_CONFIG || join(homedir(), '.docker')): DockerConfig {
+  return new DockerConfig(dir, process.env);
 }
 
 /** A step of the client's own in the progress. */

@@ -3,6 +3,7 @@ import { BuildError, Code, hasCode } from '../base/errors.ts';
 import { StoreCheckDefinition } from '../pb/check.ts';
 import { ControlDefinition } from '../pb/control.ts';
 import { DiskUsageDefinition } from '../pb/diskusage.ts';
+import { versionFromWire, workerFromWire } from '../gateway/worker-wire.ts';
 import { connectGrpc, type GrpcChannel } from '../rpc/client.ts';
 import type { ServiceDefinition, Client as TypedClient } from '../rpc/types.ts';
 import { prefixed } from './call-error.ts';
@@ -21,15 +22,7 @@ import type {
   WorkerInfo,
 } from './types.ts';
 import { connectionProblem } from './tls-error.ts';
-import {
-  bySize,
-  countsFromWire,
-  pruneToWire,
-  usageFromWire,
-  usagePageFromWire,
-  versionFromWire,
-  workerFromWire,
-} from './wire.ts';
+import { bySize, countsFromWire, pruneToWire, usageFromWire, usagePageFromWire } from './wire.ts';
 
 const DIAL_TIMEOUT_MS = 5_000;
 const WAIT_INTERVAL_MS = 1_000;
@@ -180,11 +173,11 @@ export class Client implements Disposable {
     this.close();
   }
 
-  /** The connection, dialed if there is none. It belongs to the client. */
-  async channel(): Promise<GrpcChannel> {
+  /** The connection, dialed if there is none, for as long as `signal` lets it. It belongs to the client. */
+  async channel(signal?: AbortSignal): Promise<GrpcChannel> {
     const open = await this.#channel;
     if (open?.isOpen) return open;
-    this.#channel = this.#dial();
+    this.#channel = this.#dial(signal);
     try {
       return await this.#channel;
     } catch (error) {
@@ -193,9 +186,9 @@ export class Client implements Disposable {
     }
   }
 
-  async #dial(): Promise<GrpcChannel> {
+  async #dial(given?: AbortSignal): Promise<GrpcChannel> {
     const { timeoutMs = DIAL_TIMEOUT_MS, signal } = this.#options;
-    const signals = [signal, timeoutMs > 0 ? AbortSignal.timeout(timeoutMs) : undefined];
+    const signals = [given, signal, timeoutMs > 0 ? AbortSignal.timeout(timeoutMs) : undefined];
     const limit = AbortSignal.any(signals.filter((s) => s !== undefined));
     const { stream, authority } = await dial(this.address, this.#options, limit);
     const channel = connectGrpc(stream, { authority });

@@ -7,6 +7,8 @@ import type { ConnectOptions, TlsFiles } from './types.ts';
 
 export const DEFAULT_ADDRESS = 'unix:///run/buildkit/buildkitd.sock';
 
+const PEM = '-----BEGIN';
+
 /** A byte stream to a daemon, and the `:authority` its calls should name. */
 export interface Dialed {
   readonly stream: Duplex;
@@ -20,7 +22,8 @@ export async function dial(address: string, options: ConnectOptions, signal: Abo
     throw new BuildError(`invalid address ${address}: it has no scheme, you meant unix://${address} ?`);
   const scheme = address.slice(0, at);
   const rest = address.slice(at + 3);
-  if (options.dial) return { stream: await options.dial(address, signal), authority: 'localhost' };
+  if (options.dial)
+    return { stream: (await options.dial(address, signal)) as Duplex, authority: 'localhost' };
   if (scheme === 'unix') return { stream: await dialUnix(rest, signal), authority: 'localhost' };
   if (scheme === 'tcp') return await dialTcp(rest, options.tls, signal);
   const { helperCommand } = await import('./helpers.ts');
@@ -70,6 +73,7 @@ async function dialTcp(rest: string, tls: TlsFiles | undefined, signal: AbortSig
 
 function readTls(tls: TlsFiles, fs: typeof import('node:fs')) {
   const read = (path: string, failure: string): string => {
+    if (path.includes(PEM)) return path;
     try {
       return fs.readFileSync(path, 'utf8');
     } catch (error) {

@@ -1,7 +1,11 @@
-import type { SourcePolicy } from './source-policy.ts';
+import type { SourcePolicy } from './source-policy-types.ts';
+import type { Frontend } from '../gateway/types.ts';
+import type { CredentialSource } from '../session/host/docker-config.ts';
 import type { FileSink } from '../session/host/filesend.ts';
+import type { OfferedDirectory } from '../session/host/filesync.ts';
 import type { SecretSource } from '../session/host/secrets.ts';
 import type { SshSource } from '../session/host/ssh.ts';
+import type { Uploads } from '../session/host/upload.ts';
 import type { BuildExplanation, SolveStatus } from './types.ts';
 
 export type { FileSink, SecretSource, SshSource };
@@ -24,12 +28,18 @@ export interface CacheEntry {
 }
 
 export interface SolveRequest {
-  /** Marshaled LLB definition; exactly one of this and `frontend` is given. */
+  /** Marshaled LLB definition; exactly one of this, `frontend` and `run` is given. */
   readonly definition?: Uint8Array;
   readonly frontend?: string;
+  /** A frontend of the client's own. */
+  readonly run?: Frontend;
+  /** Name of the program, as `run` is told. */
+  readonly product?: string;
+  /** Definitions in place of sources, for `frontend`. */
+  readonly frontendInputs?: Readonly<Record<string, Uint8Array>>;
   readonly frontendAttrs?: Readonly<Record<string, string>>;
   /** Folders the build may read, by name. */
-  readonly localDirs?: Readonly<Record<string, string>>;
+  readonly localDirs?: Readonly<Record<string, OfferedDirectory>>;
   /** OCI layout folders the build may take images from, by name. */
   readonly ociLayouts?: Readonly<Record<string, string>>;
   readonly exports?: readonly ExportEntry[];
@@ -37,6 +47,10 @@ export interface SolveRequest {
   readonly cacheImports?: readonly CacheEntry[];
   readonly secrets?: readonly SecretSource[];
   readonly ssh?: readonly SshSource[];
+  /** Default: what `docker login` keeps. */
+  readonly credentials?: CredentialSource;
+  /** Streams that http sources read. */
+  readonly uploads?: Uploads;
   readonly allowedEntitlements?: readonly string[];
   /** Rules on the sources of the build. */
   readonly sourcePolicy?: SourcePolicy;

@@ -12,9 +12,10 @@ import type { RemoteContent } from '../session/content.ts';
 import { contentService } from '../session/host/content.ts';
 import { contentDirectory } from '../session/host/content-directory.ts';
 import { type ExportTarget, fileSendService } from '../session/host/filesend.ts';
-import { fileSyncService } from '../session/host/filesync.ts';
+import { fileSyncService, type OfferedDirectory } from '../session/host/filesync.ts';
 import { newSessionId, SessionHost } from '../session/host/host.ts';
 import { secretsService } from '../session/host/secrets.ts';
+import type { GatewaySolveRequest } from '../gateway/types.ts';
 import { lendingServices } from './attachables.ts';
 import { policyMessage } from './source-policy.ts';
 import { prefixed } from './call-error.ts';
@@ -106,7 +107,8 @@ async function tellWhy(
 function check(request: SolveRequest): void {
   if (request.frontend && request.definition)
     throw invalidArgument(`invalid definition for frontend ${request.frontend}`);
-  if (!request.frontend && !request.definition) throw invalidArgument('invalid empty definition');
+  if (!request.frontend && !request.definition && !request.run)
+    throw invalidArgument('invalid empty definition');
   for (const entry of request.exports ?? []) {
     const { type, output, outputDir } = entry;
     const dir = type === 'local' || isLayout(entry);
@@ -153,10 +155,10 @@ function contentStores(request: SolveRequest): Map<string, RemoteContent> {
 }
 
 /** All folders, or for a definition those that it reads. */
-function offeredDirs(request: SolveRequest): Record<string, string> {
+function offeredDirs(request: SolveRequest): Record<string, OfferedDirectory> {
   const dirs = request.localDirs ?? {};
   if (!request.definition) return { ...dirs };
-  const offered: Record<string, string> = {};
+  const offered: Record<string, OfferedDirectory> = {};
   for (const bytes of Definition.decode(request.definition).def) {
     const { op } = Op.decode(bytes);
     if (op?.$case !== 'source' || !op.value.identifier.startsWith('local://')) continue;
@@ -206,13 +208,15 @@ async function build(
     signal: solveSignal,
     metadata: Metadata.of({ [FOLDERS]: foldersName(request) }),
   });
+  const over = new AbortController(); // a build that has failed needs no frontend any more
+  solved.catch((error: unknown) => over.abort(error));
   const gateway = runGateway(client, {
     ref,
-    frontendAttrs: { ...request.frontendAttrs, ...cacheAttrs(caches) },
-    cacheImports: caches.imports,
-    signal,
-    ...(request.definition && { definition: request.definition }),
-    ...(request.frontend && { frontend: request.frontend }),
+    session,
+    product: request.product ?? '',
+    options: { ...request.frontendAttrs, ...cacheAttrs(caches) },
+    run: request.run ?? ((bridge) => bridge.solve(gatewayRequest(request, caches))),
+    signal: AbortSignal.any([signal, over.signal]),
   });
   gateway.catch(async () => {
     // The build ends with the same error; should it not, it is ended here.
@@ -232,9 +236,23 @@ async function build(
   }
 }
 
+/** The whole build, asked of the frontend inside the daemon, or a graph. */
+function gatewayRequest(request: SolveRequest, caches: PreparedCaches): GatewaySolveRequest {
+  return {
+    frontendOptions: { ...request.frontendAttrs, ...cacheAttrs(caches) },
+    cacheImports: caches.imports,
+    ...(request.definition && { definition: request.definition }),
+    ...(request.frontend && { frontend: request.frontend }),
+    ...(request.frontendInputs && { frontendInputs: request.frontendInputs }),
+  };
+}
+
 /** Tells builds of different folders apart, where names of files and steps are the same. */
 function foldersName({ localDirs = {} }: SolveRequest): string {
-  const dirs = Object.entries(localDirs).map(([name, dir]) => [name, resolve(dir)]);
+  const dirs = Object.entries(localDirs).map(([name, dir]) => [
+    name,
+    typeof dir === 'string' ? resolve(dir) : '',
+  ]);
   return digestOf(JSON.stringify([hostname(), dirs.sort()]));
 }
 

@@ -1,5 +1,11 @@
-import type { Duplex } from 'node:stream';
 import type { BuildExplanation, Cause, CauseKind, FileChange, StepExplanation } from '../explain/types.ts';
+import type {
+  BuildkitVersion,
+  CdiDevice,
+  GcPolicy,
+  WorkerInfo,
+  WorkerPlatform,
+} from '../gateway/worker-types.ts';
 import type {
   ProgressGroup,
   SolveStatus,
@@ -9,14 +15,17 @@ import type {
   VertexState,
   VertexStatusState,
   VertexWarning,
-} from '../solver/types.ts';
+} from '../solver/status-types.ts';
 
 /** What the client speaks in: plain data, none of the wire's messages. */
 export type {
   BuildExplanation,
+  BuildkitVersion,
   Cause,
   CauseKind,
+  CdiDevice,
   FileChange,
+  GcPolicy,
   StepExplanation,
   ProgressGroup,
   SolveStatus,
@@ -26,20 +35,37 @@ export type {
   VertexState,
   VertexStatusState,
   VertexWarning,
+  WorkerInfo,
+  WorkerPlatform,
 };
 
+/** How a connection is made. */
 export interface ConnectOptions {
   /** For `tcp://`; without it the connection is not encrypted. */
   readonly tls?: TlsFiles;
   /** Limit of making the connection; default 5 s, 0 = none. */
   readonly timeoutMs?: number;
   /** Makes the byte stream in place of the scheme's own way. */
-  readonly dial?: (address: string, signal: AbortSignal) => Promise<Duplex>;
+  readonly dial?: (address: string, signal: AbortSignal) => Promise<ByteStream>;
   /** Aborting it gives up connecting. */
   readonly signal?: AbortSignal;
 }
 
-/** PEM files. */
+/** Both directions of a connection: a Duplex stream of Node, a socket for one. */
+export interface ByteStream extends AsyncIterable<unknown> {
+  write(chunk: Uint8Array): boolean;
+  end(): unknown;
+  destroy(error?: Error): unknown;
+}
+
+/** A Writable stream of Node. */
+export interface NodeWritable {
+  write(chunk: Uint8Array): boolean;
+  end(callback?: () => void): unknown;
+  destroy(error?: Error): unknown;
+}
+
+/** Paths of PEM files, or PEM texts themselves: they hold `-----BEGIN`. */
 export interface TlsFiles {
   /** Name the server's certificate must have; default the address's host. */
   readonly serverName?: string;
@@ -48,50 +74,10 @@ export interface TlsFiles {
   readonly key?: string;
 }
 
+/** Options of every call. */
 export interface CallOptions {
   /** Aborting it cancels the call at the daemon. */
   readonly signal?: AbortSignal;
-}
-
-export interface BuildkitVersion {
-  readonly package: string;
-  readonly version: string;
-  readonly revision: string;
-  readonly dockerfileVersion: string;
-}
-
-export interface WorkerPlatform {
-  readonly architecture: string;
-  readonly os: string;
-  readonly variant: string;
-  readonly osVersion: string;
-  readonly osFeatures: readonly string[];
-}
-
-export interface WorkerInfo {
-  readonly id: string;
-  readonly labels: Readonly<Record<string, string>>;
-  readonly platforms: readonly WorkerPlatform[];
-  readonly gcPolicy: readonly GcPolicy[];
-  readonly buildkitVersion: BuildkitVersion;
-  readonly cdiDevices: readonly CdiDevice[];
-}
-
-/** Spaces in bytes, duration in nanoseconds. */
-export interface GcPolicy {
-  readonly all: boolean;
-  readonly filters: readonly string[];
-  readonly keepDuration: bigint;
-  readonly reservedSpace: number;
-  readonly maxUsedSpace: number;
-  readonly minFreeSpace: number;
-}
-
-export interface CdiDevice {
-  readonly name: string;
-  readonly autoAllow: boolean;
-  readonly annotations: Readonly<Record<string, string>>;
-  readonly onDemand: boolean;
 }
 
 /** A cache record (FEATURES B28). Times are Unix nanoseconds. */

@@ -3,16 +3,13 @@ import type { Counts } from '../pb/check.ts';
 import type * as pb from '../pb/control.ts';
 import type { ListPage } from '../pb/diskusage.ts';
 import type { Timestamp } from '../pb/google/protobuf/timestamp.ts';
-import type * as pbWorker from '../pb/worker.ts';
 import type {
-  BuildkitVersion,
   DiskUsagePage,
   PruneRequest,
   SolveStatus,
   StoreCounts,
   UsageInfo,
   VertexWarning,
-  WorkerInfo,
 } from './types.ts';
 
 /** The daemon's messages as the client's plain data. */
@@ -71,39 +68,6 @@ function warningFromWire(w: pb.VertexWarning): VertexWarning {
     url: w.url,
     ...(w.info && { sourceInfo: w.info }),
     ranges: w.ranges.map((r) => ({ start: position(r.start), end: position(r.end) })),
-  };
-}
-
-export function versionFromWire(version: pbWorker.BuildkitVersion | undefined): BuildkitVersion {
-  return version ?? { package: '', version: '', revision: '', dockerfileVersion: '' };
-}
-
-export function workerFromWire(worker: pbWorker.WorkerRecord): WorkerInfo {
-  return {
-    id: worker.ID,
-    labels: worker.Labels,
-    platforms: worker.platforms.map((p) => ({
-      architecture: p.Architecture,
-      os: p.OS,
-      variant: p.Variant,
-      osVersion: p.OSVersion,
-      osFeatures: p.OSFeatures,
-    })),
-    gcPolicy: worker.GCPolicy.map((rule) => ({
-      all: rule.all,
-      filters: rule.filters,
-      keepDuration: rule.keepDuration,
-      reservedSpace: Number(rule.reservedSpace),
-      maxUsedSpace: Number(rule.maxUsedSpace),
-      minFreeSpace: Number(rule.minFreeSpace),
-    })),
-    buildkitVersion: versionFromWire(worker.BuildkitVersion),
-    cdiDevices: worker.CDIDevices.map((device) => ({
-      name: device.Name,
-      autoAllow: device.AutoAllow,
-      annotations: device.Annotations,
-      onDemand: device.OnDemand,
-    })),
   };
 }
 

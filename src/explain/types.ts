@@ -74,6 +74,7 @@ export interface StepExplanation {
   readonly causes: readonly Cause[];
 }
 
+/** Why the steps of a build ran. */
 export interface BuildExplanation {
   /** Steps in the order of the graph, inputs first. Empty when all was in the cache. */
   readonly steps: readonly StepExplanation[];

@@ -56,7 +56,7 @@ test('excludes and exceptions', () => {
 });
 
 test('an excluded directory is not read', () => {
-  const rules = new TreeRules('/', { excludePatterns: ['node_modules', '!src/x'] });
+  const rules = new TreeRules(linkReader('/'), { excludePatterns: ['node_modules', '!src/x'] });
   assert.equal(rules.exceptionParents?.has('node_modules'), false);
   assert.equal(rules.exceptionParents?.has('src'), true);
   assert.equal(rules.allows('node_modules/x'), false);

@@ -1,6 +1,6 @@
 import { type Dirent, readdirSync, realpathSync, statSync } from 'node:fs';
 import { BuildError, Code, errno } from '../base/errors.ts';
-import { followLinks, linkReader, withoutNested } from './follow.ts';
+import { followLinks, type LinkReader, linkReader, withoutNested } from './follow.ts';
 import { type MatchInfo, type Pattern, PatternMatcher } from './patterns.ts';
 import { compareBytes } from './paths.ts';
 
@@ -33,8 +33,25 @@ export function* walkTree(root: string, filter: TreeFilter = {}): Generator<Walk
   const top = realpathSync(root);
   if (!statSync(top).isDirectory())
     throw new BuildError(`stat ${root}: not a directory`, { code: Code.invalidArgument });
-  const rules = new TreeRules(top, filter);
-  yield* new Walk(rules).dir(top, '', undefined);
+  const rules = new TreeRules(linkReader(top), filter);
+  yield* new Walk(rules, listDirectory).dir(top, '', undefined);
+}
+
+/** One name in a directory. */
+export interface NamedEntry {
+  readonly name: string;
+  readonly kind: EntryKind;
+}
+
+/** A tree that is not on disk; paths are relative to it, `''` is the top of `list`. */
+export interface TreeReader extends LinkReader {
+  list(path: string): readonly NamedEntry[];
+}
+
+/** The same of any tree. */
+export function* walkReader(tree: TreeReader, filter: TreeFilter = {}): Generator<WalkEntry, void, void> {
+  const list = (path: string): readonly NamedEntry[] => tree.list(path.replace(/^\//, ''));
+  yield* new Walk(new TreeRules(tree, filter), list).dir('', '', undefined);
 }
 
 /** The decisions of a filter, apart from any file system; also answers for single paths. */
@@ -46,9 +63,9 @@ export class TreeRules {
   /** Directories in which a `!` pattern of the excludes may match; undefined when any may. */
   readonly exceptionParents: ReadonlySet<string> | undefined;
 
-  /** @param root directory whose links are followed for `followPaths` */
-  constructor(root: string, filter: TreeFilter) {
-    const includes = includeList(root, filter);
+  /** @param links of the tree, which are followed for `followPaths` */
+  constructor(links: LinkReader, filter: TreeFilter) {
+    const includes = includeList(links, filter);
     if (includes.length > 0) {
       this.include = newMatcher('include', includes);
       this.includeParents = parentsOf(this.include.patterns.filter((p) => !p.exclusion));
@@ -67,10 +84,10 @@ export class TreeRules {
   }
 }
 
-function includeList(root: string, filter: TreeFilter): readonly string[] {
+function includeList(links: LinkReader, filter: TreeFilter): readonly string[] {
   const includes = filter.includePatterns ?? [];
   if (filter.followPaths === undefined) return includes;
-  const targets = followLinks(linkReader(root), filter.followPaths);
+  const targets = followLinks(links, filter.followPaths);
   if (targets === undefined) return includes;
   return withoutNested([...includes, ...targets]) ?? [];
 }
@@ -107,17 +124,21 @@ interface Dir {
   yielded: boolean;
 }
 
+type List = (fullPath: string) => readonly NamedEntry[];
+
 class Walk {
   readonly #rules: TreeRules;
+  readonly #read: List;
 
-  constructor(rules: TreeRules) {
+  constructor(rules: TreeRules, read: List) {
     this.#rules = rules;
+    this.#read = read;
   }
 
   *dir(fullPath: string, prefix: string, parent: Dir | undefined): Generator<WalkEntry, void, void> {
     for (const item of this.#list(fullPath, parent)) {
-      const { name } = item;
-      const entry: WalkEntry = { path: prefix + name, fullPath: `${fullPath}/${name}`, kind: kindOf(item) };
+      const { name, kind } = item;
+      const entry: WalkEntry = { path: prefix + name, fullPath: `${fullPath}/${name}`, kind };
       const dir = this.#judge(entry, parent);
       if (!dir) continue;
       if (dir.selected) {
@@ -129,10 +150,9 @@ class Walk {
     }
   }
 
-  #list(fullPath: string, dir: Dir | undefined): Dirent[] {
+  #list(fullPath: string, dir: Dir | undefined): readonly NamedEntry[] {
     try {
-      const entries = readdirSync(fullPath, { withFileTypes: true });
-      return entries.sort((a, b) => compareBytes(a.name, b.name));
+      return this.#read(fullPath).toSorted((a, b) => compareBytes(a.name, b.name));
     } catch (error) {
       const code = errno(error);
       if (dir && (code === 'ENOENT' || code === 'ENOTDIR')) return [];
@@ -166,6 +186,13 @@ function* missingParents(dir: Dir | undefined): Generator<WalkEntry, void, void>
   yield* missingParents(dir.parent);
   dir.yielded = true;
   yield dir.entry;
+}
+
+function listDirectory(path: string): NamedEntry[] {
+  return readdirSync(path, { withFileTypes: true }).map((entry) => ({
+    name: entry.name,
+    kind: kindOf(entry),
+  }));
 }
 
 function kindOf(entry: Dirent): EntryKind {

@@ -1,4 +1,17 @@
 import type { Digest } from '../base/digest.ts';
+import type { ProgressGroup, VertexWarning, VertexState } from './status-types.ts';
+
+/** What is told of a build while it runs. */
+export type {
+  ProgressGroup,
+  SolveStatus,
+  SourceInfo,
+  SourceRange,
+  VertexLog,
+  VertexState,
+  VertexStatusState,
+  VertexWarning,
+} from './status-types.ts';
 
 /** One content-addressed step of the graph. `Spec` is what `resolveOp` needs to make it run. */
 export interface Vertex<Spec> {
@@ -21,12 +34,6 @@ export interface VertexOptions {
   readonly description: Readonly<Record<string, string>>;
   readonly exportCache?: boolean;
   readonly progressGroup?: ProgressGroup;
-}
-
-export interface ProgressGroup {
-  readonly id: string;
-  readonly name: string;
-  readonly weak: boolean;
 }
 
 /** A result the solver can hold: counted by clone and release. Releasing twice is a bug. */
@@ -132,64 +139,4 @@ export interface StatusUpdate {
   readonly total?: number;
   /** True once: the sub-status is complete. */
   readonly done?: boolean;
-}
-
-export interface VertexWarning {
-  readonly vertex: Digest;
-  readonly level: number;
-  readonly short: Uint8Array;
-  readonly detail: readonly Uint8Array[];
-  readonly url: string;
-  readonly sourceInfo?: SourceInfo;
-  readonly ranges: readonly SourceRange[];
-}
-
-/** A file that a step came from, for error snippets and warnings (FEATURES D5). */
-export interface SourceInfo {
-  readonly filename: string;
-  readonly data: Uint8Array;
-  readonly language: string;
-}
-
-/** Lines count from 1. */
-export interface SourceRange {
-  readonly start: { readonly line: number; readonly character: number };
-  readonly end: { readonly line: number; readonly character: number };
-}
-
-/** One message of a job's progress stream (FEATURES B23). Times are Unix nanoseconds. */
-export interface SolveStatus {
-  readonly vertexes: readonly VertexState[];
-  readonly statuses: readonly VertexStatusState[];
-  readonly logs: readonly VertexLog[];
-  readonly warnings: readonly VertexWarning[];
-}
-
-export interface VertexState {
-  readonly digest: Digest;
-  readonly inputs: readonly Digest[];
-  readonly name: string;
-  readonly cached: boolean;
-  readonly started?: bigint;
-  readonly completed?: bigint;
-  readonly error: string;
-  readonly progressGroup?: ProgressGroup;
-}
-
-export interface VertexStatusState {
-  readonly id: string;
-  readonly vertex: Digest;
-  readonly name: string;
-  readonly current: number;
-  readonly total: number;
-  readonly timestamp: bigint;
-  readonly started?: bigint;
-  readonly completed?: bigint;
-}
-
-export interface VertexLog {
-  readonly vertex: Digest;
-  readonly stream: 1 | 2;
-  readonly timestamp: bigint;
-  readonly data: Uint8Array;
 }

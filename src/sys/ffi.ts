@@ -24,7 +24,8 @@ let failure = 0;
  */
 function loadKoffi(): unknown {
   if (isStandalone()) return nativeAsset('koffi.node');
-  const load = typeof require === 'function' ? require : createRequire(import.meta.url);
+  const module: string | undefined = import.meta.url; // none in a bundle that is a script
+  const load = module === undefined ? require : createRequire(module);
   const { arch } = process;
   try {
     return load(`@koromix/koffi-linux-${arch}/linux_${arch}/koffi.node`);

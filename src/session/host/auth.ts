@@ -2,12 +2,12 @@ import { sign } from 'node:crypto';
 import { BuildError, Code } from '../../base/errors.ts';
 import { AuthDefinition } from '../../pb/auth.ts';
 import { type RegisteredService, service } from '../../rpc/server.ts';
-import type { DockerConfig } from './docker-config.ts';
+import type { CredentialSource } from './docker-config.ts';
 import { fetchRegistryToken, isRefused, type RegistryToken } from './token.ts';
 import { authorityKey, rawPublicKey, TokenSeeds } from './token-seed.ts';
 
 export interface AuthServiceOptions {
-  readonly config: DockerConfig;
+  readonly config: CredentialSource;
   /** Lets the daemon fetch tokens itself (BUILDKIT_NO_CLIENT_TOKEN). */
   readonly noClientToken?: boolean;
   /** Told once of each use of credentials, as a line for the progress display. */
@@ -62,7 +62,7 @@ export function authService({ config, noClientToken, onUse }: AuthServiceOptions
       } catch (error) {
         // A helper may have newer ones than those that were kept.
         if (!isRefused(error)) throw error;
-        config.forget(request.Host);
+        config.forget?.(request.Host);
         const newer = await credentials(request.Host);
         if (newer.Username === login.Username && newer.Secret === login.Secret) throw error;
         token = await fetchWith(newer);

@@ -3,6 +3,16 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BuildError, errno } from '../../base/errors.ts';
 
+/** Where credentials come from. */
+export interface CredentialSource {
+  /** Credentials for a registry host. */
+  get(host: string): Promise<AuthConfig>;
+  /** What was given for the host was refused. */
+  forget?(host: string): void;
+  /** Folder where random bytes by which daemons know this user are kept; absent: they last for this process. */
+  readonly dir?: string;
+}
+
 /** What the docker configuration knows of one registry; '' for what it does not. */
 export interface AuthConfig {
   readonly username: string;
@@ -11,7 +21,12 @@ export interface AuthConfig {
   readonly registryToken: string;
 }
 
-const NONE: AuthConfig = { username: '', password: '', identityToken: '', registryToken: '' };
+export const NO_CREDENTIALS: AuthConfig = {
+  username: '',
+  password: '',
+  identityToken: '',
+  registryToken: '',
+};
 const HUB_HOST = 'registry-1.docker.io';
 const HUB_KEY = 'https://index.docker.io/v1/';
 /** Helpers may be slow, and may give tokens that live two minutes: a build that needs one later asks again. */
@@ -34,7 +49,7 @@ interface AuthEntry {
 }
 
 /** Registry credentials as `docker login` keeps them: config.json and its credential helpers (FEATURES C15-C17). */
-export class DockerConfig {
+export class DockerConfig implements CredentialSource {
   readonly dir: string;
   readonly #env: Readonly<Record<string, string | undefined>>;
   readonly #cache = new Map<string, { readonly at: number; readonly value: Promise<AuthConfig> }>();
@@ -83,13 +98,13 @@ export class DockerConfig {
     const { code, stdout, stderr } = await run(program, ['get'], key, this.#env);
     if (code !== 0) {
       const text = stdout.trim() || stderr.trim();
-      if (text === NOT_FOUND_TEXT) return NONE;
+      if (text === NOT_FOUND_TEXT) return NO_CREDENTIALS;
       throw new BuildError(`error getting credentials - err: exit status ${code}, out: \`${text}\``);
     }
     const { Username = '', Secret = '' } = JSON.parse(stdout) as { Username?: string; Secret?: string };
     return Username === TOKEN_USER
-      ? { ...NONE, identityToken: Secret }
-      : { ...NONE, username: Username, password: Secret };
+      ? { ...NO_CREDENTIALS, identityToken: Secret }
+      : { ...NO_CREDENTIALS, username: Username, password: Secret };
   }
 }
 
@@ -99,7 +114,7 @@ function keyOf(host: string): string {
 
 function fromFile({ auths = {} }: ConfigFile, key: string): AuthConfig {
   const entry = auths[key] ?? Object.entries(auths).find(([name]) => hostOf(name) === hostOf(key))?.[1];
-  return entry ? decodeEntry(entry) : NONE;
+  return entry ? decodeEntry(entry) : NO_CREDENTIALS;
 }
 
 function hostOf(key: string): string {

@@ -11,6 +11,8 @@ export interface SecretSource {
   readonly file?: string;
   /** Name of an environment variable. */
   readonly env?: string;
+  /** The secret itself, or what gives it each time that the daemon asks. */
+  readonly value?: Uint8Array | (() => Promise<Uint8Array>);
 }
 
 /**
@@ -31,20 +33,29 @@ export async function secretsService(
     getSecret: async ({ ID }) => {
       const source = byId.get(ID);
       if (!source) throw new BuildError(`secret ${ID} not found`, { code: Code.notFound });
-      const data =
-        source.env === undefined
-          ? await readFile(source.file as string)
-          : Buffer.from(environment[source.env] ?? '');
+      const data = await read(source, environment);
       checkSize(ID, data.byteLength);
       return { data };
     },
   });
 }
 
+async function read(
+  { value, env, file }: SecretSource,
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<Uint8Array> {
+  if (value !== undefined) return typeof value === 'function' ? await value() : value;
+  return env === undefined ? await readFile(file as string) : Buffer.from(environment[env] ?? '');
+}
+
 async function resolve(
   source: SecretSource,
   environment: Readonly<Record<string, string | undefined>>,
 ): Promise<SecretSource> {
+  if (source.value !== undefined) {
+    if (typeof source.value !== 'function') checkSize(source.id, source.value.byteLength);
+    return source;
+  }
   if (source.env === undefined && source.file === undefined && environment[source.id] !== undefined)
     return { id: source.id, env: source.id };
   if (source.env !== undefined) return source;

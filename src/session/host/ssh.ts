@@ -8,7 +8,7 @@ import { duplexOf, joinStreams } from '../../rpc/tunnel.ts';
 import { systemErrorText } from '../../sys/errno.ts';
 import { DEFAULT_SSH_ID, SSH_ID, SSHDefinition } from '../wire.ts';
 import { keyAgent, readOnlyAgent, serveAgent } from './ssh-agent.ts';
-import { type AgentKey, parsePrivateKey } from './ssh-keys.ts';
+import { parsePrivateKey } from './ssh-keys.ts';
 
 const MAX_KEY_BYTES = 100 << 10;
 const DIAL_TIMEOUT_MS = 2_000;
@@ -20,6 +20,8 @@ export interface SshSource {
   readonly paths: readonly string[];
   /** Any unix socket, byte for byte. */
   readonly raw?: boolean;
+  /** Private keys themselves. */
+  readonly keys?: readonly Uint8Array[];
 }
 
 /** Serves one forwarded connection until either side ends it. */
@@ -70,10 +72,10 @@ export function sshService(
 function forwardOf(source: SshSource, agentSocket: string | undefined): Forward {
   if (source.raw && source.paths.length !== 1) throw invalidArgument('raw mode must supply exactly one path');
   const given = source.paths.filter((path) => path !== '');
-  const paths = given.length > 0 ? given : [agentSocket ?? ''];
+  const keys = (source.keys ?? []).map((text) => parsePrivateKey(Buffer.from(text), 'private key'));
+  const paths = given.length > 0 || keys.length > 0 ? given : [agentSocket ?? ''];
   if (paths[0] === '') throw new BuildError('invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set');
   let socket: string | undefined;
-  const keys: AgentKey[] = [];
   for (const path of paths) {
     if (socket !== undefined) throw invalidArgument('only single socket allowed');
     if (isSocket(path)) socket = path;

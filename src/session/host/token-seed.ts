@@ -14,11 +14,12 @@ const TOLERATED = new Set(['EROFS', 'EACCES', 'EPERM', 'ENOENT', 'ENOTDIR']);
 
 /** Random bytes per registry host that only this user has, kept in `<docker config>/.token_seed` (FEATURES C16). */
 export class TokenSeeds {
-  readonly #dir: string;
+  readonly #dir: string | undefined;
   readonly #known = new Map<string, Buffer>();
   #queue: Promise<unknown> = Promise.resolve();
 
-  constructor(dir: string) {
+  /** @param dir absent: seeds are not kept */
+  constructor(dir: string | undefined) {
     this.#dir = dir;
   }
 
@@ -31,9 +32,18 @@ export class TokenSeeds {
   async #load(host: string): Promise<Buffer> {
     const known = this.#known.get(host);
     if (known) return known;
-    const lock = await this.#lock();
+    if (this.#dir === undefined) {
+      const seed = randomBytes(SEED_BYTES);
+      this.#known.set(host, seed);
+      return seed;
+    }
+    return await this.#loadFrom(this.#dir, host);
+  }
+
+  async #loadFrom(dir: string, host: string): Promise<Buffer> {
+    const lock = await lockSeeds(dir);
     try {
-      const path = join(this.#dir, '.token_seed');
+      const path = join(dir, '.token_seed');
       const all = readSeeds(path);
       const kept = all[host]?.Seed;
       const seed = kept ? Buffer.from(kept, 'base64') : randomBytes(SEED_BYTES);
@@ -47,18 +57,18 @@ export class TokenSeeds {
       if (lock !== undefined) closeSync(lock);
     }
   }
+}
 
-  /** Descriptor that holds the lock until it is closed. */
-  async #lock(): Promise<number | undefined> {
-    const fd = tolerate(() => {
-      mkdirSync(this.#dir, { recursive: true, mode: 0o755 });
-      return openSync(join(this.#dir, '.token_seed.lock'), 'a', 0o600);
-    });
-    if (fd === undefined) return undefined;
-    const { tryFlock } = await import('../../sys/file.ts');
-    while (!tryFlock(fd, 'exclusive')) await sleep(LOCK_POLL_MS);
-    return fd;
-  }
+/** Descriptor that holds the lock until it is closed. */
+async function lockSeeds(dir: string): Promise<number | undefined> {
+  const fd = tolerate(() => {
+    mkdirSync(dir, { recursive: true, mode: 0o755 });
+    return openSync(join(dir, '.token_seed.lock'), 'a', 0o600);
+  });
+  if (fd === undefined) return undefined;
+  const { tryFlock } = await import('../../sys/file.ts');
+  while (!tryFlock(fd, 'exclusive')) await sleep(LOCK_POLL_MS);
+  return fd;
 }
 
 function readSeeds(path: string): Record<string, { Seed?: string }> {

@@ -11,8 +11,7 @@ export class Uploads {
   readonly #streams = new Map<string, AsyncIterable<Uint8Array>>();
 
   /** URL under which a build can read `stream`. */
-  add(stream: AsyncIterable<Uint8Array>): string {
-    const id = randomUUID();
+  add(stream: AsyncIterable<Uint8Array>, id: string = randomUUID()): string {
     this.#streams.set(id, stream);
     return `http://${URL_HOST}/${id}`;
   }

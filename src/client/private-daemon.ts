@@ -12,11 +12,10 @@ import {
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BuildError, Code } from '../base/errors.ts';
-import { parseEntitlement } from '../daemon/entitlements.ts';
 import { isStandalone } from '../sys/standalone.ts';
-import type { CommandContext } from './context.ts';
 
 /** The daemon a build speaks to: one that runs already, or its own (FEATURES: no daemon needed). */
 export interface BuildDaemon extends AsyncDisposable {
@@ -40,22 +39,43 @@ const STOP_LIMIT_MS = 20_000;
 const MAX_STDERR = 16 << 10;
 const LOCKED = /could not lock (.+), another instance running\?/;
 
+/** Which daemon is wanted. */
+export interface DaemonChoice {
+  readonly address: string;
+  /** The address was asked for: it is taken, whether a daemon answers there or not. */
+  readonly asked: boolean;
+  readonly private: PrivateDaemonOptions;
+  /** How users name a daemon and a state directory, for hints. */
+  readonly words: { readonly address: string; readonly root: string };
+  /** Told of what takes time. */
+  readonly onNotice: (text: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** How a private daemon runs. */
+export interface PrivateDaemonOptions {
+  /** State directory; the daemon's own default when absent. */
+  readonly root?: string;
+  /** Entitlements that builds may have: whose daemon it is decides that. */
+  readonly allow?: readonly string[];
+  /** More arguments of buildkitd. */
+  readonly args?: readonly string[];
+  /** The program with its first arguments; default the daemon of this package. */
+  readonly command?: readonly [file: string, ...args: string[]];
+}
+
 /**
- * The daemon of `--addr` or `BUILDKIT_HOST`, else the one at the default address if it answers,
+ * The daemon of an address that was asked for, else the one at the default address if it answers,
  * else a private one that lives as long as this process does.
  */
-export async function openDaemon(context: CommandContext): Promise<BuildDaemon> {
-  const { flags, signal } = context;
-  const address = flags.string('addr');
-  const asked = flags.isSet('addr') || (process.env.BUILDKIT_HOST ?? '') !== '' || flags.bool('wait');
+export async function openDaemon(choice: DaemonChoice): Promise<BuildDaemon> {
+  const { address, signal, onNotice } = choice;
   const path = address.startsWith('unix://') ? address.slice('unix://'.length) : '';
-  if (asked || path === '' || (await answers(path)) || !canRunHere()) return runningAt(address);
-  const root = flags.string('root');
-  const command = daemonCommand();
-  say('no buildkitd answers, running a private one for this build');
+  if (choice.asked || path === '' || (await answers(path)) || !canRunHere(choice)) return runningAt(address);
+  onNotice('no buildkitd answers, running a private one for this build');
   let waiting = false;
   for (;;) {
-    const daemon = new PrivateDaemon(command, root, flags.strings('allow'));
+    const daemon = new PrivateDaemon(choice.private);
     try {
       await daemon.ready(signal);
       return daemon;
@@ -64,8 +84,8 @@ export async function openDaemon(context: CommandContext): Promise<BuildDaemon> 
       const lock = error instanceof BuildError ? LOCKED.exec(error.message)?.[1] : undefined;
       if (lock === undefined) throw error;
       if (await answers(path)) return runningAt(address);
-      refuseForeign(lock);
-      if (!waiting) say('another build uses the state directory, waiting for it to end');
+      refuseForeign(lock, choice.words);
+      if (!waiting) onNotice('another build uses the state directory, waiting for it to end');
       waiting = true;
       await sleep(LOCK_POLL_MS, undefined, { signal });
     }
@@ -76,22 +96,25 @@ export async function openDaemon(context: CommandContext): Promise<BuildDaemon> 
  * A private daemon on the state directory `root`, which collects no garbage: its configuration is not that of the daemon
  * that uses the directory otherwise. @throws BuildError when that one runs
  */
-export async function openPrivateDaemon(root: string, signal: AbortSignal): Promise<BuildDaemon> {
+export async function openPrivateDaemon(
+  {
+    root,
+    words,
+    command,
+  }: { readonly root: string } & Pick<DaemonChoice, 'words'> & Pick<PrivateDaemonOptions, 'command'>,
+  signal: AbortSignal,
+): Promise<BuildDaemon> {
   if (!existsSync(root)) throw new BuildError(`there is no state directory ${root}`, { code: Code.notFound });
-  const daemon = new PrivateDaemon(daemonCommand(), root, [], ['--oci-worker-gc=false']);
+  const daemon = new PrivateDaemon({ root, args: ['--oci-worker-gc=false'], ...(command && { command }) });
   try {
     await daemon.ready(signal);
     return daemon;
   } catch (error) {
     await daemon[Symbol.asyncDispose]();
     const lock = error instanceof BuildError ? LOCKED.exec(error.message)?.[1] : undefined;
-    if (lock !== undefined) refuseForeign(lock);
+    if (lock !== undefined) refuseForeign(lock, words);
     throw error;
   }
-}
-
-function say(text: string): void {
-  process.stderr.write(`buildctl: ${text}\n`);
 }
 
 function runningAt(address: string): BuildDaemon {
@@ -99,11 +122,11 @@ function runningAt(address: string): BuildDaemon {
 }
 
 /** True for root. @throws BuildError that says what anyone else lacks. */
-function canRunHere(): boolean {
+function canRunHere({ words }: DaemonChoice): boolean {
   if (process.getuid?.() === 0) return true;
   throw new BuildError('no buildkitd answers at the default address, and running a private one needs root', {
     code: Code.unavailable,
-    hint: 'run the build as root, start buildkitd, or name a daemon with --addr or BUILDKIT_HOST',
+    hint: `run the build as root, start buildkitd, or name a daemon with ${words.address}`,
   });
 }
 
@@ -119,7 +142,7 @@ async function answers(path: string): Promise<boolean> {
 }
 
 /** @throws BuildError when a daemon that is no build's own, and so may run for ever, holds the lock. */
-function refuseForeign(lock: string): void {
+function refuseForeign(lock: string, words: DaemonChoice['words']): void {
   const { ino } = statSync(lock, { throwIfNoEntry: false }) ?? {};
   if (ino === undefined) return;
   const held = readFileSync('/proc/locks', 'utf8').matchAll(
@@ -138,7 +161,7 @@ function refuseForeign(lock: string): void {
       `the state directory ${dirname(lock)} is in use by buildkitd with process id ${pid}`,
       {
         code: Code.unavailable,
-        hint: 'name that daemon with --addr or BUILDKIT_HOST, stop it, or choose another state directory with --root',
+        hint: `name that daemon with ${words.address}, stop it, or choose another state directory with ${words.root}`,
       },
     );
   }
@@ -153,22 +176,16 @@ class PrivateDaemon implements BuildDaemon {
   readonly #ended: Promise<void>;
   #log = '';
 
-  /** @param allowed what root, whose daemon it is, lets the build have */
-  constructor(
-    [file, args]: DaemonCommand,
-    root: string,
-    allowed: readonly string[],
-    more: readonly string[] = [],
-  ) {
+  constructor({ root, allow = [], args = [], command = daemonCommand() }: PrivateDaemonOptions) {
     this.#dir = socketDir();
     this.#socket = join(this.#dir, 'private.sock');
     this.address = `unix://${this.#socket}`;
-    const names = new Set(allowed.map((text) => parseEntitlement(text).name));
-    const flags = ['--addr', this.address, PRIVATE_FLAG, ...more];
-    if (root !== '') flags.push('--root', root);
-    for (const name of names) flags.push('--allow-insecure-entitlement', name);
+    const flags = ['--addr', this.address, PRIVATE_FLAG, ...args];
+    if (root) flags.push('--root', root);
+    for (const name of new Set(allow)) flags.push('--allow-insecure-entitlement', name);
+    const [file, ...first] = command;
     // In a process group of its own, so that Ctrl-C reaches it through the build only.
-    this.#child = spawn(file, [...args, ...flags], { stdio: ['pipe', 'ignore', 'pipe'], detached: true });
+    this.#child = spawn(file, [...first, ...flags], { stdio: ['pipe', 'ignore', 'pipe'], detached: true });
     this.#child.stdin?.on('error', () => {}); // it has ended, which is noticed elsewhere
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#child.once('close', () => resolve());
@@ -252,17 +269,16 @@ function sweep(parent: string): void {
   }
 }
 
-type DaemonCommand = readonly [file: string, args: readonly string[]];
-
 /** The daemon beside this program: its own executable, its bundle, or its source. */
-function daemonCommand(): DaemonCommand {
-  const program = isStandalone() ? process.execPath : (process.argv[1] ?? '');
-  const here = existsSync(program) ? dirname(realpathSync(program)) : '';
-  const names = isStandalone() ? ['buildkitd'] : ['buildkitd.cjs', '../daemon/main.ts'];
+function daemonCommand(): readonly [file: string, ...args: string[]] {
+  const module: string | undefined = import.meta.url; // none in a bundle that is a script
+  const program = isStandalone() ? process.execPath : module ? fileURLToPath(module) : process.argv[1];
+  const here = program && existsSync(program) ? dirname(realpathSync(program)) : '';
+  const names = isStandalone() ? ['buildkitd'] : ['buildkitd.cjs', '../buildkitd.cjs', '../daemon/main.ts'];
   const daemon = names.map((name) => join(here, name)).find((path) => existsSync(path));
-  if (daemon !== undefined) return isStandalone() ? [daemon, []] : [process.execPath, [daemon]];
+  if (daemon !== undefined) return isStandalone() ? [daemon] : [process.execPath, daemon];
   throw new BuildError('no buildkitd answers, and there is none beside this program to run', {
     code: Code.unavailable,
-    hint: 'start buildkitd, or name a daemon with --addr or BUILDKIT_HOST',
+    hint: 'start buildkitd, or name a daemon by its address (BUILDKIT_HOST)',
   });
 }

@@ -1,0 +1,41 @@
+import { BuildError } from '../base/errors.ts';
+import { platformToMessage } from '../llb/platform.ts';
+import type { ReferenceCalls } from './reference.ts';
+import type { ResolvedSource, ResolveImageOptions, SourceIdentifier } from './types.ts';
+
+/** Looks a source up (FEATURES I12). @throws BuildError */
+export async function resolveSource(
+  { bridge, caps, callOptions }: ReferenceCalls,
+  { identifier, attrs }: SourceIdentifier,
+  options: ResolveImageOptions,
+): Promise<ResolvedSource> {
+  caps.need('source.metaresolver');
+  const isImage = /^(?:docker-image|oci-layout):\/\//.test(identifier);
+  const response = await bridge.resolveSourceMeta(
+    {
+      Source: { identifier, attrs: { ...attrs } },
+      Platform: options.platform && platformToMessage(options.platform),
+      LogName: options.logName ?? '',
+      ResolveMode: options.resolveMode ?? '',
+      Git: undefined,
+      Image: isImage ? { NoConfig: false, AttestationChain: false, ResolveAttestations: [] } : undefined,
+      HTTP: undefined,
+      SourcePolicies: [],
+    },
+    callOptions(options),
+  );
+  const { Source, Image, Git, HTTP } = response;
+  if (!Source) throw new BuildError(`failed to resolve ${identifier}: the daemon's answer names no source`);
+  return {
+    source: { identifier: Source.identifier, attrs: Source.attrs },
+    ...(Image && { image: { digest: Image.Digest, config: Image.Config } }),
+    ...(Git && { git: { ref: Git.Ref, checksum: Git.Checksum, commitChecksum: Git.CommitChecksum } }),
+    ...(HTTP && {
+      http: {
+        digest: HTTP.Checksum,
+        filename: HTTP.Filename,
+        lastModified: HTTP.LastModified && new Date(Number(HTTP.LastModified.seconds) * 1000),
+      },
+    }),
+  };
+}
