@@ -54,6 +54,7 @@ function declarations(root, out, entries) {
         noEmit: false,
         declaration: true,
         emitDeclarationOnly: true,
+        stripInternal: true,
         rootDir: '../../src',
         outDir: '.',
       },

@@ -17,6 +17,7 @@ const DOCS = [
   'docs/steps.md',
   'docs/benchmarks.md',
   'docs/dockerfile-library.md',
+  'docs/sdk-llb.md',
   ...readdirSync(join(ROOT, 'docs/how-to')).map((name) => `docs/how-to/${name}`),
 ];
 /** Made by a build, or placeholders. */

@@ -19,6 +19,8 @@ interface Library {
   readonly builtIn: readonly string[];
   /** Its first sample in TypeScript is type-checked and run. */
   readonly manual: string;
+  /** A file that only type-checks when the types refuse what it says they refuse. */
+  readonly types?: string;
 }
 
 const LIBRARIES: Readonly<Record<string, Library>> = {
@@ -26,6 +28,12 @@ const LIBRARIES: Readonly<Record<string, Library>> = {
     rooms: ['base', 'dockerfile', 'giturl', 'llb', 'match', 'oci', 'pb'],
     builtIn: ['node:buffer', 'node:net', 'node:os', 'node:path'],
     manual: 'docs/dockerfile-library.md',
+  },
+  llb: {
+    rooms: ['base', 'giturl', 'llb', 'oci', 'pb'],
+    builtIn: ['node:net', 'node:path'],
+    manual: 'docs/sdk-llb.md',
+    types: 'test/llb/wrong-graphs.ts',
   },
 };
 
@@ -95,7 +103,8 @@ function project(): string {
   mkdirSync(installed, { recursive: true });
   execFileSync('tar', ['-xzf', join(scratch, filename), '-C', installed, '--strip-components=1']);
   writeFileSync(join(dir, 'package.json'), '{ "type": "module", "private": true }\n');
-  for (const [library, { manual }] of Object.entries(LIBRARIES)) {
+  for (const [library, { manual, types }] of Object.entries(LIBRARIES)) {
+    if (types) writeFileSync(join(dir, `${library}-types.ts`), readFileSync(join(ROOT, types)));
     const [, sample = ''] = /```ts\n([\s\S]*?)```/.exec(readFileSync(join(ROOT, manual), 'utf8')) ?? [];
     writeFileSync(join(dir, `${library}.ts`), sample);
   }
@@ -141,6 +150,7 @@ const PRINTED: Readonly<Record<string, readonly (string | RegExp)[]>> = {
     "[ 'VERSION=2.0' ]",
     /unknown instruction: COPPY \(did you mean COPY\?\) \[/,
   ],
+  llb: ['7 steps', /^sha256:[0-9a-f]{64}$/, 'true'],
 };
 
 test('the examples of the manuals type-check and run in an empty strict project', { skip }, () => {

@@ -1,9 +1,9 @@
-import { isIP } from 'node:net';
 import { BuildError } from '../base/errors.ts';
 import type { ConvertOptions, NetworkMode, ResolveMode } from '../dockerfile/convert/options.ts';
 import { csvFields } from '../dockerfile/instructions/csv.ts';
 import { type LintConfig, parseLintConfig } from '../dockerfile/lint/linter.ts';
 import { cut, intProblem, parseBool, parseInt64, quote } from '../dockerfile/text.ts';
+import { shortestIp } from '../llb/ip.ts';
 import { hostPlatform, normalizePlatform, type Platform, parsePlatform } from '../oci/platform.ts';
 import { parseAttestOptions, type SbomOptions } from './attest-options.ts';
 import type { CacheImport } from './bridge.ts';
@@ -145,19 +145,10 @@ function parseHosts(list: string): { host: string; ip: string }[] {
   return csvFields(list).map((field) => {
     const [host, ip] = cut(field.toLowerCase(), '=');
     if (ip === undefined) throw new BuildError(`invalid key-value pair ${field}`);
-    if (isIP(ip) === 0 || ip.includes('%')) throw new BuildError(`failed to parse IP ${ip}`);
-    return { host, ip: shortestIp(ip) };
+    const short = shortestIp(ip);
+    if (short === undefined) throw new BuildError(`failed to parse IP ${ip}`);
+    return { host, ip: short };
   });
-}
-
-/** The spelling that steps are keyed by. */
-function shortestIp(ip: string): string {
-  if (isIP(ip) === 4) return ip;
-  const short = new URL(`http://[${ip}]`).hostname.slice(1, -1);
-  const mapped = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(short);
-  if (!mapped) return short;
-  const words = [mapped[1]!, mapped[2]!].map((word) => Number.parseInt(word, 16));
-  return words.flatMap((word) => [word >> 8, word & 0xff]).join('.');
 }
 
 function parseSize(text: string): bigint {

@@ -1,6 +1,6 @@
 import { invalidArgument } from '../base/errors.ts';
 import type { Constraints, Output, PassthroughNode } from './node.ts';
-import { type State, scratch, withOutput } from './state.ts';
+import { type State, scratch, stateOf, withOutput } from './state.ts';
 
 /** Layers of all `states` on top of one another. Empty trees do not count. */
 export function merge(states: readonly State[], constraints: Constraints = {}): State {
@@ -29,18 +29,32 @@ export function requires(
   constraints: Constraints = {},
 ): State {
   if (dependencies.length === 0) return state;
-  const inputs = [state, ...dependencies].flatMap(({ output }) => output ?? []);
-  if (state.output === null) throw invalidArgument('passthrough must have at least one output');
+  const others = dependencies.map((tree) => ({ tree, output: false }));
+  const [through] = passthrough(id, [{ tree: state, output: true }, ...others], constraints);
+  return withOutput(state, through!.output);
+}
+
+/** The trees with `output`, once all trees are made. Empty trees do not count. */
+export function passthrough(
+  id: string,
+  inputs: readonly { readonly tree: State; readonly output: boolean }[],
+  constraints: Constraints,
+): State[] {
   if (id === '') throw invalidArgument('passthrough requires an id');
+  if (inputs.some(({ tree, output }) => output && tree.output === null))
+    throw invalidArgument('an empty tree can not be an output of a passthrough');
+  const trees = inputs.filter(({ tree }) => tree.output !== null);
+  const outputs = trees.flatMap(({ output }, i) => (output ? [i] : []));
+  if (outputs.length === 0) throw invalidArgument('passthrough must have at least one output');
   const node: PassthroughNode = {
     kind: 'passthrough',
     id,
-    inputs,
-    outputs: [0],
+    inputs: trees.map(({ tree }) => tree.output as Output),
+    outputs,
     caps: ['passthroughop'],
     constraints,
   };
-  return withOutput(state, { node, index: 0 });
+  return outputs.map((_, index) => stateOf({ node, index }));
 }
 
 /** What the definition gives that a file of `state` holds when the build gets there (`encodeDefinition`). */

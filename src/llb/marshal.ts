@@ -5,7 +5,7 @@ import type { Platform } from '../oci/platform.ts';
 import { encodeOp } from './encode.ts';
 import { fileInputs, fileMessage } from './file-message.ts';
 import { constraintsMetadata, emptyMetadata, mergeMetadata } from './metadata.ts';
-import type { ExecNode, Node, Output, SourceLocation } from './node.ts';
+import type { Constraints, ExecNode, Node, Output, SourceLocation } from './node.ts';
 import type { Definition, Input, Op, OpMetadata } from './ops.ts';
 import { hostPlatform, platformToMessage } from './platform.ts';
 import { SourceCollector } from './source-map.ts';
@@ -26,6 +26,8 @@ export interface MarshalOptions {
   readonly checkText?: boolean;
   /** LLB capabilities of the daemon, when they are known. */
   readonly caps?: ReadonlySet<string>;
+  /** Of every step, below what it says itself. */
+  readonly metadata?: Constraints;
 }
 
 /**
@@ -119,9 +121,15 @@ class Marshaller {
     return {
       digest: digestOf(bytes),
       bytes,
-      metadata: constraintsMetadata(node.constraints, caps),
+      metadata: this.#metadataOf(node.constraints, caps),
       locations,
     };
+  }
+
+  #metadataOf(constraints: Constraints, caps: readonly string[]): OpMetadata {
+    const own = constraintsMetadata(constraints, caps);
+    const { metadata } = this.#options;
+    return metadata ? mergeMetadata(constraintsMetadata(metadata, []), own) : own;
   }
 
   #op(node: Exclude<Node, { kind: 'encoded' }>): Op {

@@ -140,7 +140,7 @@ function blob(scheme: string, reference: string, store: Attrs, options: FileOpti
   const { filename, perm, uid, gid } = options;
   const attrs: Attrs = {
     ...(filename ? { 'http.filename': filename } : {}),
-    ...(perm ? { 'http.perm': `0${perm.toString(8)}` } : {}),
+    ...(perm ? { 'http.perm': `0${(perm & 0o777).toString(8)}` } : {}),
     ...(uid ? { 'http.uid': String(uid) } : {}),
     ...(gid ? { 'http.gid': String(gid) } : {}),
     ...store,

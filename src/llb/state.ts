@@ -37,6 +37,7 @@ export interface State {
   readonly ulimits: readonly Ulimit[];
   readonly cgroupParent: string;
   readonly validExitCodes: readonly number[] | undefined;
+  readonly values?: ReadonlyMap<unknown, unknown>;
 }
 
 export interface ExtraHost {
@@ -82,9 +83,21 @@ export function withOutput(state: State, output: Output | null, platform?: Platf
   return platform ? setPlatform(moved, platform) : moved;
 }
 
-/** The tree of `state` with the settings of `other`. */
+/**
+ * The tree of `state` with the settings of `other`, in which either the directory is the root again or the platform
+ * is that of the step which makes the tree, if it names one (as BuildKit's own client has it).
+ */
 export function reset(state: State, other: State): State {
-  return Object.freeze({ ...other, output: state.output });
+  const { output } = state;
+  const kind = output?.node.kind;
+  const own = kind === 'source' || kind === 'exec' ? output?.node.constraints.platform : undefined;
+  const moved = Object.freeze({ ...other, output });
+  return own ? setPlatform(moved, own) : setDir(moved, '/');
+}
+
+/** Anything that programs keep with a state; no step sees it. */
+export function setValue(state: State, key: unknown, value: unknown): State {
+  return Object.freeze({ ...state, values: new Map([...(state.values ?? []), [key, value]]) });
 }
 
 export function setEnv(state: State, key: string, value: string): State {
