@@ -15,6 +15,8 @@ const DOCS = [
   'STYLE.md',
   'docs/cli.md',
   'docs/steps.md',
+  'docs/caches.md',
+  'docs/reproducible-builds.md',
   'docs/benchmarks.md',
   'docs/dockerfile-library.md',
   'docs/sdk-llb.md',

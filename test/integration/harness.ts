@@ -88,7 +88,15 @@ export async function run(
   return { code, stdout, stderr: stderr.toString() };
 }
 
+/** Paths of a daemon and of the client that goes with it. */
+export interface Programs {
+  readonly buildkitd: string;
+  readonly buildctl: string;
+}
+
 export interface DaemonOptions {
+  /** Default BUILDKITD and BUILDCTL. */
+  readonly programs?: Programs;
   /** State directory that outlives the daemon; default a temporary one. */
   readonly root?: string;
   /** Added to buildkitd.toml. */
@@ -110,6 +118,7 @@ export class Daemon implements AsyncDisposable {
   readonly address: string;
   readonly #child: ChildProcess;
   readonly #ended: Promise<void>;
+  readonly #client: string;
 
   static async start(options: DaemonOptions = {}): Promise<Daemon> {
     const daemon = new Daemon(options);
@@ -124,6 +133,8 @@ export class Daemon implements AsyncDisposable {
 
   constructor(options: DaemonOptions) {
     this.root = options.root ?? this.dir.join('root');
+    const { buildkitd, buildctl } = options.programs ?? { buildkitd: BUILDKITD, buildctl: BUILDCTL };
+    this.#client = buildctl;
     const socket = this.dir.join('d.sock');
     this.address = `unix://${socket}`;
     const config = `[worker.containerd]\nenabled = false\n[worker.oci]\nnetworkMode = "host"\n`;
@@ -131,9 +142,9 @@ export class Daemon implements AsyncDisposable {
     const args = ['--config', this.dir.join('buildkitd.toml'), '--root', this.root, '--addr', this.address];
     const log = openSync(this.dir.join('log'), 'a');
     const env = { ...process.env, ...options.env };
-    const [file = BUILDKITD, ...all] = [
+    const [file = buildkitd, ...all] = [
       ...(options.through ?? []),
-      BUILDKITD,
+      buildkitd,
       ...args,
       ...(options.args ?? []),
     ];
@@ -157,7 +168,7 @@ export class Daemon implements AsyncDisposable {
   async #ready(): Promise<void> {
     const limit = Date.now() + START_LIMIT_MS;
     for (;;) {
-      const { code } = await run(BUILDCTL, ['--addr', this.address, 'debug', 'workers']);
+      const { code } = await run(this.#client, ['--addr', this.address, 'debug', 'workers']);
       if (code === 0) return;
       const ended = this.#child.exitCode !== null || this.#child.pid === undefined;
       if (ended || Date.now() > limit) throw new Error(`the daemon did not start:\n${this.log()}`);
@@ -167,7 +178,7 @@ export class Daemon implements AsyncDisposable {
 
   /** Runs buildctl against this daemon. */
   async buildctl(args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-    return await run(BUILDCTL, ['--addr', this.address, ...args], options);
+    return await run(this.#client, ['--addr', this.address, ...args], options);
   }
 
   /** Builds the Dockerfile of `context`. @returns what buildctl said; a failed build fails the test. */
