@@ -89,6 +89,8 @@ const BUILD: CommandSpec = {
     flag('string', 'explain-format', 'Format of that: plain, or json on the standard output', {
       value: 'plain',
     }),
+    flag('bool', 'debug-shell', 'Open a shell in what a step that fails has left, before the build ends'),
+    flag('string', 'debug-shell-program', "Program to run there (default the step's own shell, or /bin/sh)"),
     flag('string', 'source-policy-file', 'Read source policy file from a JSON file'),
     flag('bool', 'proxy-network', 'Run build with proxy network enforcement'),
     flag('string', 'ref-file', 'Write build ref to a file'),
@@ -127,6 +129,12 @@ const DEBUG: CommandSpec = {
   name: 'debug',
   usage: 'debug utilities',
   commands: [
+    {
+      name: 'shell',
+      usage: 'build, and open a shell in what a step that fails has left',
+      argsUsage: '[FOLDER | ADDRESS]',
+      flags: BUILD.flags ?? [],
+    },
     {
       name: 'dump-llb',
       usage:

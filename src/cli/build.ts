@@ -26,8 +26,8 @@ import { type CommandContext, DAEMON_WORDS, openClient } from './context.ts';
 import { parseOutput } from './outputs.ts';
 import { readStdin } from './stdin.ts';
 
-/** `buildctl build` (FEATURES L3-L14). */
-export async function runBuild(context: CommandContext): Promise<void> {
+/** `buildctl build` (FEATURES L3-L14). `shell`: open one in the step that fails. */
+export async function runBuild(context: CommandContext, { shell = false } = {}): Promise<void> {
   const { flags, signal } = context;
   const warn = (text: string): void => context.log.warn(text);
   const request = await buildRequest(flags, warn);
@@ -37,9 +37,15 @@ export async function runBuild(context: CommandContext): Promise<void> {
   const ref = newSessionId();
   const explanation = explanationOf(flags);
   try {
-    const result = await showing(context, (onStatus) =>
-      client.solve({ ...request, ref, onStatus, onWarning: warn, signal, ...explanation.request }),
-    );
+    const result = await showing(context, async ({ update, pause }) => {
+      const debug = await shellFor(flags, shell, pause);
+      const onStatus = (status: SolveStatus): void => {
+        debug?.follow(status);
+        update(status);
+      };
+      const more = { ...explanation.request, ...debug?.request };
+      return client.solve({ ...request, ref, onStatus, onWarning: warn, signal, ...more });
+    });
     await report(flags, result);
   } catch (error) {
     throw daemon.explain(error);
@@ -68,6 +74,16 @@ async function daemonOf({ flags, signal }: CommandContext): Promise<BuildDaemon>
     onNotice: (text) => void process.stderr.write(`buildctl: ${text}\n`),
     signal,
   });
+}
+
+/** `buildctl debug shell`: a build with `--debug-shell`. */
+export function runDebugShell(context: CommandContext): Promise<void> {
+  return runBuild(context, { shell: true });
+}
+
+async function shellFor(flags: FlagValues, asked: boolean, pause: () => void) {
+  if (!asked && !flags.bool('debug-shell') && !flags.isSet('debug-shell-program')) return undefined;
+  return (await import('./debug-shell.ts')).debugShell(flags, pause);
 }
 
 /** Takes the explanation of a build, to be shown when all progress is. */
@@ -165,26 +181,37 @@ async function definition(noCache: boolean): Promise<Uint8Array> {
   return Definition.encode(parsed).finish();
 }
 
+interface Progress {
+  readonly update: (status: SolveStatus) => void;
+  /** Paints what there is, and nothing any more. */
+  readonly pause: () => void;
+}
+
 /** Runs the build with its progress on stderr, and in the trace file when there is one. */
 async function showing(
   { flags, log }: CommandContext,
-  build: (onStatus: (status: SolveStatus) => void) => Promise<SolveResult>,
+  build: (progress: Progress) => Promise<SolveResult>,
 ): Promise<SolveResult> {
   const output = process.stderr as ProgressOutput;
   const display = openDisplay(flags.string('progress'), output, process.env, (text) => log.warn(text));
   const trace = await openTrace(flags.string('trace'), (path) => log.info(`tracing logs to ${path}`));
   const moved = resetTime();
+  let shown: ProgressDisplay | undefined = display;
+  const pause = (): void => {
+    shown?.finish();
+    shown = undefined;
+  };
+  const update = (status: SolveStatus): void => {
+    const own = moved(status);
+    shown?.update(own);
+    trace?.add(own);
+  };
   try {
-    return await build((status) => follow(moved(status), display, trace));
+    return await build({ update, pause });
   } finally {
-    display.finish();
+    pause();
     trace?.close();
   }
-}
-
-function follow(status: SolveStatus, display: ProgressDisplay, trace: TraceFile | undefined): void {
-  display.update(status);
-  trace?.add(status);
 }
 
 interface TraceFile {

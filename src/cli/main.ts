@@ -25,6 +25,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Run>>> = {
   'debug ctl': async () => (await import('./monitor.ts')).runCtl,
   'debug fsck': async () => (await import('./debug-fsck.ts')).runFsck,
   'debug explain': async () => (await import('./explain.ts')).runExplain,
+  'debug shell': async () => (await import('./build.ts')).runDebugShell,
   'debug dump-llb': async () => (await import('./dump-llb.ts')).runDumpLlb,
 };
 

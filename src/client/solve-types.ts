@@ -5,6 +5,7 @@ import type { FileSink } from '../session/host/filesend.ts';
 import type { OfferedDirectory } from '../session/host/filesync.ts';
 import type { SecretSource } from '../session/host/secrets.ts';
 import type { SshSource } from '../session/host/ssh.ts';
+import type { StepShell } from './step-shell.ts';
 import type { Uploads } from '../session/host/upload.ts';
 import type { BuildExplanation, SolveStatus } from './types.ts';
 
@@ -61,6 +62,11 @@ export interface SolveRequest {
   readonly onStatus?: (status: SolveStatus) => void;
   /** Told why steps ran once the build has ended, also when it failed; not by daemons other than this project's. */
   readonly onExplain?: (explanation: BuildExplanation) => void;
+  /**
+   * Asked when a step has failed, before the build ends: it is held open until this settles. What it throws is told
+   * as a warning.
+   */
+  readonly onFailedStep?: (shell: StepShell) => Promise<void>;
   /** Told of what was left out. */
   readonly onWarning?: (text: string) => void;
   /** Aborting cancels the build. */

@@ -22,6 +22,7 @@ import { prefixed } from './call-error.ts';
 import { finishCaches, type PreparedCaches, prepareCaches } from './caches.ts';
 import type { Client } from './client.ts';
 import { runGateway } from './gateway.ts';
+import { lookInto } from './look-into.ts';
 import type { CacheEntry, ExportEntry, SolveRequest, SolveResult } from './solve-types.ts';
 import { statusFromWire } from './wire.ts';
 
@@ -217,6 +218,7 @@ async function build(
     options: { ...request.frontendAttrs, ...cacheAttrs(caches) },
     run: request.run ?? ((bridge) => bridge.solve(gatewayRequest(request, caches))),
     signal: AbortSignal.any([signal, over.signal]),
+    ...(request.onFailedStep && { onFailure: lookInto(request) }),
   });
   gateway.catch(async () => {
     // The build ends with the same error; should it not, it is ended here.

@@ -72,7 +72,7 @@ test('an error of a step tells its op and the ids of its trees, once', async () 
   assert.throws(() => own.tree(id!), { message: /no longer kept/, code: Code.notFound });
 });
 
-test('a failed action or look-up is told by its index; an op of many bytes is left out', () => {
+test('a failed action or look-up is told by its index; one with an op of many bytes is told without', () => {
   for (const [kind, index, shown] of [
     ['file', 0, {}],
     ['file', 2, { index: '2' }],
@@ -84,7 +84,7 @@ test('a failed action or look-up is told by its index; an op of many bytes is le
   const data = new Uint8Array(3 << 20);
   const actions = [{ action: { $case: 'mkfile' as const, value: { path: '/x', data } } }];
   const { own } = steps({ op: { $case: 'file', value: { actions } } }, undefined);
-  assert.deepEqual(solveOf(own.describe(failed)), { description: { 'llb.customname': 'RUN false' } });
+  assert.equal(own.describe(failed), failed);
 });
 
 test('errors of no step, or of none of this build, stay as they are', () => {

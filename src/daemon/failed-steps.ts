@@ -10,7 +10,7 @@ import type { Vertex } from '../solver/types.ts';
 
 const SOLVE = 'errdefs.Solve';
 const VERTEX = 'errdefs.Vertex';
-/** JSON of an op that is told with its error: some hold whole files. */
+/** JSON of an op that is told with its error: some hold whole files, which do not fit among a call's metadata. */
 const MAX_OP_CHARACTERS = 2 << 20;
 
 /** The failed steps of a job, as those who drive its build see them (FEATURES E23, I15). */
@@ -34,10 +34,12 @@ export class FailedSteps implements Failures {
     if (!vertex?.digest || value(SOLVE) !== undefined) return own;
     const failure = this.#job.failure(vertex.digest);
     if (!failure) return own;
+    const op = goJson(protoJson(failure.vertex.spec.op));
+    if (op.length > MAX_OP_CHARACTERS) return own; // clients take it that there is an op
     const step = failure.leftover instanceof FailedStep ? failure.leftover : undefined;
     for (const id of [...(step?.inputIds ?? []), ...(step?.mountIds ?? [])])
       if (step && id !== '') this.#known.set(id, step);
-    return own.with({ type: SOLVE, value: solveJson(failure.vertex, step) });
+    return own.with({ type: SOLVE, value: solveJson(JSON.parse(op), failure.vertex, step) });
   }
 
   tree(id: string): ImmutableRef | undefined {
@@ -50,14 +52,13 @@ export class FailedSteps implements Failures {
 }
 
 /** `errdefs.Solve` in the JSON mapping of Protocol Buffers. */
-function solveJson({ spec, options }: Vertex<VertexSpec>, step: FailedStep | undefined): object {
-  const op = goJson(protoJson(spec.op));
+function solveJson(op: unknown, { options }: Vertex<VertexSpec>, step: FailedStep | undefined): object {
   const { part, inputIds = [], mountIds = [] } = step ?? {};
   const description = Object.entries(options.description);
   return {
     ...(inputIds.length > 0 ? { inputIDs: inputIds } : {}),
     ...(mountIds.length > 0 ? { mountIDs: mountIds } : {}),
-    ...(op.length <= MAX_OP_CHARACTERS ? { op: JSON.parse(op) as unknown } : {}),
+    op,
     ...(part ? { [part.kind]: part.index === 0 ? {} : { index: String(part.index) } } : {}),
     ...(description.length > 0 ? { description: options.description } : {}),
   };
