@@ -302,3 +302,29 @@ test('credentials in addresses and keys of caches are not kept', async () => {
   assert.equal(record?.FrontendAttrs.target, 'x');
   assert.match(record?.FrontendAttrs['cache-imports'] ?? '', /"bucket":"b"/);
 });
+
+test('what takes too long to be written is left out of the record, the rest is there', async () => {
+  await using fixture = await temporaryStore();
+  const warnings: string[] = [];
+  const log = createLogger({ level: 'warn', format: 'text', write: (line) => warnings.push(line) });
+  await using history = open(fixture.store, { finishLimitMs: 1000, log });
+  using _alive = keepAlive();
+  const progress = new JobProgress();
+  const recording = history.recording(request('slow'));
+  recording.start(progress);
+  const about = { mediaType: 'x/y', annotations: {} };
+  await recording.attach(() => new Promise(() => {}), about);
+  progress.close();
+  await recording.finish(new BuildError('it broke'));
+  assert.match(warnings.join(''), /could not attach a document.*aborted due to timeout/);
+  const [event] = await list(history);
+  assert.equal(event?.record?.error?.message, 'it broke');
+  assert.ok(event.record.logs);
+  assert.equal(event.record.Result, undefined);
+});
+
+/** Timers of deadlines do not keep a process. */
+function keepAlive(): Disposable {
+  const timer = setInterval(() => {}, 1000);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}

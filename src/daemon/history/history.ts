@@ -15,7 +15,7 @@ import { Listeners } from './listeners.ts';
 import { decodeFrames } from './log-frames.ts';
 import { recordAttrs } from './record-attrs.ts';
 import { RecordTable, recordLease } from './record-table.ts';
-import { Recording } from './recording.ts';
+import { FINISH_LIMIT_MS, Recording } from './recording.ts';
 import { TRACE_MEDIA_TYPE, traceLines } from './trace.ts';
 import { closedRecord, dropOrphans, type Leftovers } from './recover.ts';
 
@@ -38,6 +38,8 @@ export interface HistoryOptions {
   readonly dir: string;
   readonly maxAgeMs: number;
   readonly maxEntries: number;
+  /** For tests. */
+  readonly finishLimitMs?: number;
 }
 
 /** What a build is recorded with. */
@@ -101,6 +103,7 @@ export class History implements AsyncDisposable {
       keep,
       begin: (started) => this.#begin(started),
       complete: (complete) => this.#complete(complete),
+      finishLimitMs: this.#options.finishLimitMs ?? FINISH_LIMIT_MS,
     });
   }
 

@@ -1,6 +1,7 @@
 import type { Digest } from '../../base/digest.ts';
 import { BuildError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
+import { abortable } from '../../base/shared-task.ts';
 import type { Descriptor as ImageDescriptor } from '../../oci/descriptor.ts';
 import type * as pb from '../../pb/control.ts';
 import { Status } from '../../pb/rpcstatus.ts';
@@ -18,6 +19,8 @@ import { documentsOf } from './result-blobs.ts';
 const ERROR_MEDIA_TYPE = 'application/vnd.googeapis.google.rpc.status+proto';
 /** The log is written that often, milliseconds: what a kill of the daemon can take of it. */
 const LOG_PAUSE_MS = 250;
+/** How long a build that is over may take to write its record, milliseconds (FEATURES E30). */
+export const FINISH_LIMIT_MS = 300_000;
 
 /** What the history does for a recording. */
 export interface RecordingHost {
@@ -30,6 +33,8 @@ export interface RecordingHost {
   /** @returns where the log goes */
   begin(record: pb.BuildHistoryRecord): string;
   complete(record: pb.BuildHistoryRecord): void;
+  /** What is not written within this time, milliseconds, is left out. */
+  readonly finishLimitMs: number;
 }
 
 /**
@@ -42,6 +47,8 @@ export class Recording {
   #started = false;
   #log: BuildLog | undefined;
   #following: Promise<void> = Promise.resolve();
+  /** Set when the build is over. */
+  #deadline: AbortSignal | undefined;
 
   constructor(record: pb.BuildHistoryRecord, host: RecordingHost) {
     this.#record = record;
@@ -97,6 +104,7 @@ export class Recording {
     about: { mediaType: string; annotations: Readonly<Record<string, string>>; key?: string },
   ): Promise<void> {
     if (!this.#started) return;
+    this.#deadline ??= this.#limit();
     await this.#attemptAsync('attach a document', async () => {
       const { mediaType, annotations, key } = about;
       const descriptor = { ...(await this.#blob(await make(), mediaType)), annotations: { ...annotations } };
@@ -112,6 +120,7 @@ export class Recording {
   async finish(error?: unknown): Promise<void> {
     if (!this.#started) return;
     this.#started = false;
+    this.#deadline = this.#limit(); // whatever documents took: the log and the error matter more
     const record = this.#record;
     await this.#attemptAsync('write the log', () => this.#finishLog());
     if (error !== undefined) {
@@ -153,10 +162,14 @@ export class Recording {
 
   async #attemptAsync(what: string, work: () => Promise<void>): Promise<void> {
     try {
-      await work();
+      await abortable(work(), this.#deadline);
     } catch (error) {
       this.#warn(what, error);
     }
+  }
+
+  #limit(): AbortSignal {
+    return AbortSignal.timeout(this.#host.finishLimitMs);
   }
 
   #warn(what: string, error: unknown): void {
