@@ -12,7 +12,7 @@
  *
  * What is exported here keeps its meaning within a major version. docs/sdk-llb.md tells more.
  */
-export { diff, fromMarshalled, merge, type PassthroughInput, passthrough } from './api/combine.ts';
+export { diff, fromDefinition, merge, type PassthroughInput, passthrough } from './api/combine.ts';
 export { type Definition, readDefinition } from './api/definition.ts';
 export {
   type CopyOptions,

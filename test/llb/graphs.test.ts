@@ -24,7 +24,7 @@ for (const [name, make] of Object.entries(graphs)) {
     for (let round = 0; round < 2; round++) {
       const graph = await make();
       const [state, options] = 'marshal' in graph ? [graph, {}] : graph;
-      const platform = name === 'marshal-defaults' ? {} : { platform: 'linux/amd64' as const };
+      const platform = name === 'marshal-defaults' ? {} : { platform: 'linux/amd64' };
       const definition = await state.marshal({ ...platform, localUniqueId: 'unique', ...options });
       const bytes = definition.toBytes();
       assert.equal(messageDigests(bytes).at(-1), expected[name]?.last);

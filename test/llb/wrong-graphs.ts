@@ -6,7 +6,6 @@ import {
   copy,
   type Definition,
   git,
-  http,
   image,
   local,
   merge,
@@ -104,8 +103,6 @@ export function wrong(path: string, definition: Definition): unknown[] {
     base.run('make', { ignorecache: true }),
     // @ts-expect-error no such limit
     base.ulimit('files', 1, 2),
-    // @ts-expect-error not a platform
-    image('alpine', { platform: 'arm64' }),
     // @ts-expect-error a command is words
     base.run(5),
     // @ts-expect-error memory has no tree below
@@ -120,15 +117,13 @@ export function wrong(path: string, definition: Definition): unknown[] {
     git('host/a', { fetchByCommit: true }),
     // @ts-expect-error which commit?
     git('host/a', { bundle: { locator: `docker-image+blob://host/a@${sum}` } }),
-    // @ts-expect-error not an address
-    http('ftp://host/a'),
     // @ts-expect-error a path is no state
     copy('/src', '/a', '/b'),
     // @ts-expect-error actions are not states
     merge([mkdir('/a')]),
     // @ts-expect-error chains are not states
     merge([chain(scratch(), mkdir('/a'))]),
-    // @ts-expect-error a definition becomes a state by `fromMarshalled`
+    // @ts-expect-error a definition becomes a state by `fromDefinition`
     merge([definition]),
     // @ts-expect-error states become actions by `copy`
     scratch().file(source),

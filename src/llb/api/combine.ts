@@ -1,6 +1,6 @@
 import * as inner from '../combine.ts';
-import { fromDefinition } from '../definition-state.ts';
-import type { Definition } from './definition.ts';
+import * as encoded from '../definition-state.ts';
+import { type Definition, readDefinition } from './definition.ts';
 import { LAZY, Lazy } from './lazy.ts';
 import { constraintsOf, type StepOptions } from './options.ts';
 import { State } from './state.ts';
@@ -52,11 +52,13 @@ export function passthrough(
 }
 
 /**
- * The state that a definition describes, to build further on it. Its steps keep their bytes, metadata and locations.
+ * The state that a definition, or the bytes of one, describes, to build further on it. Its steps keep their bytes,
+ * metadata and locations.
  * @throws {Error} for a definition whose steps cannot be read
  */
-export function fromMarshalled(definition: Definition): State {
-  return new State(Lazy.of(fromDefinition(definition.message)));
+export function fromDefinition(definition: Definition | Uint8Array): State {
+  const { message } = definition instanceof Uint8Array ? readDefinition(definition) : definition;
+  return new State(Lazy.of(encoded.fromDefinition(message)));
 }
 
 function listOf(states: readonly State[]): Lazy<readonly Tree[]> {

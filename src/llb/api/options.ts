@@ -14,8 +14,8 @@ export interface Platform {
   readonly osFeatures?: readonly string[];
 }
 
-/** A platform, in parts or as `os/architecture[/variant]`: `linux/arm64`, `linux/arm/v6`. */
-export type PlatformSpec = Platform | `${string}/${string}`;
+/** A platform, in parts or as text `os/architecture[/variant]`, which is normalized: `linux/arm64`, `linux/arm/v6`. */
+export type PlatformSpec = Platform | string;
 
 /** Limits of the control group that a step runs in. They do not change its digest. */
 export interface Resources {

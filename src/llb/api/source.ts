@@ -238,7 +238,7 @@ export interface HttpOptions extends StepOptions, FileInfo {
 }
 
 /** A folder with the one file that an address gives: SourceOp `<url>`. */
-export function http(url: `http://${string}` | `https://${string}`, options: HttpOptions = {}): State {
+export function http(url: string, options: HttpOptions = {}): State {
   const { checksum } = options;
   const attrs: inner.HttpOptions = {
     ...pick(options, 'filename', 'perm', 'uid', 'gid', 'authHeaderSecret', 'header', 'signature'),

@@ -6,7 +6,7 @@ import {
   chain,
   copy,
   defer,
-  fromMarshalled,
+  fromDefinition,
   git,
   http,
   image,
@@ -97,14 +97,14 @@ test('mistakes show where they are made', () => {
     [() => image('Alpine'), /must be lowercase/],
     [() => image('alpine', { checksum: 'abc' }), /not a digest: abc/],
     [() => git('https://host/a.git#main'), /say ref and subdir as options/],
-    [() => http('ftp://host/a' as 'http://'), /not an http or https address/],
+    [() => http('ftp://host/a'), /not an http or https address/],
     [() => scratch().build(), /needs a tree to read its definition from/],
     [() => base.requires('', [base]), /passthrough requires an id/],
     [() => scratch().requires('id', [base]), /an empty tree can not be an output of a passthrough/],
     [() => passthrough('id', [{ state: base }]), /passthrough must have at least one output/],
     [() => sourceMap({ filename: 'f', data: '' }).at(2, 1), /no lines/],
     [() => sourceMap({ filename: 'f', data: '' }).at(0), /no lines/],
-    [() => fromMarshalled(readDefinition(new Uint8Array([10, 2, 1, 1]))), /./],
+    [() => fromDefinition(new Uint8Array([10, 2, 1, 1])), /./],
     [() => readDefinition(new Uint8Array([10, 200])), /./],
   ];
   for (const [make, message] of wrong) assert.throws(make, message);
@@ -168,7 +168,7 @@ test('long chains, also of async states, do not need a deep stack', async () => 
 test('a definition knows its steps, goes to bytes and back, and becomes a state', async () => {
   const empty = await scratch().marshal();
   assert.deepEqual([empty.digests, empty.head, empty.toBytes().length], [[], undefined, 0]);
-  assert.deepEqual((await fromMarshalled(empty).marshal()).digests, []);
+  assert.deepEqual((await fromDefinition(empty).marshal()).digests, []);
   const graph = merge([base.run('x', { customName: 'name' }), local('context')]);
   const definition = await graph.marshal({ platform, localUniqueId: 'u' });
   assert.equal(definition.digests.length, 4);
@@ -176,7 +176,7 @@ test('a definition knows its steps, goes to bytes and back, and becomes a state'
   const again = readDefinition(definition.toBytes());
   assert.deepEqual(again.toBytes(), definition.toBytes());
   assert.deepEqual(
-    (await fromMarshalled(again).marshal({ platform: 'linux/s390x' })).toBytes(),
+    (await fromDefinition(again).marshal({ platform: 'linux/s390x' })).toBytes(),
     definition.toBytes(),
   );
 });
