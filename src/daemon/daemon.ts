@@ -135,7 +135,7 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
     const ended = (await builds.ended(STOP_GRACE_MS)) && (await solver.idle(STOP_GRACE_MS));
     if (!ended) log.error('builds do not end: stopping without them', { builds: builds.count });
   });
-  stack.use(await observe(sourcesOf(solver, worker.ops.slots), config, log));
+  stack.use(await observe(sourcesOf(solver, worker.ops.slots), solver, config, log));
   for (const address of config.addresses) listeners.push(await listen(server, address, config, tls, log));
   gc.schedule();
   const open = stack.move();
@@ -193,7 +193,7 @@ const OWN_VERSION: BuildkitVersion = {
 function createServer(parts: ServerParts): {
   server: GrpcServer;
   builds: Running;
-  solver: Pick<Solver<VertexSpec, ImmutableRef>, 'idle' | 'dump' | 'jobStates'>;
+  solver: Pick<Solver<VertexSpec, ImmutableRef>, 'idle' | 'dump' | 'find' | 'jobStates'>;
 } {
   const { config, log, store, worker, sessions, history, gc, guard, running, stopping } = parts;
   const solver = openSolver(worker, guard);

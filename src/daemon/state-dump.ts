@@ -14,7 +14,7 @@ export interface StateDump {
   /** Unix milliseconds. */
   readonly time: number;
   readonly builds: readonly BuildState[];
-  /** Places for running steps; `waiting` in order of arrival. */
+  /** Places for running steps; `waiting` in the order of its turns. */
   readonly slots: Omit<SlotState, 'limit'> & { readonly limit: number | null };
 }
 

@@ -98,3 +98,20 @@ test('one that gives up leaves the queue, and takes no place', async () => {
   assert.deepEqual(steps.slots.state, { limit: 1, running: [], waiting: [] });
   await assert.rejects(steps.start('late', [{ id: 'a' }], abort.signal), /gone/);
 });
+
+test('the state tells the order of turns: fair ones first, those at a limit of their own last', async () => {
+  const steps = new Steps(2);
+  for (const [name, job] of [
+    ['a0', 'a'],
+    ['b0', 'b'],
+    ['a1', 'a'],
+    ['a2', 'a'],
+    ['c1', 'c'],
+    ['b1', 'b'],
+  ] as const)
+    void steps.start(name, [{ id: job }]);
+  void steps.start('narrow', [{ id: 'b', maxParallelism: 1 }]);
+  await turn();
+  const order = steps.slots.state.waiting.map(({ name }) => name);
+  assert.deepEqual(order, ['c1', 'a1', 'b1', 'a2', 'narrow']);
+});

@@ -8,7 +8,7 @@ export interface SlotUse {
   readonly owners: () => readonly StepOwner[];
 }
 
-/** What holds slots and what waits for one, first that comes next by today's order of arrival. */
+/** What holds slots and what waits for one, in the order in which it would get one if all that runs went on. */
 export interface SlotState {
   /** Infinity for no limit. */
   readonly limit: number;
@@ -71,7 +71,7 @@ export class Slots {
     return {
       limit: this.#limit,
       running: [...this.#running].map(({ name, job }) => ({ name, job })),
-      waiting: this.#waiting.map(({ use, since }) => ({
+      waiting: this.#inOrder().map(({ use, since }) => ({
         name: use.name,
         jobs: use.owners().map(({ id }) => id),
         since,
@@ -98,21 +98,59 @@ export class Slots {
     for (const job of this.#served.keys()) if (!running.has(job)) this.#served.delete(job);
   }
 
-  #next(): { waiter: Waiter; job: string } | undefined {
+  #next(): Choice | undefined {
+    return choose(this.#waiting, this.#counts(), this.#served);
+  }
+
+  /** Steps that run, by the job that they count for. */
+  #counts(): Map<string, number> {
     const counts = new Map<string, number>();
     for (const { job } of this.#running) counts.set(job, (counts.get(job) ?? 0) + 1);
-    let best: { waiter: Waiter; job: string; rank: number } | undefined;
-    for (const waiter of this.#waiting) {
-      for (const { id, maxParallelism } of waiter.use.owners()) {
-        const count = counts.get(id) ?? 0;
-        if (count >= (maxParallelism ?? Number.POSITIVE_INFINITY)) continue;
-        const rank = count * RANKS_PER_STEP + (this.#served.get(id) ?? 0);
-        if (!best || rank < best.rank) best = { waiter, job: id, rank };
-      }
+    return counts;
+  }
+
+  /** What waits, in the order of its turns; those far behind, and those of jobs at their own limit, as they came. */
+  #inOrder(): Waiter[] {
+    const counts = this.#counts();
+    const served = new Map(this.#served);
+    const left = new Set(this.#waiting);
+    const ordered: Waiter[] = [];
+    while (ordered.length < MAX_ORDERED) {
+      const next = choose(left, counts, served);
+      if (!next) break;
+      left.delete(next.waiter);
+      ordered.push(next.waiter);
+      counts.set(next.job, (counts.get(next.job) ?? 0) + 1);
+      served.set(next.job, this.#grants + ordered.length);
     }
-    return best;
+    return [...ordered, ...left];
   }
 }
+
+interface Choice {
+  readonly waiter: Waiter;
+  readonly job: string;
+}
+
+function choose(
+  waiting: Iterable<Waiter>,
+  counts: ReadonlyMap<string, number>,
+  served: ReadonlyMap<string, number>,
+): Choice | undefined {
+  let best: (Choice & { readonly rank: number }) | undefined;
+  for (const waiter of waiting) {
+    for (const { id, maxParallelism } of waiter.use.owners()) {
+      const count = counts.get(id) ?? 0;
+      if (count >= (maxParallelism ?? Number.POSITIVE_INFINITY)) continue;
+      const rank = count * RANKS_PER_STEP + (served.get(id) ?? 0);
+      if (!best || rank < best.rank) best = { waiter, job: id, rank };
+    }
+  }
+  return best;
+}
+
+/** Steps whose turn is found out for a state; those behind them are told in order of arrival. */
+const MAX_ORDERED = 100;
 
 /** More than there are grants while something waits: first the steps that run count, then who was served last. */
 const RANKS_PER_STEP = 2 ** 32;

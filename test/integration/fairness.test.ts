@@ -62,3 +62,17 @@ test('a build keeps to a limit of its own', { skip: OUR_DAEMON ? false : 'ours o
   const wrong = await daemon.tryBuild(context('one'), ['--opt', 'max-parallelism=many']);
   assert.match(wrong.stderr, /invalid max-parallelism: "many" is no number of steps/);
 });
+
+test('a build that waits for a place says so, with its number', {
+  skip: OUR_DAEMON ? false : 'ours only',
+}, async () => {
+  await using daemon = await Daemon.start({ config: `max-parallelism = 1\n${registry.config}` });
+  const context = (name: string, seconds: number): string =>
+    sideBySide(name, 1, `: ${name}; sleep ${seconds}`);
+  const first = daemon.build(context('holds', 7));
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  const { stderr } = await daemon.build(context('waits', 0));
+  await first;
+  assert.match(stderr, /\[internal\] waiting for a place \(max-parallelism 1\)/);
+  assert.match(stderr, /number 1 of 1 steps that wait: \[/);
+});
