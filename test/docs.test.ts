@@ -19,6 +19,7 @@ const DOCS = [
   'docs/reproducible-builds.md',
   'docs/benchmarks.md',
   'docs/dockerfile-library.md',
+  'docs/oci-library.md',
   'docs/sdk-llb.md',
   ...readdirSync(join(ROOT, 'docs/how-to')).map((name) => `docs/how-to/${name}`),
 ];

@@ -35,6 +35,22 @@ const LIBRARIES: Readonly<Record<string, Library>> = {
     manual: 'docs/sdk-llb.md',
     types: 'test/llb/wrong-graphs.ts',
   },
+  oci: {
+    rooms: ['base', 'images', 'oci', 'ocilayout', 'registry', 'session'],
+    builtIn: [
+      'node:async_hooks',
+      'node:fs',
+      'node:http',
+      'node:https',
+      'node:os',
+      'node:path',
+      'node:stream',
+      'node:timers/promises',
+      'node:tls',
+      'node:zlib',
+    ],
+    manual: 'docs/oci-library.md',
+  },
 };
 
 const scratch = mkdtempSync(join(tmpdir(), 'library-'));
@@ -151,6 +167,7 @@ const PRINTED: Readonly<Record<string, readonly (string | RegExp)[]>> = {
     /unknown instruction: COPPY \(did you mean COPY\?\) \[/,
   ],
   llb: ['7 steps', /^sha256:[0-9a-f]{64}$/, 'true'],
+  oci: ['3 blobs are right', '3 blobs copied', '0 copied again', "[ '/hello' ] true"],
 };
 
 test('the examples of the manuals type-check and run in an empty strict project', { skip }, () => {

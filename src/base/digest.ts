@@ -7,6 +7,7 @@ const LENGTHS: Readonly<Record<string, number | undefined>> = { sha256: 64, sha3
 /** Of digests of any algorithm. */
 const FORMAT = /^[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/;
 
+/** Of a known algorithm, with as many hex digits as it has. */
 export function isDigest(text: string): text is Digest {
   const colon = text.indexOf(':');
   if (colon < 0) return false;
@@ -33,6 +34,7 @@ export function parseDigest(text: string): Digest {
   return text;
 }
 
+/** sha256 of all of `data`; a text is taken as UTF-8. */
 export function digestOf(data: string | Uint8Array): Digest {
   return `sha256:${hash('sha256', data)}` as Digest;
 }
@@ -42,6 +44,7 @@ export function digestHex(digest: Digest): string {
   return digest.slice(digest.indexOf(':') + 1);
 }
 
+/** The part before the colon. */
 export function digestAlgorithm(digest: string): string {
   return digest.slice(0, digest.indexOf(':'));
 }

@@ -6,9 +6,10 @@ import { test } from 'node:test';
 import type { Attestation } from '../attest/attestation.ts';
 import { digestHex, digestOf } from '../base/digest.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
 import { mediaTypeOciIndex, mediaTypeOciManifest } from '../oci/media-types.ts';
 import { type Bench, bench, result, target } from '../testing/exporter.ts';
-import { type CheckedImage, checkImage } from '../testing/image-check.ts';
+import { type CheckedImage, checkImage } from '../images/check.ts';
 import { createExporter } from './create.ts';
 import type { ExportSource } from './exporter.ts';
 
@@ -50,7 +51,7 @@ async function imageOf(
 ): Promise<CheckedImage> {
   const out = await createExporter(type, attrs, b.services(), target()).export(source, b.context);
   try {
-    const read = (digest: ReturnType<typeof digestOf>) =>
+    const read = ({ digest }: Descriptor) =>
       b.store.content.has(digest) ? b.store.content.readAll(digest, b.context) : undefined;
     return await checkImage(out.descriptor!, { read });
   } finally {

@@ -16,8 +16,11 @@ export interface Descriptor {
 
 /** Annotations that travel with layer descriptors inside the daemon (FEATURES J31). */
 export const annotationUncompressed = 'containerd.io/uncompressed';
+/** When the step was run, RFC 3339. */
 export const annotationCreatedAt = 'buildkit/createdat';
 /** SOURCE_DATE_EPOCH that the files of a layer were held to. */
 export const annotationRewritten = 'buildkit/rewritten-timestamp';
+/** What made the layer, for people. */
 export const annotationDescription = 'buildkit/description';
+/** With `.<host>` behind it: repositories of that registry that hold the blob, with commas between them. */
 export const annotationDistributionSource = 'containerd.io/distribution.source';

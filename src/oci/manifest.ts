@@ -148,6 +148,7 @@ function sortedAnnotations(annotations: Readonly<Record<string, string>> | undef
   return { annotations: goMap(annotations) };
 }
 
+/** How JSON is laid out. */
 export interface EncodeOptions {
   /** Default two spaces, as upstream's manifests have it; '' for compact. */
   readonly indent?: string;

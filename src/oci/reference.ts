@@ -84,6 +84,7 @@ export function referencePath(reference: ImageReference): string {
   return reference.name.slice(reference.name.indexOf('/') + 1);
 }
 
+/** `name[:tag][@digest]`, the host always there. */
 export function formatReference(reference: ImageReference): string {
   const tag = reference.tag === undefined ? '' : `:${reference.tag}`;
   return reference.name + tag + (reference.digest === undefined ? '' : `@${reference.digest}`);

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { tryFlock } from '../sys/file.ts';
-import { type IndexedDescriptor, putIntoIndex } from './index-file.ts';
+import type { IndexedDescriptor } from './entries.ts';
+import { putIntoIndex } from './index-file.ts';
 
 let dir = '';
 beforeEach(() => {

@@ -13,6 +13,7 @@ export interface RegistryConfig {
   readonly tlsConfigDirs?: readonly string[];
 }
 
+/** PEM files of a client certificate. */
 export interface KeyPairPaths {
   readonly key: string;
   readonly cert: string;
@@ -40,6 +41,7 @@ export interface RegistryHost {
   readonly tls: HostTls;
 }
 
+/** How a host is talked to. */
 export interface HostTls {
   readonly insecure: boolean;
   /** https may turn into http where the server speaks no TLS. */

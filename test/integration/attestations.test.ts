@@ -11,7 +11,7 @@ import { NetMode } from '../../src/llb/ops.ts';
 import { image } from '../../src/llb/source.ts';
 import { setNetwork } from '../../src/llb/state.ts';
 import { parseManifest } from '../../src/oci/manifest.ts';
-import { type CheckedImage, checkImage, type Statement } from '../../src/testing/image-check.ts';
+import { type CheckedImage, checkImage, type Statement } from '../../src/images/check.ts';
 import { Daemon, digest, OUR_DAEMON, Registry, type RunResult, TempDir } from './harness.ts';
 
 let daemon: Daemon;
@@ -47,7 +47,7 @@ after(async () => {
 
 /** A blob of a layout in a folder. */
 function blobIn(layout: string) {
-  return (name: Digest): Uint8Array | undefined => {
+  return ({ digest: name }: { digest: Digest }): Uint8Array | undefined => {
     try {
       return readFileSync(`${layout}/blobs/${name.replace(':', '/')}`);
     } catch {

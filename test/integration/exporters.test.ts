@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
+import { checkOutputs } from './checked-outputs.ts';
 import { Daemon, OUR_DAEMON, TempDir } from './harness.ts';
 
 let daemon: Daemon;
@@ -99,6 +100,18 @@ test('an image layout in a folder, without a tar', async () => {
   const manifest = JSON.parse(blob(image.manifests[1].digest).toString());
   const listing = execFileSync('tar', ['-tz'], { input: blob(manifest.layers[0].digest) }).toString();
   assert.match(listing, /^arm64$/m);
+});
+
+test('what the tests build is looked into: a damaged layer does not pass', async () => {
+  const out = dir.join('damaged');
+  const output = ['--output', `type=oci,tar=false,dest=${out}`];
+  await daemon.build(dir.join('ctx'), output);
+  const blobs = readdirSync(`${out}/blobs/sha256`).map((name) => `${out}/blobs/sha256/${name}`);
+  const layer = blobs.find((path) => readFileSync(path).readUInt16BE() === 0x1f8b) ?? '';
+  const bytes = readFileSync(layer);
+  bytes[bytes.length - 1]! ^= 1;
+  writeFileSync(layer, bytes);
+  await assert.rejects(checkOutputs(output), /damaged.*broken image/);
 });
 
 test('a result that is not what was asked for is told', async () => {

@@ -8,6 +8,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { checkOutputs, liveRegistries } from './checked-outputs.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 export const BUILDKITD = process.env.BUILDKITD ?? join(ROOT, 'bin/buildkitd');
@@ -195,7 +196,9 @@ export class Daemon implements AsyncDisposable {
   ): Promise<RunResult> {
     const locals = ['--local', `context=${context}`, '--local', `dockerfile=${context}`];
     const command = ['build', '--progress', 'plain', '--frontend', 'dockerfile.v0', ...locals, ...args];
-    return await this.buildctl(command, options);
+    const result = await this.buildctl(command, options);
+    if (result.code === 0) await checkOutputs(args, options.cwd);
+    return result;
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
@@ -231,7 +234,10 @@ export class Registry implements AsyncDisposable {
     const registry = new Registry(await freePort());
     for (let tries = 0; tries < 100; tries++) {
       const answer = await fetch(`http://${registry.host}/v2/`).catch(() => undefined);
-      if (answer?.ok) return registry;
+      if (answer?.ok) {
+        liveRegistries.add(registry.host);
+        return registry;
+      }
       await sleep(50);
     }
     await registry[Symbol.asyncDispose]();
@@ -308,6 +314,7 @@ export class Registry implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    liveRegistries.delete(this.host);
     const ended = new Promise((done) => this.#child.once('close', done));
     this.#child.kill();
     await ended;
