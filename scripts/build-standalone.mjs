@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { DAEMON_NODE_FLAGS } from '../src/client/daemon-flags.ts';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const dist = join(root, 'dist');
@@ -55,6 +56,7 @@ function strippedRuntime() {
 }
 
 function assemble(name, assets) {
+  const flags = name === 'buildkitd' ? DAEMON_NODE_FLAGS : [];
   const config = join(work, `${name}.json`);
   const output = join(out, name);
   rmSync(output, { force: true }); // it may be running
@@ -66,9 +68,11 @@ function assemble(name, assets) {
       output,
       disableExperimentalSEAWarning: true,
       useCodeCache: true,
+      execArgv: flags,
       assets,
     }),
   );
-  execFileSync(node, [`--build-sea=${config}`], { stdio: ['ignore', 'ignore', 'inherit'] });
+  // The same flags here: compiled code is refused under others.
+  execFileSync(node, [...flags, `--build-sea=${config}`], { stdio: ['ignore', 'ignore', 'inherit'] });
   process.stdout.write(`${output} ${(statSync(output).size / 2 ** 20).toFixed(0)} MiB\n`);
 }

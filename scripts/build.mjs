@@ -9,6 +9,7 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { DAEMON_NODE_FLAGS } from '../src/client/daemon-flags.ts';
 import { buildLibraries } from './build-library.mjs';
 import { later } from './later-plugin.mjs';
 
@@ -90,7 +91,8 @@ function licence([name, files]) {
 
 /** Must parse on any Node: what an old one cannot parse lies in lib/. */
 function launcher(name) {
-  return `#!/usr/bin/env node
+  const node = name === 'buildkitd' ? `-S node ${DAEMON_NODE_FLAGS.join(' ')}` : 'node';
+  return `#!/usr/bin/env ${node}
 'use strict';
 if (parseInt(process.versions.node, 10) < ${oldest}) {
   process.stderr.write(

@@ -7,6 +7,7 @@ import { isBuiltin } from 'node:module';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { DAEMON_NODE_FLAGS } from '../src/client/daemon-flags.ts';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const BUILT = existsSync(join(ROOT, 'dist/npm/buildctl.cjs'));
@@ -22,11 +23,17 @@ const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as
 
 test('bin entries are executable scripts of the package', { skip }, () => {
   assert.deepEqual(Object.keys(manifest.bin).sort(), ['buildctl', 'buildkitd']);
-  for (const path of Object.values(manifest.bin)) {
+  for (const [name, path] of Object.entries(manifest.bin)) {
     assert.ok(manifest.files.some((entry) => path.startsWith(`${entry}/`)));
-    assert.match(readFileSync(join(ROOT, path), 'utf8'), /^#!\/usr\/bin\/env node\n/);
+    const node = name === 'buildkitd' ? `-S node ${DAEMON_NODE_FLAGS.join(' ')}` : 'node';
+    assert.equal(readFileSync(join(ROOT, path), 'utf8').split('\n')[0], `#!/usr/bin/env ${node}`);
     assert.ok((statSync(join(ROOT, path)).mode & 0o111) !== 0);
   }
+});
+
+test('the launcher of a checkout runs the daemon with the same flags', () => {
+  const text = readFileSync(join(ROOT, 'bin/buildkitd'), 'utf8');
+  assert.ok(text.includes(`exec "$node" ${DAEMON_NODE_FLAGS.join(' ')} "$root/dist/buildkitd.cjs"`));
 });
 
 test('everything that is packed exists, and nothing but products and documents is', { skip }, () => {

@@ -16,6 +16,7 @@ import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BuildError, Code } from '../base/errors.ts';
 import { isStandalone } from '../sys/standalone.ts';
+import { DAEMON_NODE_FLAGS } from './daemon-flags.ts';
 
 /** The daemon a build speaks to: one that runs already, or its own (FEATURES: no daemon needed). */
 export interface BuildDaemon extends AsyncDisposable {
@@ -276,7 +277,8 @@ function daemonCommand(): readonly [file: string, ...args: string[]] {
   const here = program && existsSync(program) ? dirname(realpathSync(program)) : '';
   const names = isStandalone() ? ['buildkitd'] : ['buildkitd.cjs', '../buildkitd.cjs', '../daemon/main.ts'];
   const daemon = names.map((name) => join(here, name)).find((path) => existsSync(path));
-  if (daemon !== undefined) return isStandalone() ? [daemon] : [process.execPath, daemon];
+  if (daemon !== undefined)
+    return isStandalone() ? [daemon] : [process.execPath, ...DAEMON_NODE_FLAGS, daemon];
   throw new BuildError('no buildkitd answers, and there is none beside this program to run', {
     code: Code.unavailable,
     hint: 'start buildkitd, or name a daemon by its address (BUILDKIT_HOST)',

@@ -53,6 +53,7 @@ export interface BlobWriter extends AsyncDisposable {
   readonly ref: string;
   /** Bytes written so far; not 0 at open when an earlier writer was interrupted. */
   readonly offset: number;
+  /** The chunk must not change any more. An error of the disk may come with a later call. */
   write(chunk: Uint8Array): Promise<void>;
   /** Drops what lies after `size` bytes (0 to start again). */
   truncate(size: number): Promise<void>;

@@ -6,6 +6,8 @@ import type { BlobWriter, CommitOptions, CommitResult, IngestStatus, WriterOptio
 /** Interrupted ingests kept for resumption; the longest unused ones beyond are forgotten. */
 const MAX_IDLE_INGESTS = 64;
 const HASH_CHUNK_BYTES = 1024 * 1024;
+/** Bytes of a writer that are on their way to the disk while more come. */
+const MAX_QUEUED_BYTES = 1024 * 1024;
 
 export interface IngestHost {
   publish(
@@ -20,6 +22,7 @@ interface Ingest {
   readonly path: string;
   readonly startedAt: Date;
   updatedAt: Date;
+  /** Bytes taken, of which the last may still be on their way to the file while there is a writer. */
   offset: number;
   total: number;
   expected: Digest | undefined;
@@ -143,11 +146,18 @@ class IngestWriter implements BlobWriter {
   readonly #ingest: Ingest;
   readonly #host: WriterHost;
   #file: FileHandle | undefined;
+  #queue: Uint8Array[] = [];
+  #queuedBytes = 0;
+  #writing: Promise<void> | undefined;
+  /** Bytes in the file. */
+  #written: number;
+  #failure: { readonly error: unknown } | undefined;
 
   constructor(ingest: Ingest, file: FileHandle, host: WriterHost) {
     this.#ingest = ingest;
     this.#file = file;
     this.#host = host;
+    this.#written = ingest.offset;
   }
 
   get ref(): string {
@@ -163,24 +173,47 @@ class IngestWriter implements BlobWriter {
     const ingest = this.#ingest;
     if (ingest.total > 0 && ingest.offset + chunk.length > ingest.total)
       throw mismatch(`${ingest.ref}: more than the expected ${ingest.total} bytes`);
+    if (this.#failure) throw this.#failure.error;
+    ingest.hash.update(chunk);
+    ingest.offset += chunk.length;
+    ingest.updatedAt = new Date();
+    this.#queue.push(chunk);
+    this.#queuedBytes += chunk.length;
+    this.#writing ??= this.#drain(file);
+    if (this.#queuedBytes >= MAX_QUEUED_BYTES) await this.#settled();
+  }
+
+  /** What came while the disk was busy goes there in one call. Ends with an empty queue. */
+  async #drain(file: FileHandle): Promise<void> {
     try {
-      for (let done = 0; done < chunk.length; ) {
-        const { bytesWritten } = await file.write(chunk, done, chunk.length - done, ingest.offset);
-        ingest.hash.update(chunk.subarray(done, done + bytesWritten));
-        ingest.offset += bytesWritten;
-        done += bytesWritten;
+      while (this.#queue.length > 0) {
+        const chunks = this.#queue.splice(0);
+        const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+        const { bytesWritten } = await file.writev(chunks, this.#written);
+        this.#written += bytesWritten;
+        this.#queuedBytes -= bytesWritten;
+        if (bytesWritten < bytes) this.#queue.unshift(Buffer.concat(chunks).subarray(bytesWritten));
       }
     } catch (error) {
       // Usually a full disk: what was written must not stay to fill it.
-      ingest.broken = true;
-      throw error;
+      this.#ingest.broken = true;
+      this.#failure = { error };
+      this.#queue = [];
+    } finally {
+      this.#writing = undefined;
     }
-    ingest.updatedAt = new Date();
+  }
+
+  /** @throws what kept bytes from being written */
+  async #settled(): Promise<void> {
+    await this.#writing;
+    if (this.#failure) throw this.#failure.error;
   }
 
   async truncate(size: number): Promise<void> {
     const file = this.#open();
     const ingest = this.#ingest;
+    await this.#settled();
     if (size > ingest.offset)
       throw mismatch(`${ingest.ref}: cannot truncate ${ingest.offset} bytes to ${size}`);
     const hash = new Digester();
@@ -195,11 +228,19 @@ class IngestWriter implements BlobWriter {
     await file.truncate(size);
     ingest.hash = hash;
     ingest.offset = size;
+    this.#written = size;
   }
 
   async commit(options: CommitOptions = {}): Promise<CommitResult> {
     const file = this.#open();
     this.#file = undefined;
+    try {
+      await this.#settled();
+    } catch (error) {
+      await file.close();
+      await this.#host.closed();
+      throw error;
+    }
     await file.close();
     return await this.#host.publish(options);
   }
@@ -214,6 +255,7 @@ class IngestWriter implements BlobWriter {
     const file = this.#file;
     if (!file) return;
     this.#file = undefined;
+    await this.#writing;
     await file.close();
     await this.#host.closed();
   }
