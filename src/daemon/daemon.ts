@@ -33,7 +33,7 @@ import type { DaemonConfig } from './config.ts';
 import { contentService } from './content-service.ts';
 import { controlService } from './control.ts';
 import { cachePlaces } from './cache-places.ts';
-import { explainService, jobExplainer } from './explain-service.ts';
+import { EXPLANATION_MEDIA_TYPE, explainService, explanationJson, jobExplainer } from './explain-service.ts';
 import { chooserFinder, exporterMaker } from './exporters.ts';
 import { loadProvenanceEnv } from './provenance-env.ts';
 import { verifierFinder } from './policy.ts';
@@ -149,7 +149,7 @@ function openHistory(config: DaemonConfig, { store, explainer }: Worker, log: Lo
   const { db, content, leases, layout } = store;
   const dir = join(layout.dir, 'history');
   const deleted = (ref: string): void => explainer?.forget(ref);
-  return new History({
+  const history = new History({
     db,
     content,
     leases,
@@ -159,6 +159,8 @@ function openHistory(config: DaemonConfig, { store, explainer }: Worker, log: Lo
     dir,
     ...config.history,
   });
+  explainer?.onExplained((ref, told) => history.attach(ref, explanationJson(told), EXPLANATION_MEDIA_TYPE));
+  return history;
 }
 
 /** Threads for builds, and one with the least priority for what nobody waits for. */

@@ -16,6 +16,8 @@ import type { Job } from '../solver/job.ts';
 import type { Store } from '../store/store.ts';
 import { toldCode } from './told-code.ts';
 
+/** Of an explanation among the documents of a build record. */
+export const EXPLANATION_MEDIA_TYPE = 'application/vnd.buildkit-ts.explanation.v1+json';
 /** Steps in one message. */
 const PAGE = 50;
 
@@ -51,6 +53,11 @@ export function jobExplainer(explainer: Explainer | undefined, sessions: Pick<Se
     explainer.ended({ ref, attrs, folders, traces });
     await explainer.settled(traces);
   };
+}
+
+/** As `buildctl build --explain-format json` writes it. */
+export function explanationJson(explanation: BuildExplanation): Uint8Array {
+  return Buffer.from(`${JSON.stringify(explanation, undefined, 2)}\n`);
 }
 
 /** A service of ours: says why steps of a build ran. */

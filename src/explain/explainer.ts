@@ -57,10 +57,16 @@ export class Explainer {
   /** Manifests being written, by the vertex that asked for the digest. */
   readonly #looks = new Map<Digest, Set<Promise<void>>>();
   #queue: Promise<unknown> = Promise.resolve();
+  #onExplained: ((ref: string, explanation: BuildExplanation) => void) | undefined;
 
   constructor(options: ExplainerOptions) {
     this.#options = options;
     options.store.sweep().catch((error) => options.log.warn('could not sweep manifests', { error }));
+  }
+
+  /** `told` gets every explanation of a build of which steps ran, as soon as it is known. */
+  onExplained(told: (ref: string, explanation: BuildExplanation) => void): void {
+    this.#onExplained = told;
   }
 
   /** Writes down what a tree holds that was hashed; true when `release` is called once that is done. */
@@ -149,6 +155,7 @@ export class Explainer {
     );
     this.#put(line, fingerprint, build, earlier);
     store.putResult(job.ref, explanation);
+    this.#onExplained?.(job.ref, explanation);
     return explanation;
   }
 

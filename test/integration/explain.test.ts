@@ -9,7 +9,9 @@ import { encodeDefinition } from '../../src/llb/encode.ts';
 import { run } from '../../src/llb/exec.ts';
 import { marshal } from '../../src/llb/marshal.ts';
 import { image, local } from '../../src/llb/source.ts';
+import { BuildHistoryRequest, ControlDefinition } from '../../src/pb/control.ts';
 import { busyboxLayer, Daemon, Registry, TempDir } from './harness.ts';
+import { eventually } from './state.ts';
 
 let daemon: Daemon;
 let registry: Registry;
@@ -64,6 +66,24 @@ function explained(all: BuildExplanation, code: number | null = 0): Explained {
 function line({ kind, subject, change, place, old, new: now }: Cause): string {
   const change_ = old || now ? `${old} -> ${now}` : '';
   return [kind, subject, change, place && `(${place})`, change_].filter(Boolean).join(' ');
+}
+
+/** The explanation among the documents of a build's record. */
+async function recorded(ref: string): Promise<unknown> {
+  using client = connect(daemon.address);
+  const control = await client.service(ControlDefinition);
+  let digest: string | undefined;
+  await eventually(async () => {
+    for await (const { record } of control.listenBuildHistory(
+      BuildHistoryRequest.fromPartial({ Ref: ref, EarlyExit: true }),
+    ))
+      digest = record?.Result?.Attestations.find(({ mediaType }) =>
+        mediaType.includes('explanation'),
+      )?.digest;
+    assert.ok(digest);
+  });
+  const { stdout } = await daemon.buildctl(['debug', 'get', digest!]);
+  return JSON.parse(stdout.toString());
 }
 
 /** Writes a context and builds it once. */
@@ -283,6 +303,7 @@ test('said later by ref, to programs as an event; not where it is switched off; 
   daemon = await start();
   const said = await daemon.buildctl(['debug', 'explain', '--format', 'json', ref]);
   assert.deepEqual(JSON.parse(said.stdout.toString()), now.all);
+  assert.deepEqual(await recorded(ref), now.all);
   const text = await daemon.buildctl(['debug', 'explain', ref]);
   assert.match(text.stdout.toString(), /the command changed: echo later .* -> echo again /);
   // It goes with the record of the build.

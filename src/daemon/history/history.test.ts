@@ -323,6 +323,26 @@ test('what takes too long to be written is left out of the record, the rest is t
   assert.equal(event.record.Result, undefined);
 });
 
+test('a document that comes late is added to the record; none for a build without a record', async () => {
+  await using fixture = await temporaryStore();
+  await using history = open(fixture.store);
+  const progress = new JobProgress();
+  const recording = history.recording(request('r'));
+  recording.start(progress);
+  history.attach('r', Buffer.from('why'), 'x/why');
+  history.attach('nobody', Buffer.from('why'), 'x/why');
+  progress.close();
+  await recording.finish(new BuildError('it broke'));
+  const added = async () => (await list(history, { Ref: 'r' }))[0]?.record?.Result?.Attestations ?? [];
+  while ((await added()).length === 0) await nextTurn();
+  const [document] = await added();
+  assert.equal(document?.mediaType, 'x/why');
+  assert.equal((await fixture.store.content.readAll(document.digest as Digest)).toString(), 'why');
+  assert.equal((await list(history)).length, 1);
+  await history.delete('r');
+  assert.equal(fixture.store.content.has(document.digest as Digest), false);
+});
+
 /** Timers of deadlines do not keep a process. */
 function keepAlive(): Disposable {
   const timer = setInterval(() => {}, 1000);

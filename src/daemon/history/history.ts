@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { Running } from '../../base/running.ts';
 import { abortable } from '../../base/shared-task.ts';
 import { BuildError, invalidArgument, notFound } from '../../base/errors.ts';
 import type { Digest } from '../../base/digest.ts';
@@ -15,12 +16,14 @@ import { Listeners } from './listeners.ts';
 import { decodeFrames } from './log-frames.ts';
 import { recordAttrs } from './record-attrs.ts';
 import { RecordTable, recordLease } from './record-table.ts';
-import { FINISH_LIMIT_MS, Recording } from './recording.ts';
+import { FINISH_LIMIT_MS, Recording, resultInfo } from './recording.ts';
 import { TRACE_MEDIA_TYPE, traceLines } from './trace.ts';
 import { closedRecord, dropOrphans, type Leftovers } from './recover.ts';
 
 /** How often old records are looked for, milliseconds (FEATURES A21). */
 const GC_INTERVAL_MS = 120_000;
+/** How long the end of the daemon waits for documents that are being added, milliseconds. */
+const CLOSE_LIMIT_MS = 5_000;
 /** Spans of a trace written at once. */
 const TRACE_LINES = 256;
 const { STARTED, COMPLETE, DELETED } = pb.BuildHistoryEventType;
@@ -70,6 +73,7 @@ export class History implements AsyncDisposable {
   readonly #watchers = new Map<string, number>();
   readonly #deleted = new Set<string>();
   readonly #timer: NodeJS.Timeout;
+  readonly #attaching = new Running();
   #stopping = false;
   #closed = false;
   /** Resolves when the records that a dead daemon left open are closed. Never rejects. */
@@ -216,6 +220,23 @@ export class History implements AsyncDisposable {
     if (now && !now.trace) this.#change({ ...now, trace });
   }
 
+  /** Adds a document to the record of a build, once that is complete. Does nothing for a build without a record. */
+  attach(ref: string, data: Uint8Array, mediaType: string): void {
+    const work = this.#attaching.track(this.#attach(ref, data, mediaType));
+    work.catch((error) => this.#options.log.warn('build history: cannot add a document', { ref, error }));
+  }
+
+  async #attach(ref: string, data: Uint8Array, mediaType: string): Promise<void> {
+    await this.ended(ref);
+    if (this.#closed || !this.#table.get(ref)) return;
+    const written = await this.#options.content.writeBlob(data, { lease: recordLease(ref), volatile: true });
+    const document = { mediaType, digest: written.digest, size: BigInt(written.size), annotations: {} };
+    const record = this.#table.get(ref);
+    if (!record) return;
+    const info = record.Result ?? resultInfo();
+    this.#change({ ...record, Result: { ...info, Attestations: [...info.Attestations, document] } });
+  }
+
   /** Pins a record, so that it does not leave by age, or unpins it. @throws when there is none */
   pin(ref: string, pinned: boolean): void {
     const before = this.#table.get(ref);
@@ -295,6 +316,7 @@ export class History implements AsyncDisposable {
     this.#closed = true;
     clearInterval(this.#timer);
     this.#listeners.end();
+    await this.#attaching.ended(CLOSE_LIMIT_MS);
     await this.recovered;
   }
 }

@@ -177,6 +177,6 @@ export class Recording {
   }
 }
 
-function resultInfo(): pb.BuildResultInfo {
+export function resultInfo(): pb.BuildResultInfo {
   return { ResultDeprecated: undefined, Attestations: [], Results: new Map() };
 }
