@@ -20,6 +20,7 @@ const DOCS = [
   'docs/benchmarks.md',
   'docs/dockerfile-library.md',
   'docs/oci-library.md',
+  'docs/sdk.md',
   'docs/sdk-llb.md',
   ...readdirSync(join(ROOT, 'docs/how-to')).map((name) => `docs/how-to/${name}`),
 ];

@@ -173,7 +173,7 @@ const BANNED: readonly { readonly pattern: RegExp; readonly why: string; readonl
   {
     pattern: /\bprocess\.env\b/,
     why: 'configuration is passed in',
-    except: /^(cli|daemon|client|frontend)\/|^images\/logins\.ts$/, // what a library's user would pass
+    except: /^(cli|daemon|client|frontend|gateway)\/|^images\/logins\.ts$/, // what a library's user would pass
   },
   { pattern: /\bconsole\.(log|error|warn)\b/, why: 'output belongs to cli/', except: /^cli\// },
   { pattern: /^export default\b/, why: 'no default exports' },

@@ -1,7 +1,7 @@
+import type { Digest } from './digest-type.ts';
 import { createHash, type Hash, hash } from 'node:crypto';
 
-/** Content name, `sha256:<64 hex>` (or `sha512:`; cache keys that must not be kept use `random:`). */
-export type Digest = string & { readonly __digest: true };
+export type { Digest } from './digest-type.ts';
 
 const LENGTHS: Readonly<Record<string, number | undefined>> = { sha256: 64, sha384: 96, sha512: 128 };
 /** Of digests of any algorithm. */

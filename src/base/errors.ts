@@ -168,28 +168,38 @@ function sourceOf(value: unknown): ErrorSource[] {
   ];
 }
 
+/** @internal */
 export function notFound(message: string, cause?: unknown): BuildError {
   return new BuildError(message, { code: Code.notFound, cause });
 }
 
+/** @internal */
 export function invalidArgument(message: string, cause?: unknown): BuildError {
   return new BuildError(message, { code: Code.invalidArgument, cause });
 }
 
+/** @internal */
 export function canceled(cause?: unknown): BuildError {
   return new BuildError('context canceled', { code: Code.canceled, cause });
 }
 
+/** @internal */
 export function hasCode(error: unknown, code: Code): boolean {
   return error instanceof BuildError && error.code === code;
 }
 
-/** True for an abort in any form it takes: DOMException, BuildError or Node's own. */
+/**
+ * True for an abort in any form it takes: DOMException, BuildError or Node's own.
+ * @internal
+ */
 export function isCanceled(error: unknown): boolean {
   return hasCode(error, Code.canceled) || (error instanceof Error && error.name === 'AbortError');
 }
 
-/** The `code` of a Node system error (`ENOENT`, …), or undefined. */
+/**
+ * The `code` of a Node system error (`ENOENT`, …), or undefined.
+ * @internal
+ */
 export function errno(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null | undefined)?.code;
   return typeof code === 'string' ? code : undefined;

@@ -1,13 +1,9 @@
 import { BuildError, invalidArgument } from '../base/errors.ts';
 import type { FlagValues } from '../base/flags.ts';
-import {
-  openDisplay,
-  type ProgressDisplay,
-  type ProgressOutput,
-  resetTime,
-} from '../client/progress/display.ts';
+import { openDisplay, type ProgressDisplay, resetTime } from '../client/progress/display.ts';
 import type { BuildDaemon } from '../client/private-daemon.ts';
 import { parseEntitlement } from '../daemon/entitlements.ts';
+import type { ProgressOutput } from '../client/progress/show-types.ts';
 import { parseGitRef } from '../giturl/git-ref.ts';
 import type { SolveRequest, SolveResult } from '../client/solve-types.ts';
 import type { BuildExplanation, SolveStatus } from '../client/types.ts';

@@ -1,7 +1,8 @@
 import { BuildError, invalidArgument } from '../base/errors.ts';
 import type { Client } from '../client/client.ts';
 import { buildProgress, history, updateHistory } from '../client/history.ts';
-import { openDisplay, type ProgressOutput } from '../client/progress/display.ts';
+import { openDisplay } from '../client/progress/display.ts';
+import type { ProgressOutput } from '../client/progress/show-types.ts';
 import { type CommandContext, openClient } from './context.ts';
 import { writeBlob } from './debug-get.ts';
 

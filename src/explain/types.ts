@@ -1,4 +1,4 @@
-import type { Digest } from '../base/digest.ts';
+import type { Digest } from '../base/digest-type.ts';
 
 /**
  * What a cause is about:
@@ -82,6 +82,7 @@ export interface BuildExplanation {
   readonly comparedWith: number;
 }
 
+/** @internal */
 export function cause(kind: CauseKind, more: Partial<Omit<Cause, 'kind'>> = {}): Cause {
   return { kind, subject: '', change: '', place: '', old: '', new: '', vertex: '', ...more };
 }

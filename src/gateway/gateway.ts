@@ -1,17 +1,17 @@
 import { BuildError } from '../base/errors.ts';
-import { platformToMessage } from '../llb/platform.ts';
+import { encodeDefinition } from '../llb/encode.ts';
 import { LLBBridgeDefinition, type SolveRequest } from '../pb/gateway.ts';
-import { Definition as DefinitionMessage } from '../pb/ops.ts';
+import type { Definition as DefinitionMessage } from '../pb/ops.ts';
 import type { GrpcChannel } from '../rpc/client.ts';
 import type { Metadata } from '../rpc/metadata.ts';
 import { statusOf } from '../rpc/status.ts';
 import type { CallOptions } from '../rpc/types.ts';
 import { type Caps, gatewayCaps, llbCaps } from './caps.ts';
 import { type ReferenceCalls, RemoteReference } from './reference.ts';
+import { definitionMessage } from './definition.ts';
 import { resultFromWire, resultToWire } from './result-wire.ts';
-import { resolveSource } from './sources.ts';
+import { platformMessage, resolveSource } from './sources.ts';
 import type {
-  Definition,
   Frontend,
   GatewayCallOptions,
   GatewayClient,
@@ -119,7 +119,7 @@ class Gateway implements GatewayClient {
   }
 
   #solveMessage(request: GatewaySolveRequest): SolveRequest {
-    const definition = request.definition && decode(request.definition);
+    const definition = request.definition && definitionMessage(request.definition);
     for (const metadata of Object.values(definition?.metadata ?? {}))
       for (const cap of Object.keys(metadata.caps)) this.#llb.need(cap);
     const inherited = INHERITED.filter((name) => this.options[name] !== undefined);
@@ -139,7 +139,7 @@ class Gateway implements GatewayClient {
         Attrs: { ...attrs },
       })),
       FrontendInputs: Object.fromEntries(
-        Object.entries(request.frontendInputs ?? {}).map(([name, bytes]) => [name, decode(bytes)]),
+        Object.entries(request.frontendInputs ?? {}).map(([name, bytes]) => [name, definitionMessage(bytes)]),
       ),
       Evaluate: (request.evaluate ?? false) && this.#calls.caps.has('gateway.solve.evaluate'),
       SourcePolicies: [],
@@ -148,7 +148,7 @@ class Gateway implements GatewayClient {
 
   #reference(id: string, def: DefinitionMessage | undefined): Reference | undefined {
     if (id === '') return undefined;
-    return new RemoteReference(this.#calls, id, def && DefinitionMessage.encode(def).finish());
+    return new RemoteReference(this.#calls, id, def && encodeDefinition(def));
   }
 
   async resolveImage(reference: string, options: ResolveImageOptions = {}): Promise<ResolvedImage> {
@@ -161,7 +161,7 @@ class Gateway implements GatewayClient {
     const response = await bridge.resolveImageConfig(
       {
         Ref: reference,
-        Platform: options.platform && platformToMessage(options.platform),
+        Platform: platformMessage(options.platform),
         ResolveMode: options.resolveMode ?? 'default',
         LogName: options.logName ?? '',
         ResolverType: 0,
@@ -182,12 +182,12 @@ class Gateway implements GatewayClient {
     return await resolveSource(this.#calls, source, options);
   }
 
-  async inputs(options: GatewayCallOptions = {}): Promise<Readonly<Record<string, Definition>>> {
+  async inputs(options: GatewayCallOptions = {}): Promise<Readonly<Record<string, Uint8Array>>> {
     const { bridge, caps, callOptions } = this.#calls;
     caps.need('frontend.inputs');
     const { Definitions } = await bridge.inputs({}, callOptions(options));
     return Object.fromEntries(
-      Object.entries(Definitions).map(([name, def]) => [name, DefinitionMessage.encode(def).finish()]),
+      Object.entries(Definitions).map(([name, def]) => [name, encodeDefinition(def)]),
     );
   }
 
@@ -220,7 +220,7 @@ class Gateway implements GatewayClient {
       if (ref === undefined) return { id: '', def: undefined };
       if (!(ref instanceof RemoteReference) || !ref.belongsTo(this.#calls))
         throw new BuildError('the result of a frontend has a reference that is none of its build');
-      return { id: ref.id, def: ref.definition && decode(ref.definition) };
+      return { id: ref.id, def: ref.definition && definitionMessage(ref.definition) };
     });
   }
 
@@ -231,12 +231,4 @@ class Gateway implements GatewayClient {
 
 function referencesOf({ ref, refs }: SolvedResult): Reference[] {
   return (refs ? Object.values(refs) : [ref]).filter((one) => one !== undefined);
-}
-
-function decode(definition: Definition): DefinitionMessage {
-  try {
-    return DefinitionMessage.decode(definition);
-  } catch (error) {
-    throw BuildError.wrap(error, 'failed to parse the definition');
-  }
 }

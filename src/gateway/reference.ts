@@ -4,7 +4,7 @@ import type { LLBBridgeDefinition } from '../pb/gateway.ts';
 import type { CallOptions, Client as TypedClient } from '../rpc/types.ts';
 import { isDir, isSymlink, hasData, unixPermissions } from '../session/fsutil/stat.ts';
 import type { Caps } from './caps.ts';
-import type { Definition, FileInfo, FileRange, GatewayCallOptions, Reference } from './types.ts';
+import type { FileInfo, FileRange, GatewayCallOptions, Reference } from './types.ts';
 
 /** What references speak through. */
 export interface ReferenceCalls {
@@ -16,10 +16,10 @@ export interface ReferenceCalls {
 /** A tree that the daemon holds for this build. */
 export class RemoteReference implements Reference {
   readonly id: string;
-  readonly definition: Definition | undefined;
+  readonly definition: Uint8Array | undefined;
   readonly #calls: ReferenceCalls;
 
-  constructor(calls: ReferenceCalls, id: string, definition: Definition | undefined) {
+  constructor(calls: ReferenceCalls, id: string, definition: Uint8Array | undefined) {
     this.#calls = calls;
     this.id = id;
     this.definition = definition;

@@ -1,7 +1,15 @@
 import { BuildError } from '../base/errors.ts';
 import { platformToMessage } from '../llb/platform.ts';
+import { parsePlatform } from '../oci/platform.ts';
 import type { ReferenceCalls } from './reference.ts';
 import type { ResolvedSource, ResolveImageOptions, SourceIdentifier } from './types.ts';
+
+export function platformMessage(
+  platform: ResolveImageOptions['platform'],
+): ReturnType<typeof platformToMessage> | undefined {
+  if (platform === undefined) return undefined;
+  return platformToMessage(typeof platform === 'string' ? parsePlatform(platform) : platform);
+}
 
 /** Looks a source up (FEATURES I12). @throws BuildError */
 export async function resolveSource(
@@ -14,7 +22,7 @@ export async function resolveSource(
   const response = await bridge.resolveSourceMeta(
     {
       Source: { identifier, attrs: { ...attrs } },
-      Platform: options.platform && platformToMessage(options.platform),
+      Platform: platformMessage(options.platform),
       LogName: options.logName ?? '',
       ResolveMode: options.resolveMode ?? '',
       Git: undefined,

@@ -1,9 +1,9 @@
-import type { Platform } from '../oci/platform.ts';
+import type { Platform } from '../oci/platform-type.ts';
 import type { SourceRange } from '../solver/status-types.ts';
 import type { WorkerInfo } from './worker-types.ts';
 
-/** A marshaled LLB definition: what `buildctl build` reads on its standard input. */
-export type Definition = Uint8Array;
+/** A build graph: the definition that `buildkit-ts/llb` makes, or the bytes of one (LLB), as `buildctl build` reads them. */
+export type Definition = Uint8Array | { toBytes(): Uint8Array };
 
 /** Aborting `signal` cancels the call at the daemon; it then throws BuildError `canceled`. */
 export interface GatewayCallOptions {
@@ -68,8 +68,8 @@ export interface AttestationSubject {
 /** A tree in the daemon. Asking for its content runs the steps that make it. */
 export interface Reference {
   readonly id: string;
-  /** The graph it comes from, to build on; undefined from old daemons. */
-  readonly definition: Definition | undefined;
+  /** The graph it comes from, to build on (`fromDefinition` of buildkit-ts/llb); undefined from old daemons. */
+  readonly definition: Uint8Array | undefined;
   /** Runs the steps. */
   evaluate(options?: GatewayCallOptions): Promise<void>;
   /** The bytes of a file, or of `length` of them from `offset`. @throws BuildError */
@@ -105,8 +105,8 @@ export interface FileInfo {
 
 /** How to look an image up. */
 export interface ResolveImageOptions extends GatewayCallOptions {
-  /** Default: that of the daemon's worker. */
-  readonly platform?: Platform;
+  /** `os/architecture[/variant]`, or its parts. Default: that of the daemon's worker. */
+  readonly platform?: Platform | string;
   /** `pull` asks the registry, `local` prefers what is there; default what the daemon does. */
   readonly resolveMode?: 'default' | 'pull' | 'local';
   /** Name of the step in the progress. */
@@ -175,7 +175,7 @@ export interface GatewayClient {
   resolveImage(reference: string, options?: ResolveImageOptions): Promise<ResolvedImage>;
   resolveSource(source: SourceIdentifier, options?: ResolveImageOptions): Promise<ResolvedSource>;
   /** Definitions that the caller gave in place of sources, by name. */
-  inputs(options?: GatewayCallOptions): Promise<Readonly<Record<string, Definition>>>;
+  inputs(options?: GatewayCallOptions): Promise<Readonly<Record<string, Uint8Array>>>;
   /** Shows a warning at the step with the digest `vertex`. */
   warn(vertex: string, message: string, options?: WarnOptions): Promise<void>;
 }

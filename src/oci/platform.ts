@@ -1,14 +1,8 @@
 import { goQuote } from '../base/go-quote.ts';
 import { BuildError } from '../base/errors.ts';
+import type { Platform } from './platform-type.ts';
 
-/** OCI platform (image-spec image-index.md), always in normalized form inside the daemon. */
-export interface Platform {
-  readonly architecture: string;
-  readonly os: string;
-  readonly variant?: string;
-  readonly osVersion?: string;
-  readonly osFeatures?: readonly string[];
-}
+export type { Platform } from './platform-type.ts';
 
 /** The JSON form, keys in the order of the Go struct. */
 export interface PlatformJson {

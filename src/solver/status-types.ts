@@ -1,4 +1,4 @@
-import type { Digest } from '../base/digest.ts';
+import type { Digest } from '../base/digest-type.ts';
 
 /** Steps that are shown as one. A weak group gives way to another that the step is in as well. */
 export interface ProgressGroup {

@@ -50,12 +50,13 @@ export async function openClient(options: ConnectOptions): Promise<Client> {
 async function daemonOf(options: ConnectOptions): Promise<BuildDaemon> {
   const { privateDaemon, onNotice = () => {}, signal = new AbortController().signal } = options;
   const address = options.address || process.env.BUILDKIT_HOST || '';
+  const root = process.env.BUILDKIT_ROOT;
   const asked = address !== '' || privateDaemon === false || options.dial !== undefined;
   try {
     return await openDaemon({
       address: address || DEFAULT_ADDRESS,
       asked,
-      private: privateDaemon || {},
+      private: { ...(root ? { root } : {}), ...(privateDaemon || {}) },
       words: WORDS,
       onNotice,
       signal,

@@ -1,8 +1,10 @@
 import { invalidArgument } from '../../base/errors.ts';
+import { definitionBytes } from '../../gateway/definition.ts';
 import type { Frontend } from '../../gateway/types.ts';
 import { memoryTree } from '../../session/fsutil/memory-source.ts';
 import { type AuthConfig, type CredentialSource, NO_CREDENTIALS } from '../../session/host/docker-config.ts';
 import type { OfferedDirectory } from '../../session/host/filesync.ts';
+import { Uploads } from '../../session/host/upload.ts';
 import { credentialsIn } from '../attachables.ts';
 import type { SecretSource, SolveRequest, SshSource } from '../solve-types.ts';
 import { exportEntry } from './exports.ts';
@@ -14,8 +16,9 @@ import type {
   Secret,
   SolveOptions,
   SshForward,
+  Upload,
 } from './types.ts';
-import { uploadsOf } from './upload.ts';
+import { uploadId } from './upload.ts';
 
 /** What users ask for, as the client's own request. @throws BuildError for what cannot be */
 export function solveRequest(
@@ -23,9 +26,9 @@ export function solveRequest(
 ): Omit<SolveRequest, 'onStatus' | 'onExplain' | 'signal'> {
   const { definition, frontend, frontendInputs, run } = options;
   return {
-    ...(definition && { definition }),
+    ...(definition && { definition: definitionBytes(definition) }),
     ...(frontend && { frontend }),
-    ...(frontendInputs && { frontendInputs }),
+    ...(frontendInputs && { frontendInputs: mapped(frontendInputs, definitionBytes) }),
     ...(run && { run }),
     ...(options.ref === undefined ? {} : { ref: options.ref }),
     ...(options.sharedKey === undefined ? {} : { sharedKey: options.sharedKey }),
@@ -74,6 +77,16 @@ function sshSource([id, forward]: [string, SshForward]): SshSource {
   const paths = forward.keys.filter((key) => typeof key === 'string');
   const keys = forward.keys.filter((key) => typeof key !== 'string');
   return { id, paths, keys };
+}
+
+function uploadsOf(all: readonly Upload[]): Uploads {
+  const uploads = new Uploads();
+  for (const one of all) {
+    const id = uploadId(one);
+    if (id === undefined) throw invalidArgument(`${one.url} is no upload: they are made by upload()`);
+    uploads.add(one.stream, id);
+  }
+  return uploads;
 }
 
 function credentials(auth: RegistryAuth): CredentialSource {

@@ -1,5 +1,5 @@
 import type { CacheOption, Definition, Frontend } from '../../gateway/types.ts';
-import type { MemoryFile } from '../../session/fsutil/memory-source.ts';
+import type { MemoryFile } from '../../session/fsutil/memory-file.ts';
 import type { HistoryEvent, HistoryRequest, HistoryUpdate } from '../history-types.ts';
 import type { SourcePolicy } from '../source-policy-types.ts';
 import type {
@@ -40,7 +40,7 @@ export interface ConnectOptions extends CallOptions {
 
 /** A daemon of the client's own. */
 export interface PrivateDaemon {
-  /** State directory, with the cache; default /var/lib/buildkit. */
+  /** State directory, with the cache; default the environment's BUILDKIT_ROOT, else /var/lib/buildkit. */
   readonly root?: string;
   /** What builds may ask for (see `entitlements` of a build). */
   readonly allow?: readonly Entitlement[];
@@ -191,7 +191,7 @@ export interface BuildOptions extends CallOptions {
 
 /** What to build: a definition (LLB), or a frontend that makes one. */
 export interface SolveOptions extends BuildOptions {
-  /** Marshaled LLB, as `buildkit-ts/llb` or `buildkit-ts/dockerfile` makes it; in place of `frontend`. */
+  /** A graph, as `buildkit-ts/llb` or `buildkit-ts/dockerfile` makes it; in place of `frontend`. */
   readonly definition?: Definition;
   /** `dockerfile.v0`; `gateway.v0` runs the image of the option `source`. */
   readonly frontend?: string;

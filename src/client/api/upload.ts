@@ -1,8 +1,5 @@
-import { Uploads } from '../../session/host/upload.ts';
-import { invalidArgument } from '../../base/errors.ts';
 import type { Upload } from './types.ts';
 
-const made = new WeakMap<Upload, string>();
 const URL_PREFIX = 'http://buildkit-session/';
 
 /**
@@ -10,18 +7,13 @@ const URL_PREFIX = 'http://buildkit-session/';
  * It is read when the build asks for it, once.
  */
 export function upload(stream: AsyncIterable<Uint8Array>): Upload {
-  const id = crypto.randomUUID();
-  const one = Object.freeze({ url: `${URL_PREFIX}${id}`, stream });
-  made.set(one, id);
-  return one;
+  return Object.freeze({ url: `${URL_PREFIX}${crypto.randomUUID()}`, stream });
 }
 
-export function uploadsOf(all: readonly Upload[]): Uploads {
-  const uploads = new Uploads();
-  for (const one of all) {
-    const id = made.get(one);
-    if (id === undefined) throw invalidArgument('uploads must be made by upload()');
-    uploads.add(one.stream, id);
-  }
-  return uploads;
+/**
+ * The name by which the daemon asks for it; undefined for one that `upload` has not made.
+ * @internal
+ */
+export function uploadId({ url }: Upload): string | undefined {
+  return url.startsWith(URL_PREFIX) ? url.slice(URL_PREFIX.length) : undefined;
 }

@@ -1,6 +1,7 @@
 import { BuildError, invalidArgument } from '../../base/errors.ts';
 import type { SolveStatus } from '../types.ts';
 import { readColors } from './colors.ts';
+import type { ProgressOutput, ProgressText } from './show-types.ts';
 import { PlainPainter } from './plain.ts';
 import { RawJsonPainter } from './rawjson.ts';
 import { TtyPainter } from './tty.ts';
@@ -14,17 +15,6 @@ export interface Painter {
   paint(): Uint8Array;
   /** What to write last. */
   finish(): Uint8Array;
-}
-
-export const PROGRESS_MODES = ['auto', 'plain', 'tty', 'quiet', 'rawjson'] as const;
-export type ProgressMode = (typeof PROGRESS_MODES)[number];
-
-/** Where progress goes. */
-export interface ProgressOutput {
-  write(data: Uint8Array): void;
-  readonly isTTY?: boolean;
-  readonly columns?: number;
-  readonly rows?: number;
 }
 
 export type ProgressEnv = Readonly<Record<string, string | undefined>>;
@@ -81,10 +71,11 @@ export function openDisplay(
   output: ProgressOutput,
   env: ProgressEnv,
   warn: (text: string) => void,
+  text: ProgressText = {},
 ): ProgressDisplay {
   const rate = /^\d+$/.test(env.TTY_DISPLAY_RATE ?? '') ? Number(env.TTY_DISPLAY_RATE) : undefined;
   const wanted = mode === 'auto' && env.BUILDKIT_PROGRESS ? env.BUILDKIT_PROGRESS : mode;
-  return new ProgressDisplay(painterOf(wanted, output, env, warn), output, rate);
+  return new ProgressDisplay(painterOf(wanted, output, env, warn, text), output, rate);
 }
 
 function painterOf(
@@ -92,16 +83,17 @@ function painterOf(
   output: ProgressOutput,
   env: ProgressEnv,
   warn: (text: string) => void,
+  text: ProgressText,
 ): Painter | undefined {
   switch (mode) {
     case '':
     case 'auto':
-      return output.isTTY ? ttyPainter(output, env, warn) : plainPainter(env);
+      return output.isTTY ? ttyPainter(output, env, warn, text) : plainPainter(env, text);
     case 'tty':
       if (!output.isTTY) throw new BuildError('failed to get console: provided file is not a console');
-      return ttyPainter(output, env, warn);
+      return ttyPainter(output, env, warn, text);
     case 'plain':
-      return plainPainter(env);
+      return plainPainter(env, text);
     case 'rawjson':
       return new RawJsonPainter();
     case 'quiet':
@@ -111,13 +103,20 @@ function painterOf(
   }
 }
 
-function plainPainter(env: ProgressEnv): Painter {
-  return new PlainPainter({ cutNames: env.PROGRESS_NO_TRUNC === '0' });
+function plainPainter(env: ProgressEnv, { description }: ProgressText): Painter {
+  const more = description === undefined ? {} : { description };
+  return new PlainPainter({ cutNames: env.PROGRESS_NO_TRUNC === '0', ...more });
 }
 
-function ttyPainter(output: ProgressOutput, env: ProgressEnv, warn: (text: string) => void): Painter {
+function ttyPainter(
+  output: ProgressOutput,
+  env: ProgressEnv,
+  warn: (text: string) => void,
+  text: ProgressText,
+): Painter {
   const lines = /^\d+$/.test(env.BUILDKIT_TTY_LOG_LINES ?? '') ? Number(env.BUILDKIT_TTY_LOG_LINES) : 0;
   return new TtyPainter({
+    ...text,
     colors: readColors(env, warn),
     logLines: lines,
     size: () =>

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type MemoryFile, memoryTree } from './memory-source.ts';
+import type { MemoryFile } from './memory-file.ts';
+import { memoryTree } from './memory-source.ts';
 import type { DirectorySourceOptions } from './source.ts';
 import { GO_DIR, GO_SYMLINK } from './stat.ts';
 

@@ -2,16 +2,9 @@ import { hash } from 'node:crypto';
 import { invalidArgument } from '../../base/errors.ts';
 import { cleanPath, dirPath } from '../../match/paths.ts';
 import { type EntryKind, type NamedEntry, type TreeReader, walkReader } from '../../match/walk.ts';
+import type { MemoryFile } from './memory-file.ts';
 import type { DirectorySourceOptions, TreeSource } from './source.ts';
 import { type FsStat, GO_DIR, GO_SYMLINK, goMode } from './stat.ts';
-
-/** A file that exists in memory only. Modes are permission bits, as chmod takes them. */
-export type MemoryFile =
-  | string
-  | Uint8Array
-  | { readonly content: string | Uint8Array; readonly mode?: number; readonly modTime?: Date }
-  | { readonly symlink: string }
-  | { readonly directory: true; readonly mode?: number; readonly modTime?: Date };
 
 /** What files are dated that have no date; npm gives it to the files of its packages. */
 const MOD_TIME_MS = Date.UTC(1985, 9, 26, 8, 15);
