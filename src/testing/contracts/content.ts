@@ -131,7 +131,8 @@ function ingestTests(name: string, create: () => Promise<ContentFixture>): void 
     const { content, lease } = fixture;
     const whole = Buffer.from(Array.from({ length: 300_000 }, (_, i) => (i * 7) % 251));
     await using writer = await content.writer({ ref: 'pieces', total: whole.length });
-    for (let at = 0; at < 200_000; at += 37) await writer.write(whole.subarray(at, Math.min(at + 37, 200_000)));
+    for (let at = 0; at < 200_000; at += 37)
+      await writer.write(whole.subarray(at, Math.min(at + 37, 200_000)));
     assert.equal(writer.offset, 200_000);
     await writer.truncate(150_001);
     for (let at = 150_001; at < whole.length; at += 4099) await writer.write(whole.subarray(at, at + 4099));
