@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { after, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const NPM = join(ROOT, 'dist/npm');
@@ -129,6 +129,20 @@ for (const [library, { rooms, later = rooms, builtIn }] of Object.entries(LIBRAR
     ];
     const names = new Set(needed.map((match) => match[1] ?? match[2]!));
     assert.deepEqual([...names].sort(), builtIn);
+  });
+}
+
+for (const [library, { manual }] of Object.entries(LIBRARIES)) {
+  test(`${library}: the manual names everything that can be imported`, {
+    skip: skip || !manual,
+  }, async () => {
+    const text = readFileSync(join(ROOT, manual!), 'utf8');
+    const names = Object.keys(await import(pathToFileURL(join(NPM, `${library}.mjs`)).href));
+    assert.ok(names.length > 1);
+    assert.deepEqual(
+      names.filter((name) => !new RegExp(`\\b${name}\\b`).test(text)),
+      [],
+    );
   });
 }
 
