@@ -14,6 +14,8 @@ const DOCS = [
   'ARCHITECTURE.md',
   'STYLE.md',
   'docs/cli.md',
+  'docs/debugging.md',
+  'docs/explain.md',
   'docs/steps.md',
   'docs/caches.md',
   'docs/reproducible-builds.md',

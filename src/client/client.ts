@@ -8,6 +8,7 @@ import { connectGrpc, type GrpcChannel } from '../rpc/client.ts';
 import type { ServiceDefinition, Client as TypedClient } from '../rpc/types.ts';
 import { prefixed } from './call-error.ts';
 import { dial } from './dial.ts';
+import type { ExplainOptions } from './explain.ts';
 import type { SolveRequest, SolveResult } from './solve-types.ts';
 import type {
   BuildExplanation,
@@ -150,7 +151,7 @@ export class Client implements Disposable {
   }
 
   /** Why the steps of build `ref` ran, as far as this daemon keeps that; waits for the end of the build. */
-  async explain(ref: string, options: CallOptions = {}): Promise<BuildExplanation> {
+  async explain(ref: string, options: ExplainOptions = {}): Promise<BuildExplanation> {
     const { explain } = await import('./explain.ts');
     return await explain(this, ref, options);
   }

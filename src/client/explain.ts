@@ -5,17 +5,26 @@ import type { Client } from './client.ts';
 import { prefixed } from './call-error.ts';
 import type { CallOptions } from './types.ts';
 
+export interface ExplainOptions extends CallOptions {
+  /** Told of steps as they run, while the build goes on; what is said at the end counts. */
+  readonly onStep?: ((step: StepExplanation) => void) | undefined;
+}
+
 /** Why the steps of build `ref` ran; waits for its end. @throws BuildError; Unimplemented from other daemons */
 export async function explain(
   client: Client,
   ref: string,
-  options: CallOptions = {},
+  { onStep, ...options }: ExplainOptions = {},
 ): Promise<BuildExplanation> {
   try {
     const service = await client.service(ExplainDefinition);
     const steps: StepExplanation[] = [];
     let comparedWith = 0;
-    for await (const response of service.explain({ ref }, options)) {
+    for await (const response of service.explain({ ref, follow: onStep !== undefined }, options)) {
+      if (response.preliminary) {
+        for (const step of response.steps) onStep?.(stepFromWire(step));
+        continue;
+      }
       comparedWith = Number(response.comparedWith);
       steps.push(...response.steps.map(stepFromWire));
     }

@@ -7,7 +7,7 @@ import type { SecretSource } from '../session/host/secrets.ts';
 import type { SshSource } from '../session/host/ssh.ts';
 import type { StepShell } from './step-shell.ts';
 import type { Uploads } from '../session/host/upload.ts';
-import type { BuildExplanation, SolveStatus } from './types.ts';
+import type { BuildExplanation, SolveStatus, StepExplanation } from './types.ts';
 
 export type { FileSink, SecretSource, SshSource };
 
@@ -60,6 +60,8 @@ export interface SolveRequest {
   /** Key under which local sources are kept between builds of different clients. */
   readonly sharedKey?: string;
   readonly onStatus?: (status: SolveStatus) => void;
+  /** Told why a step runs as soon as it does, of each once; not by daemons other than this project's. */
+  readonly onStepExplained?: ((step: StepExplanation) => void) | undefined;
   /** Told why steps ran once the build has ended, also when it failed; not by daemons other than this project's. */
   readonly onExplain?: (explanation: BuildExplanation) => void;
   /**

@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { digestOf } from '../base/digest.ts';
-import { BuildError, Code, hasCode, invalidArgument, isCanceled } from '../base/errors.ts';
+import { BuildError, invalidArgument, isCanceled } from '../base/errors.ts';
 import { parseBool } from '../base/flags.ts';
 import { ControlDefinition, type SolveRequest as WireRequest } from '../pb/control.ts';
 import { Definition, Op } from '../pb/ops.ts';
@@ -24,6 +24,7 @@ import type { Client } from './client.ts';
 import { runGateway } from './gateway.ts';
 import { lookInto } from './look-into.ts';
 import type { CacheEntry, ExportEntry, SolveRequest, SolveResult } from './solve-types.ts';
+import { Why } from './why.ts';
 import { statusFromWire } from './wire.ts';
 
 /** Progress that stays silent for this long after the build's end is over (FEATURES B26). */
@@ -31,8 +32,6 @@ const STATUS_SILENCE_MS = 5_000;
 /** The same for a build that ended before it showed anything: mostly it never began. */
 const STATUS_ABSENCE_MS = 500;
 const FOLDERS = 'buildkitts-folders';
-/** How long the daemon may take to find out why steps ran, once the build has ended. */
-const EXPLAIN_LIMIT_MS = 10_000;
 /** Name under which the daemon asks for the content store of an image output. */
 const EXPORT_STORE = 'export';
 /** How long a failed gateway waits for the build to end with its error. */
@@ -64,6 +63,7 @@ export async function solve(client: Client, request: SolveRequest): Promise<Solv
   session.catch(() => {}); // told by the build
   const status = followStatus(client, ref, statusEnd, request);
   status.done.catch(() => {});
+  const why = new Why(client, ref, request);
   let built = false;
   try {
     const result = await build(
@@ -79,29 +79,13 @@ export async function solve(client: Client, request: SolveRequest): Promise<Solv
     await indexLayouts(request, result.exporterResponse);
     return { ref, ...result };
   } finally {
-    await tellWhy(client, ref, request);
+    await why.tell(built);
     status.finish();
     sessionEnd.abort();
     await session.catch(() => {});
     await status.done.catch((error: unknown) => {
       if (built) throw error; // else the build's own error says more
     });
-  }
-}
-
-/** What is not known of a build is no failure of it. */
-async function tellWhy(
-  client: Client,
-  ref: string,
-  { onExplain, onWarning, signal }: SolveRequest,
-): Promise<void> {
-  if (!onExplain || signal?.aborted) return;
-  try {
-    const limit = AbortSignal.timeout(EXPLAIN_LIMIT_MS);
-    onExplain(await client.explain(ref, { signal: signal ? AbortSignal.any([signal, limit]) : limit }));
-  } catch (error) {
-    const other = hasCode(error, Code.unimplemented);
-    onWarning?.(other ? 'this daemon does not say why steps ran' : BuildError.from(error).message);
   }
 }
 

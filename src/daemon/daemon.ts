@@ -33,7 +33,7 @@ import type { DaemonConfig } from './config.ts';
 import { contentService } from './content-service.ts';
 import { controlService } from './control.ts';
 import { cachePlaces } from './cache-places.ts';
-import { EXPLANATION_MEDIA_TYPE, explainService, explanationJson, jobExplainer } from './explain-service.ts';
+import { EXPLANATION_MEDIA_TYPE, explainService, explanationJson, OpenBuilds } from './explain-service.ts';
 import { chooserFinder, exporterMaker } from './exporters.ts';
 import { loadProvenanceEnv } from './provenance-env.ts';
 import { verifierFinder } from './policy.ts';
@@ -214,7 +214,7 @@ function createServer(parts: ServerParts): {
   const frontends = openFrontends(config, worker, workers);
   const { entitlements } = config;
   const services = { solver, worker, builds, frontends, ...clients, entitlements, guard, stopping };
-  const explain = jobExplainer(worker.explainer, sessions);
+  const open = new OpenBuilds(worker.explainer, sessions);
   const control = controlService({
     refs: worker.refs,
     forget: () => {
@@ -224,9 +224,10 @@ function createServer(parts: ServerParts): {
     workers,
     solve: (request, signal, folders) =>
       running.track(
-        attended(guard, gc, () =>
-          build(request, services, { signal, ended: (job) => explain(job, request, folders) }),
-        ),
+        attended(guard, gc, async () => {
+          using _open = open.begin(request, folders);
+          return await build(request, services, { signal, ended: (job) => open.ended(job) });
+        }),
       ),
     status: (ref, signal) =>
       buildStatus(ref, signal, {
@@ -242,7 +243,12 @@ function createServer(parts: ServerParts): {
     contentService(store.content),
     diskUsageService({ worker, solver }),
     checkService(worker.fsck),
-    explainService({ explainer: worker.explainer, running: (ref) => solver.find(ref)?.signal }),
+    explainService({
+      explainer: worker.explainer,
+      builds: open,
+      running: (ref) => solver.find(ref),
+      soon: (ref, signal) => solver.job(ref, signal),
+    }),
     noTraces,
     healthService(['']),
   ];

@@ -126,3 +126,17 @@ test('a tree is released when it has been looked at, also when that fails, and i
   assert.equal(store.hasManifest(digest), false, 'tried again the next time');
   await explainer.close();
 });
+
+test('a build that goes on is compared as far as it has come, and leaves nothing', async () => {
+  const { db, puts, explainer } = world();
+  using _db = db;
+  explainer.ended(ended('one', trace('one', { ran: true })));
+  await explainer.close();
+  const running = trace('two', { ran: true, keys: [], matches: [] });
+  assert.equal(await explainer.soFar(ended('two', trace('two'))), undefined, 'nothing ran yet');
+  const now = await explainer.soFar(ended('two', running));
+  const [cause] = now!.steps[0]!.causes;
+  assert.deepEqual([cause?.kind, cause?.old, cause?.new], ['command', 'one', 'two']);
+  assert.equal(puts.length, 1);
+  assert.equal(await explainer.find('two'), undefined);
+});

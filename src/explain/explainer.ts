@@ -35,8 +35,8 @@ export interface IndexedLook extends ContentLook {
   readonly index: string;
 }
 
-/** A build that has ended and whose job is still open. */
-export interface EndedJob {
+/** A build whose job is still open. */
+export interface OpenJob {
   readonly ref: string;
   /** Options of the frontend. */
   readonly attrs: Readonly<Record<string, string>>;
@@ -104,10 +104,10 @@ export class Explainer {
   }
 
   /** Takes note of a build. What takes time goes on afterwards. */
-  ended(job: EndedJob): void {
-    const { ref, attrs, folders, traces } = job;
+  ended(job: OpenJob): void {
+    const { ref, traces } = job;
     if (traces.length === 0 || traces.length > MAX_STEPS) return;
-    const line = digestOf(JSON.stringify([attrs.context ?? '', attrs.filename ?? '', folders]));
+    const line = lineOf(job);
     const fingerprint = digestOf(fingerprintText(traces));
     if (traces.some((trace) => trace.ran && !isPassingTrace(trace))) {
       this.#newest.delete(line);
@@ -141,18 +141,40 @@ export class Explainer {
     await this.#queue;
   }
 
-  async #explain(job: EndedJob, line: string, fingerprint: string): Promise<BuildExplanation> {
+  /**
+   * Why those steps ran that did so far, of a build that goes on; undefined while there are none. The end may tell
+   * something else, when another build ends before this one does.
+   */
+  async soFar(job: OpenJob): Promise<BuildExplanation | undefined> {
+    const { traces } = job;
+    if (traces.length > MAX_STEPS || !traces.some((trace) => trace.ran && !isPassingTrace(trace)))
+      return undefined;
+    await this.settled(traces);
+    const { store } = this.#options;
+    return this.#compare(job, endedSteps(traces, store.salt), store.builds(lineOf(job)));
+  }
+
+  #compare(
+    { attrs }: OpenJob,
+    steps: readonly EndedStep[],
+    earlier: readonly KeptBuild[],
+  ): Promise<BuildExplanation> {
     const { store, jobs } = this.#options;
-    const steps = endedSteps(job.traces, store.salt);
-    const build = keptBuild(job, steps);
-    const earlier = store.builds(line);
-    const explanation = await explainBuild({ args: build.args, steps }, earlier, (before, after, limit) =>
+    return explainBuild({ args: argsOf(attrs), steps }, earlier, (before, after, limit) =>
       jobs.run('compareManifests', {
         before: store.manifest(before),
         after: store.manifest(after),
         limit,
       }),
     );
+  }
+
+  async #explain(job: OpenJob, line: string, fingerprint: string): Promise<BuildExplanation> {
+    const { store } = this.#options;
+    const steps = endedSteps(job.traces, store.salt);
+    const build = keptBuild(job, steps);
+    const earlier = store.builds(line);
+    const explanation = await this.#compare(job, steps, earlier);
     this.#put(line, fingerprint, build, earlier);
     store.putResult(job.ref, explanation);
     this.#onExplained?.(job.ref, explanation);
@@ -195,11 +217,20 @@ function passingSteps(traces: readonly Trace[]): BuildExplanation['steps'] {
     }));
 }
 
-function keptBuild({ attrs }: EndedJob, steps: readonly EndedStep[]): KeptBuild {
-  const args = Object.keys(attrs)
+/** Builds that are compared with one another have the same. */
+function lineOf({ attrs, folders }: OpenJob): string {
+  return digestOf(JSON.stringify([attrs.context ?? '', attrs.filename ?? '', folders]));
+}
+
+function keptBuild({ attrs }: OpenJob, steps: readonly EndedStep[]): KeptBuild {
+  return { args: argsOf(attrs), at: Date.now(), steps: steps.map(keptStep) };
+}
+
+/** Names of the build arguments. */
+function argsOf(attrs: OpenJob['attrs']): string[] {
+  return Object.keys(attrs)
     .filter((key) => key.startsWith(BUILD_ARG))
     .map((key) => key.slice(BUILD_ARG.length));
-  return { args, at: Date.now(), steps: steps.map(keptStep) };
 }
 
 /** Steps found by their history did not look at content: what an equal one knew of it still holds. */

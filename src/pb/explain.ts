@@ -13,12 +13,16 @@ export const protobufFileName = "explain.proto";
 export interface ExplainRequest {
   /** Name of the build, as in Control.Solve. */
   ref: string;
+  /** Tell why a step runs as soon as it does, in preliminary messages before the others. */
+  follow: boolean;
 }
 
 export interface ExplainResponse {
   /** When the build ended that this one is compared with, Unix milliseconds; 0 when there is none. */
   comparedWith: bigint;
   steps: Step[];
+  /** Of a build that goes on: what has not been told yet. All steps come again at the end. */
+  preliminary: boolean;
 }
 
 export interface Step {
@@ -40,13 +44,16 @@ export interface Cause {
 }
 
 function createBaseExplainRequest(): ExplainRequest {
-  return { ref: "" };
+  return { ref: "", follow: false };
 }
 
 export const ExplainRequest: MessageFns<ExplainRequest> = {
   encode(message: ExplainRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.ref !== "") {
       writer.uint32(10).string(message.ref);
+    }
+    if (message.follow !== false) {
+      writer.uint32(16).bool(message.follow);
     }
     return writer;
   },
@@ -72,6 +79,14 @@ export const ExplainRequest: MessageFns<ExplainRequest> = {
             message.ref = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.follow = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -90,12 +105,13 @@ export const ExplainRequest: MessageFns<ExplainRequest> = {
   fromPartial(object: DeepPartial<ExplainRequest>): ExplainRequest {
     const message = createBaseExplainRequest();
     message.ref = object.ref ?? "";
+    message.follow = object.follow ?? false;
     return message;
   },
 };
 
 function createBaseExplainResponse(): ExplainResponse {
-  return { comparedWith: 0n, steps: [] };
+  return { comparedWith: 0n, steps: [], preliminary: false };
 }
 
 export const ExplainResponse: MessageFns<ExplainResponse> = {
@@ -108,6 +124,9 @@ export const ExplainResponse: MessageFns<ExplainResponse> = {
     }
     for (const v of message.steps) {
       Step.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.preliminary !== false) {
+      writer.uint32(24).bool(message.preliminary);
     }
     return writer;
   },
@@ -141,6 +160,14 @@ export const ExplainResponse: MessageFns<ExplainResponse> = {
             message.steps.push(Step.decode(reader, reader.uint32()));
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.preliminary = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -162,6 +189,7 @@ export const ExplainResponse: MessageFns<ExplainResponse> = {
       ? BigInt(object.comparedWith)
       : 0n;
     message.steps = object.steps?.map((e) => Step.fromPartial(e)) || [];
+    message.preliminary = object.preliminary ?? false;
     return message;
   },
 };
@@ -389,7 +417,10 @@ export const ExplainDefinition = {
   name: "Explain",
   fullName: "buildkitts.explain.v1.Explain",
   methods: {
-    /** Ends when all steps are told. Waits while the build runs. NotFound for a build that is not known. */
+    /**
+     * Ends when all steps are told. Waits while the build runs, with follow: tells of its steps meanwhile. NotFound for
+     * a build that is not known.
+     */
     explain: {
       name: "Explain",
       requestType: ExplainRequest as typeof ExplainRequest,

@@ -336,3 +336,40 @@ test('said later by ref, to programs as an event; not where it is switched off; 
   assert.equal(off.code, 0);
   assert.match(off.stderr, /explanations are switched off/);
 });
+
+test('told while the build runs, of each step once; as it is told at the end', async () => {
+  await using own = await Daemon.start({ config: registry.config });
+  using client = connect(own.address);
+  const build = async (more: Partial<Parameters<typeof client.solve>[0]> = {}) => {
+    const localDirs = { context: dir.join('live'), dockerfile: dir.join('live') };
+    return await client.solve({ frontend: 'dockerfile.v0', localDirs, ...more });
+  };
+  const file = (first: string, last: string): string =>
+    `FROM busybox\nCOPY src /src\nRUN ${first}\nRUN sleep 2; ${last}\n`;
+  write('live', { Dockerfile: file('echo 1', 'true'), 'src/a': 'a' });
+  await build();
+  write('live', { Dockerfile: file('echo 2', 'true'), 'src/a': 'b' });
+  const told: { readonly name: string; readonly at: number; readonly causes: readonly string[] }[] = [];
+  let all: BuildExplanation | undefined;
+  const onStepExplained = ({ name, causes }: BuildExplanation['steps'][number]) =>
+    void told.push({ name, at: Date.now(), causes: causes.map(line) });
+  await build({ onStepExplained, onExplain: (explanation) => (all = explanation) });
+  const end = Date.now();
+  const early = told.filter(({ at, name }) => at < end - 1000 && name.startsWith('['));
+  const names = early.map(({ name }) => name).filter((name) => !name.startsWith('[internal]'));
+  assert.deepEqual(names, ['[2/4] COPY src /src', '[3/4] RUN echo 2', '[4/4] RUN sleep 2; true']);
+  assert.ok(all);
+  assert.deepEqual(
+    told.map(({ name, causes }) => ({ name, causes })).sort(byName),
+    all.steps.map(({ name, causes }) => ({ name, causes: causes.map(line) })).sort(byName),
+  );
+
+  write('live', { Dockerfile: file('echo 3', 'exit 1') });
+  told.length = 0;
+  await assert.rejects(build({ onStepExplained }), /exit code: 1/);
+  assert.ok(told.some(({ name }) => name === '[3/4] RUN echo 3'));
+  assert.equal(new Set(told.map(({ name }) => name)).size, told.length);
+});
+
+const byName = (a: { readonly name: string }, b: { readonly name: string }): number =>
+  a.name < b.name ? -1 : 1;

@@ -67,6 +67,7 @@ class RunningBuild implements Build {
         ref: this.ref,
         onStatus: (status) => this.#progress.push(status),
         ...(options.explain ? { onExplain: (told: BuildExplanation) => (explanation = told) } : {}),
+        ...(options.onStepExplained ? { onStepExplained: options.onStepExplained } : {}),
         signal,
       });
       const digest = exporterResponse['containerimage.digest'];

@@ -4,6 +4,7 @@ import type { HistoryEvent, HistoryRequest, HistoryUpdate } from '../history-typ
 import type { SourcePolicy } from '../source-policy-types.ts';
 import type {
   BuildExplanation,
+  StepExplanation,
   BuildkitVersion,
   ByteStream,
   CallOptions,
@@ -185,6 +186,8 @@ export interface BuildOptions extends CallOptions {
   readonly sharedKey?: string;
   /** Find out why steps ran that are not in the cache (daemons of this project). */
   readonly explain?: boolean;
+  /** Told why a step runs as soon as it does (daemons of this project); `explain` gives all at the end. */
+  readonly onStepExplained?: (step: StepExplanation) => void;
   /** Told of what was left out: a cache that is not there, … */
   readonly onNotice?: (text: string) => void;
 }
