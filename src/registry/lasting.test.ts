@@ -173,6 +173,17 @@ test('a broken upload goes on where the registry has it', async () => {
   assert.ok(Buffer.concat(got).equals(data));
 });
 
+test('a wait that a registry asks for is told', { skip }, async () => {
+  let asked = 0;
+  await using server = await startFaulty(real.host, () =>
+    asked++ === 0 ? { status: 429, headers: { 'retry-after': '1' } } : undefined,
+  );
+  const lines: string[] = [];
+  const log = (line: string): void => void lines.push(line);
+  assert.equal(await push(server.host, randomBytes(10), { log }), 'uploaded');
+  assert.deepEqual(lines, [`429 Too Many Requests from ${server.host}: waiting 1s\n`]);
+});
+
 test('a registry that kept nothing of a broken upload gets it again', { skip }, async () => {
   let cut = 0;
   await using server = await startFaulty(real.host, ({ method }) =>

@@ -9,6 +9,8 @@ import { throttleMs } from './throttle.ts';
 
 const MAX_TRIES = 5;
 const BROKEN_RETRY_MS = 50;
+/** Shorter waits are not worth a line in the log. */
+const TOLD_WAIT_MS = 1000;
 
 export interface RegistryContext {
   readonly credentials: Credentials;
@@ -75,6 +77,10 @@ export class RepositorySession {
       if (response.status === 405) method = 'GET';
       if (wait > 0) {
         throttled++;
+        if (wait >= TOLD_WAIT_MS)
+          this.context.log?.(
+            `${response.status} ${response.statusText} from ${host.host}: waiting ${wait / 1000}s\n`,
+          );
         await sleep(wait, undefined, { signal: this.context.signal });
       }
       previous = response;

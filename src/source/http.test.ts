@@ -226,6 +226,19 @@ test('failures name the status or the connection, and leave nothing behind', asy
   await assert.rejects(of('/cut').cacheKey(0, b.context), /^BuildError: Get "http:\/\/127/);
 });
 
+test('a server that fails for a moment, and an answer that is cut off, are asked again', async () => {
+  await using b = await bench();
+  const text = 'x'.repeat(100_000);
+  await using whole = await fileServer(() => text);
+  const faults: Fault[] = [{ status: 503 }, { cutAfter: 1000 }];
+  await using server = await startFaulty(whole.host, () => faults.shift());
+  const spec = httpSourceSpec(`http://${server.host}/file`, {});
+  await using ref = await new HttpSource(spec, b.services).snapshot(b.context);
+  assert.equal(await inTree(ref, (dir) => readFileSync(join(dir, 'file'), 'utf8')), text);
+  assert.deepEqual(faults, []);
+  assert.equal(server.seen.length, 3);
+});
+
 test('uploads of the client, and checksums with a suffix', async () => {
   await using b = await bench();
   const source = new HttpSource(httpSourceSpec('http://buildkit-session/abc', {}), b.services);

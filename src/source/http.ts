@@ -7,8 +7,9 @@ import { BuildError, Code, hasCode } from '../base/errors.ts';
 import { SharedTask } from '../base/shared-task.ts';
 import type { RecordMetadata } from '../cache/metadata.ts';
 import type { ImmutableRef, RefManager, RefMounts } from '../cache/ref.ts';
-import { connectionFailed } from '../registry/errors.ts';
+import { connectionFailed, StatusError } from '../registry/errors.ts';
 import type { HttpClient, HttpResponse } from '../registry/http.ts';
+import { withRetries } from '../registry/retry.ts';
 import type { OpContext } from '../solver/types.ts';
 import { openRootfs } from '../sys/rootfs.ts';
 import type { HttpFound, HttpMemo, HttpMetadata } from './http-memo.ts';
@@ -178,7 +179,8 @@ export class HttpSource implements SourceInstance {
     if (exact) return fromRecord(exact, this.#spec);
     const memo = this.#services.memo?.(context.sessions());
     const ask = (signal: AbortSignal): Promise<HttpFound> =>
-      this.#ask(earlier, { sessions: context.sessions, signal }, memo);
+      // A server that fails for a moment, or a connection that breaks, is tried again (USERS row 6).
+      withRetries({ signal }, () => this.#ask(earlier, { sessions: context.sessions, signal }, memo));
     const found = memo
       ? await memo.resolve(downloadKey(this.#spec), ask, context.signal)
       : await ask(context.signal);
@@ -222,7 +224,8 @@ export class HttpSource implements SourceInstance {
     }
     if (response.status < 200 || response.status >= 400) {
       await response.discard();
-      throw new BuildError(`invalid response status ${response.status}`);
+      const message = `invalid response status ${response.status}`;
+      throw response.status >= 500 ? new StatusError(message, response.status, '') : new BuildError(message);
     }
     const zipped = response.header('content-encoding')?.toLowerCase() === 'gzip';
     const body = zipped ? gunzipped(response.body()) : response.body();
