@@ -3,7 +3,7 @@ import { ReadStream, WriteStream } from 'node:tty';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { invalidArgument } from '../base/errors.ts';
 import type { FlagValues } from '../base/flags.ts';
-import type { ProcessIo, TerminalSize } from '../client/process.ts';
+import type { ProcessIo, TerminalSize } from '../gateway/process-types.ts';
 import type { SolveRequest } from '../client/solve-types.ts';
 import type { SolveStatus } from '../client/types.ts';
 

@@ -29,6 +29,8 @@ export async function connect(options: ConnectOptions | string = {}): Promise<Cl
 
 export { BuildError, Code } from '../base/errors.ts';
 export type { BuildErrorOptions, ErrorDetail, ErrorSource } from '../base/errors.ts';
+export type * from '../gateway/container-types.ts';
+export type * from '../gateway/process-types.ts';
 export type * from '../gateway/types.ts';
 export type * from '../gateway/worker-types.ts';
 export type { Platform } from '../oci/platform-type.ts';

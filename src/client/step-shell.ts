@@ -2,9 +2,10 @@ import { posix } from 'node:path';
 import { BuildError } from '../base/errors.ts';
 import type { ExecOp, Mount } from '../llb/ops.ts';
 import { type InitMessage, type LLBBridgeDefinition, NewContainerRequest } from '../pb/gateway.ts';
+import type { ProcessIo } from '../gateway/process-types.ts';
+import { runProcess } from '../gateway/process.ts';
 import type { CallOptions, Client as TypedClient } from '../rpc/types.ts';
 import type { FailedStep } from './failed-step.ts';
-import { type ProcessIo, runProcess } from './process.ts';
 
 const CONTAINER = 'debugshell'; // letters and numbers only, for other daemons
 const DEFAULT_SHELL = '/bin/sh';

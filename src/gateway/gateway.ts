@@ -8,6 +8,7 @@ import { statusOf } from '../rpc/status.ts';
 import type { CallOptions } from '../rpc/types.ts';
 import { type Caps, gatewayCaps, llbCaps } from './caps.ts';
 import { type ReferenceCalls, RemoteReference } from './reference.ts';
+import type { Container, ContainerOptions } from './container-types.ts';
 import { definitionMessage } from './definition.ts';
 import { resultFromWire, resultToWire } from './result-wire.ts';
 import { platformMessage, resolveSource } from './sources.ts';
@@ -191,6 +192,11 @@ class Gateway implements GatewayClient {
     );
   }
 
+  async newContainer(options: ContainerOptions): Promise<Container> {
+    const { openContainer } = await import('./container.ts');
+    return await openContainer(this.#calls, options, (ref) => this.#refMessage(ref).id);
+  }
+
   async warn(vertex: string, message: string, options: WarnOptions = {}): Promise<void> {
     const { bridge, caps, callOptions } = this.#calls;
     caps.need('gateway.warnings');
@@ -216,12 +222,15 @@ class Gateway implements GatewayClient {
   }
 
   toWire(result: NonNullable<Awaited<ReturnType<Frontend>>>): ReturnType<typeof resultToWire> {
-    return resultToWire(result, this.#calls.caps, (ref) => {
-      if (ref === undefined) return { id: '', def: undefined };
-      if (!(ref instanceof RemoteReference) || !ref.belongsTo(this.#calls))
-        throw new BuildError('the result of a frontend has a reference that is none of its build');
-      return { id: ref.id, def: ref.definition && definitionMessage(ref.definition) };
-    });
+    return resultToWire(result, this.#calls.caps, (ref) => this.#refMessage(ref));
+  }
+
+  /** @throws BuildError for a reference of another build */
+  #refMessage(ref: Reference | undefined): { id: string; def: DefinitionMessage | undefined } {
+    if (ref === undefined) return { id: '', def: undefined };
+    if (!(ref instanceof RemoteReference) || !ref.belongsTo(this.#calls))
+      throw new BuildError('a frontend has used a reference that is none of its build');
+    return { id: ref.id, def: ref.definition && definitionMessage(ref.definition) };
   }
 
   async return(message: Parameters<ReferenceCalls['bridge']['return']>[0]): Promise<void> {

@@ -28,5 +28,7 @@ export type { BuildErrorOptions, ErrorDetail, ErrorSource } from '../base/errors
 export { BuildError, Code } from '../base/errors.ts';
 export type { Platform } from '../oci/platform-type.ts';
 export type { SourceRange } from '../solver/status-types.ts';
+export type * from './container-types.ts';
+export type * from './process-types.ts';
 export type * from './types.ts';
 export type * from './worker-types.ts';

@@ -38,13 +38,8 @@ export class RemoteReference implements Reference {
 
   async readFile(path: string, options: GatewayCallOptions & FileRange = {}): Promise<Uint8Array> {
     const { bridge, callOptions } = this.#calls;
-    const { offset = 0, length } = options;
-    const Range =
-      offset === 0 && length === undefined
-        ? undefined
-        : { Offset: BigInt(offset), Length: BigInt(length ?? 0) };
-    if (length === 0) return new Uint8Array();
-    const request = { Ref: this.id, FilePath: path, Range, MountIndex: 0 };
+    if (options.length === 0) return new Uint8Array();
+    const request = { Ref: this.id, FilePath: path, Range: fileRange(options), MountIndex: 0 };
     return (await bridge.readFile(request, callOptions(options))).Data;
   }
 
@@ -67,7 +62,13 @@ export class RemoteReference implements Reference {
   }
 }
 
-function fileInfo(stat: Stat): FileInfo {
+/** On the wire a length of 0 means all that follows. */
+function fileRange({ offset = 0, length = 0 }: FileRange) {
+  if (offset === 0 && length === 0) return undefined;
+  return { Offset: BigInt(offset), Length: BigInt(length) };
+}
+
+export function fileInfo(stat: Stat): FileInfo {
   const { mode } = stat;
   return {
     path: stat.path,

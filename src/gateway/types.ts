@@ -1,3 +1,4 @@
+import type { Container, ContainerOptions } from './container-types.ts';
 import type { Platform } from '../oci/platform-type.ts';
 import type { SourceRange } from '../solver/status-types.ts';
 import type { WorkerInfo } from './worker-types.ts';
@@ -176,6 +177,8 @@ export interface GatewayClient {
   resolveSource(source: SourceIdentifier, options?: ResolveImageOptions): Promise<ResolvedSource>;
   /** Definitions that the caller gave in place of sources, by name. */
   inputs(options?: GatewayCallOptions): Promise<Readonly<Record<string, Uint8Array>>>;
+  /** Opens a container on trees of the build, to run processes in. */
+  newContainer(options: ContainerOptions): Promise<Container>;
   /** Shows a warning at the step with the digest `vertex`. */
   warn(vertex: string, message: string, options?: WarnOptions): Promise<void>;
 }

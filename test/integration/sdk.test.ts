@@ -9,7 +9,7 @@ import { marshal } from '../../src/llb/marshal.ts';
 import { Definition } from '../../src/llb/ops.ts';
 import { local } from '../../src/llb/source.ts';
 import { scratch } from '../../src/llb/state.ts';
-import { Daemon, OUR_DAEMON, Registry, TempDir } from './harness.ts';
+import { BUILDCTL, Daemon, freePort, OUR_DAEMON, Registry, TempDir } from './harness.ts';
 
 let registry: Registry;
 let daemon: Daemon;
@@ -467,4 +467,216 @@ test('bad options are errors of the build', async () => {
     (await failure(client.solve({ ...dockerfile('FROM scratch'), exports: [{ type: 'oci' }] }))).message,
     /either dest or dir/,
   );
+});
+
+test('containers: processes with input, output, terminals, signals and mounts; their files', async () => {
+  const text = async (work: Promise<Uint8Array>): Promise<string> => Buffer.from(await work).toString();
+  await client.build(
+    async (gateway) => {
+      const { ref } = await gateway.solve({ frontend: 'dockerfile.v0', frontendOptions: gateway.options });
+      await using container = await gateway.newContainer({
+        hostname: 'mine',
+        mounts: [
+          { dest: '/', ref },
+          { dest: '/scratch' },
+          { dest: '/t', type: 'tmpfs' },
+          { dest: '/cache', type: 'cache', id: 'sdk', sharing: 'locked' },
+          { dest: '/run/password', type: 'secret', id: 'password' },
+        ],
+      });
+      const begun = Promise.withResolvers<void>();
+      const stop = new AbortController();
+      const first = container.run(['/bin/sleep', '100'], { onStarted: begun.resolve, signal: stop.signal });
+      await begun.promise;
+      const output: Buffer[] = [];
+      const errors: Buffer[] = [];
+      const script =
+        'read -r line; echo "$line $(hostname) $X $(pwd) $(cat /run/password) $S"; echo bad >&2; touch /scratch/f /cache/c';
+      const code = await container.run(
+        ['/bin/sh', '-c', script.replace('$(hostname)', '$(cat /proc/sys/kernel/hostname)')],
+        {
+          stdin: (async function* () {
+            yield Buffer.from('hel');
+            yield Buffer.from('lo\n');
+          })(),
+          stdout: (data) => output.push(Buffer.from(data)),
+          stderr: (data) => errors.push(Buffer.from(data)),
+          env: ['X=y', 'PATH=/bin'],
+          cwd: '/tmp',
+          secretEnv: { S: { id: 'password' } },
+        },
+      );
+      assert.equal(code, 0);
+      assert.equal(Buffer.concat(output).toString(), 'hello mine y /tmp 1234 1234\n');
+      assert.equal(Buffer.concat(errors).toString(), 'bad\n');
+      assert.equal((await container.stat('f', { mount: 1 })).size, 0);
+      assert.equal(await text(container.readFile('/etc/mark', { length: 3 })), 'mar');
+      assert.ok((await container.readDir('/etc')).some(({ path }) => path === 'mark'));
+
+      const shown: Buffer[] = [];
+      const terminal = await container.run(['/bin/sh', '-c', 'test -t 0 && test -t 1 && echo terminal'], {
+        stdin: (async function* () {})(),
+        stdout: (data) => shown.push(Buffer.from(data)),
+        sizes: (async function* () {
+          yield { rows: 10, columns: 40 };
+        })(),
+      });
+      assert.equal(terminal, 0);
+      assert.match(Buffer.concat(shown).toString(), /terminal\r\n/);
+
+      const started = Promise.withResolvers<void>();
+      const trapped = await container.run(
+        ['/bin/sh', '-c', 'trap "exit 9" TERM; echo on; while true; do sleep 0.1; done'],
+        {
+          stdout: () => started.resolve(),
+          signals: (async function* () {
+            await started.promise;
+            yield 'SIGTERM';
+          })(),
+        },
+      );
+      assert.equal(trapped, 9);
+
+      stop.abort();
+      assert.notEqual(await first.catch(() => 'ended'), 0);
+      await using other = await gateway.newContainer({ mounts: [{ dest: '/', ref }] });
+      assert.notEqual(await other.run(['/no/such/program']).catch(() => 'refused'), 0);
+      await failure(gateway.newContainer({ mounts: [{ dest: '/elsewhere' }] }));
+      return { ref };
+    },
+    {
+      ...dockerfile('FROM busybox\nRUN echo mark > /etc/mark\n'),
+      secrets: { password: '1234' },
+    },
+  );
+});
+
+test('a failed step is looked into before the build ends', async () => {
+  let seen = '';
+  const error = await failure(
+    client.solve({
+      ...dockerfile('FROM busybox\nENV WHERE=here\nRUN echo left > /behind && exit 4\n'),
+      onFailedStep: async (step) => {
+        assert.match(step.error.message, /exit code: 4/);
+        assert.equal(step.program, '/bin/sh');
+        const stdout = (data: Uint8Array) => (seen += Buffer.from(data).toString());
+        assert.equal(await step.run({ stdout }, ['/bin/sh', '-c', 'cat /behind; echo $WHERE']), 0);
+      },
+    }),
+  );
+  assert.equal(seen, 'left\nhere\n');
+  assert.match(error.message, /exit code: 4/);
+});
+
+test('a definition stands in for an image of a Dockerfile', async () => {
+  const base = Definition.encode(
+    marshal(file(scratch(), [mkfile('/out', 0o644, Buffer.from('base'))])),
+  ).finish();
+  const out = dir.join('inputs');
+  await client.solve({
+    ...dockerfile('FROM base\n'),
+    frontendOptions: { 'context:base': 'input:base' },
+    frontendInputs: { base },
+    exports: [{ type: 'local', dir: out }],
+  });
+  assert.equal(readFileSync(`${out}/out`, 'utf8'), 'base');
+});
+
+test('statements of a frontend are kept with the image', async () => {
+  const name = `${registry.host}/attested:1`;
+  await client.build(
+    async (gateway) => {
+      const say = async (path: string, text: string) => {
+        const made = marshal(file(scratch(), [mkfile(path, 0o644, Buffer.from(text))]));
+        return (await gateway.solve({ definition: Definition.encode(made).finish() })).ref;
+      };
+      const id = 'linux/amd64';
+      const platform = { architecture: 'amd64', os: 'linux' };
+      return {
+        refs: { [id]: await say('/f', 'image') },
+        metadata: {
+          'refs.platforms': JSON.stringify({ Platforms: [{ ID: id, Platform: platform }] }),
+          [`containerimage.config/${id}`]: JSON.stringify({
+            ...platform,
+            rootfs: { type: 'layers' },
+            config: {},
+          }),
+        },
+        attestations: {
+          [id]: [
+            {
+              kind: 'in-toto',
+              ref: await say('/said.json', '{"said":true}'),
+              path: '/said.json',
+              predicateType: 'https://example.com/said',
+              subjects: [{ kind: 'self', name: '', digests: [] }],
+            },
+          ],
+        },
+      };
+    },
+    { exports: [{ type: 'image', name, push: true }] },
+  );
+  const index = (await registry.manifest('attested', '1')) as {
+    manifests: { digest: string; annotations?: Record<string, string> }[];
+  };
+  const said = index.manifests.find(({ annotations }) => annotations?.['vnd.docker.reference.type']);
+  assert.ok(said, JSON.stringify(index));
+  const { layers } = (await registry.manifest('attested', said.digest)) as {
+    layers: { annotations: Record<string, string> }[];
+  };
+  assert.equal(layers[0]?.annotations['in-toto.io/predicate-type'], 'https://example.com/said');
+});
+
+test('over TLS, with certificates as texts; through a container', async () => {
+  const made = (name: string, ...more: string[]): void => {
+    const key = [
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:prime256v1',
+      '-nodes',
+      '-keyout',
+      dir.join(`${name}.key`),
+    ];
+    const subject = ['-subj', `/CN=${name}`, '-out', dir.join(`${name}.crt`), '-days', '2'];
+    execFileSync('openssl', ['req', '-x509', ...key, ...subject, ...more], { stdio: 'ignore' });
+  };
+  made('ca');
+  const signed = ['-CA', dir.join('ca.crt'), '-CAkey', dir.join('ca.key')];
+  made('server', ...signed, '-addext', 'subjectAltName=IP:127.0.0.1');
+  made('user', ...signed);
+  const port = await freePort();
+  const read = (name: string): string => readFileSync(dir.join(name), 'utf8');
+  const files = [
+    '--tlscert',
+    dir.join('server.crt'),
+    '--tlskey',
+    dir.join('server.key'),
+    '--tlscacert',
+    dir.join('ca.crt'),
+  ];
+  await using secured = await Daemon.start({ args: ['--addr', `tcp://127.0.0.1:${port}`, ...files] });
+  const address = `tcp://127.0.0.1:${port}`;
+  const tls = { ca: read('ca.crt'), cert: read('user.crt'), key: read('user.key') };
+  {
+    await using other = await connect({ address, tls });
+    assert.equal((await other.workers()).length, 1);
+    await using byPath = await connect({ address, tls: { ...tls, key: dir.join('user.key') } });
+    assert.equal((await byPath.workers()).length, 1);
+  }
+  await failure(connect({ address, tls: { ca: tls.ca } }).then((stranger) => stranger.info()));
+  // A `docker` that runs the command here in place of in a container.
+  const docker = dir.write({
+    'bin/docker': `#!/bin/sh\nshift 3\nshift\nexec ${BUILDCTL} --addr ${secured.address} "$@"\n`,
+  });
+  execFileSync('chmod', ['+x', `${docker}/bin/docker`]);
+  const { PATH } = process.env;
+  process.env.PATH = `${dir.join('bin')}:${PATH}`;
+  try {
+    await using inside = await connect('docker-container://builder');
+    assert.equal((await inside.workers()).length, 1);
+  } finally {
+    process.env.PATH = PATH;
+  }
 });

@@ -37,11 +37,19 @@ export function solveRequest(
     ...(options.sourcePolicy && { sourcePolicy: options.sourcePolicy }),
     ...(options.entitlements && { allowedEntitlements: options.entitlements }),
     ...(options.onNotice && { onWarning: options.onNotice }),
+    ...(options.onFailedStep && { onFailedStep: failedStepTo(options.onFailedStep) }),
     ...services(options),
     exports: (options.exports ?? []).map(exportEntry),
     cacheExports: (options.cacheExports ?? []).map(({ type, attrs = {} }) => ({ type, attrs })),
     cacheImports: (options.cacheImports ?? []).map(({ type, attrs = {} }) => ({ type, attrs })),
   };
+}
+
+function failedStepTo(
+  tell: NonNullable<BuildOptions['onFailedStep']>,
+): NonNullable<SolveRequest['onFailedStep']> {
+  return ({ step: { error }, program, run }) =>
+    tell({ error, program, run: (io, args) => run(io, args ?? [program]) });
 }
 
 function services(options: BuildOptions): Partial<SolveRequest> {

@@ -1,3 +1,5 @@
+import type { BuildError } from '../../base/errors.ts';
+import type { ProcessIo } from '../../gateway/process-types.ts';
 import type { CacheOption, Definition, Frontend } from '../../gateway/types.ts';
 import type { MemoryFile } from '../../session/fsutil/memory-file.ts';
 import type { HistoryEvent, HistoryRequest, HistoryUpdate } from '../history-types.ts';
@@ -158,6 +160,21 @@ export interface Upload {
   readonly stream: AsyncIterable<Uint8Array>;
 }
 
+/** A step that has failed, and can be looked into until the build goes on. */
+export interface FailedStep {
+  readonly error: BuildError;
+  /** The shell that it was run by, or /bin/sh. */
+  readonly program: string;
+  /**
+   * Runs a program where the step failed: in its trees as it left them, with its mounts, environment, user and
+   * directory. What it changes is dropped.
+   * @param args default `[program]`
+   * @returns its exit code
+   * @throws BuildError when it cannot be run, as where the trees hold no such program
+   */
+  run(io: ProcessIo, args?: readonly string[]): Promise<number>;
+}
+
 /** Options of a build. Aborting `signal` cancels it. */
 export interface BuildOptions extends CallOptions {
   /** Options of the frontend: `target`, `build-arg:NAME`, `filename`, `platform`, … */
@@ -188,6 +205,8 @@ export interface BuildOptions extends CallOptions {
   readonly explain?: boolean;
   /** Told why a step runs as soon as it does (daemons of this project); `explain` gives all at the end. */
   readonly onStepExplained?: (step: StepExplanation) => void;
+  /** Called when a step has failed; the build ends when it is done. */
+  readonly onFailedStep?: (step: FailedStep) => Promise<void>;
   /** Told of what was left out: a cache that is not there, … */
   readonly onNotice?: (text: string) => void;
 }

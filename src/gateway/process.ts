@@ -1,24 +1,10 @@
 import { BuildError } from '../base/errors.ts';
 import { ExecMessage, type InitMessage, type LLBBridgeDefinition } from '../pb/gateway.ts';
 import { errorOf } from '../rpc/status.ts';
+import type { ProcessIo, TerminalSize } from './process-types.ts';
 import type { CallOptions, Client as TypedClient, MessageStream } from '../rpc/types.ts';
 
 const PROCESS = 'process';
-
-/** In characters. */
-export interface TerminalSize {
-  readonly rows: number;
-  readonly columns: number;
-}
-
-/** What a process is connected to. */
-export interface ProcessIo {
-  readonly stdin?: AsyncIterable<Uint8Array>;
-  readonly stdout: (data: Uint8Array) => void;
-  readonly stderr: (data: Uint8Array) => void;
-  /** Sizes of the terminal, the first one at once; absent for pipes. */
-  readonly sizes?: AsyncIterable<TerminalSize>;
-}
 
 type Stream = MessageStream<ExecMessage, ExecMessage>;
 
@@ -43,11 +29,13 @@ export async function runProcess(
   for await (const { Input: message } of stream) {
     if (message?.$case === 'Started' && !hasStarted) {
       hasStarted = true;
+      io.onStarted?.();
       // They end with the stream, or with what feeds them; what fails then is the stream, which says it.
       if (io.stdin) input.feed(io.stdin).catch(() => {});
       if (io.sizes) resize(stream, io.sizes).catch(() => {});
+      if (io.signals) signal(stream, io.signals).catch(() => {});
     } else if (message?.$case === 'File' && message.value.Data.length > 0) {
-      (message.value.Fd === 2 ? io.stderr : io.stdout)(message.value.Data);
+      (message.value.Fd === 2 ? io.stderr : io.stdout)?.(message.value.Data);
     } else if (message?.$case === 'Exit') {
       const { Code: code, Error: error } = message.value;
       outcome = { code, error: error && errorOf(error) };
@@ -83,6 +71,11 @@ class Input {
     this.#isOpen = false;
     await send(this.#stream, { $case: 'File', value: { Fd: 0, EOF: true, Data: new Uint8Array() } });
   }
+}
+
+async function signal(stream: Stream, signals: AsyncIterable<string>): Promise<void> {
+  for await (const name of signals)
+    await send(stream, { $case: 'Signal', value: { Name: name.replace(/^SIG/, '') } });
 }
 
 async function resize(stream: Stream, sizes: AsyncIterable<TerminalSize>): Promise<void> {
