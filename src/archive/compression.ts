@@ -3,10 +3,13 @@ import { pipeline } from 'node:stream/promises';
 import { constants, createGunzip, createZstdDecompress, crc32, deflateRaw, zstdCompress } from 'node:zlib';
 import { BuildError, Code } from '../base/errors.ts';
 import { bunzip2 } from './bzip2.ts';
+import { findToc } from './estargz-footer.ts';
 import { unxz } from './xz.ts';
 
-/** How a layer blob is packed; `estargz` is gzip with a table of contents. */
+/** How a layer blob is packed, as its first bytes tell. */
 export type BlobCompression = 'uncompressed' | 'gzip' | 'zstd';
+/** How a layer blob is to be packed; `estargz` is gzip with a table of contents. */
+export type PackCompression = BlobCompression | 'estargz';
 
 const READ_BYTES = 1 << 20;
 const DICTIONARY_BYTES = 32 * 1024;
@@ -47,9 +50,24 @@ export function detectFileCompression(path: string): BlobCompression {
 }
 
 /** Uncompressed bytes of a blob file, whatever its compression. Stopping early closes everything. */
-export async function* readBlob(path: string): AsyncGenerator<Buffer, void, void> {
+export function readBlob(path: string): AsyncGenerator<Buffer, void, void> {
+  return unpacked(path, detectFileCompression(path));
+}
+
+/** The same of a layer, but of an eStargz blob without the table of contents: the archive that it was made of. */
+export async function* readLayer(path: string): AsyncGenerator<Buffer, void, void> {
   const compression = detectFileCompression(path);
-  const file = createReadStream(path, { highWaterMark: READ_BYTES });
+  const end = compression === 'gzip' ? findToc(path) : undefined;
+  if (end !== 0) yield* unpacked(path, compression, end);
+}
+
+/** @param endByte where to stop in the file, which is larger than 0 */
+async function* unpacked(
+  path: string,
+  compression: BlobCompression,
+  endByte = Number.POSITIVE_INFINITY,
+): AsyncGenerator<Buffer, void, void> {
+  const file = createReadStream(path, { highWaterMark: READ_BYTES, end: endByte - 1 });
   if (compression === 'uncompressed') {
     yield* file as AsyncIterable<Buffer>;
     return;
@@ -227,8 +245,8 @@ class ZstdCompressor implements Compressor {
 }
 
 /** @throws BuildError when the level is out of the kind's range */
-export function checkLevel(kind: BlobCompression, level: number | undefined): void {
-  const most = kind === 'zstd' ? 22 : kind === 'gzip' ? 9 : undefined;
+export function checkLevel(kind: PackCompression, level: number | undefined): void {
+  const most = kind === 'zstd' ? 22 : kind === 'gzip' || kind === 'estargz' ? 9 : undefined;
   if (level === undefined || most === undefined) return;
   if (!Number.isInteger(level) || level < 0 || level > most)
     throw new BuildError(`invalid compression level ${level} for ${kind}`, { code: Code.invalidArgument });

@@ -6,7 +6,8 @@ import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG } from '..
 import { type FileStat, inodeKey, isDirMode, isRegularMode, lstat } from '../sys/stat.ts';
 import { lgetxattr } from '../sys/xattr.ts';
 import { type Change, overlayChanges, treeChanges } from './changes.ts';
-import { type BlobCompression, checkLevel, createCompressor } from './compression.ts';
+import { checkLevel, createCompressor, type PackCompression } from './compression.ts';
+import { EstargzCompressor } from './estargz.ts';
 import { type TarHeader, TarType } from './tar-header.ts';
 import { TarStream } from './tar-writer.ts';
 import { CAPABILITY } from './view.ts';
@@ -17,7 +18,7 @@ export interface DiffLayerInput {
   /** Directories below, top first; of a plain tree at most one, the older tree. */
   readonly lowers: readonly string[];
   readonly overlay: boolean;
-  readonly compression: BlobCompression;
+  readonly compression: PackCompression;
   readonly level?: number;
   /** File to make. It must not exist; it is removed again on failure. */
   readonly blob: string;
@@ -25,11 +26,16 @@ export interface DiffLayerInput {
 
 export interface BlobResult {
   readonly digest: Digest;
-  /** Of the uncompressed archive. */
+  /** Of all that the blob unpacks to: the archive and, of estargz, the table of contents. */
   readonly diffId: Digest;
+  /** Of the archive alone. */
+  readonly archiveDigest: Digest;
   /** Bytes of the blob file. */
   readonly size: number;
+  /** Bytes that the blob unpacks to. */
   readonly archiveSize: number;
+  /** Of the table of contents, which estargz has. */
+  readonly tocDigest?: Digest;
 }
 
 /** Packs the differences of a layer into a blob file (FEATURES F5). The file is synced. */
@@ -44,7 +50,7 @@ export function diffLayer(input: DiffLayerInput, context: JobContext): Promise<B
 /** Compresses an archive into the file `blob` while both digests are taken. */
 export async function writeBlob(
   archive: Iterable<Buffer> | AsyncIterable<Buffer>,
-  target: { readonly compression: BlobCompression; readonly level?: number; readonly blob: string },
+  target: { readonly compression: PackCompression; readonly level?: number; readonly blob: string },
   context: JobContext,
 ): Promise<BlobResult> {
   checkLevel(target.compression, target.level);
@@ -63,7 +69,7 @@ export async function writeBlob(
 
 async function fillBlob(
   archive: Iterable<Buffer> | AsyncIterable<Buffer>,
-  target: { readonly compression: BlobCompression; readonly level?: number },
+  target: { readonly compression: PackCompression; readonly level?: number },
   fd: number,
   context: JobContext,
 ): Promise<BlobResult> {
@@ -71,25 +77,36 @@ async function fillBlob(
   const packed = target.compression === 'uncompressed' ? undefined : createHash('sha256');
   let archiveSize = 0;
   let size = 0;
-  const compressor = createCompressor(target.compression, target.level, (bytes) => {
+  const write = (bytes: Uint8Array): void => {
     packed?.update(bytes);
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at, null);
     size += bytes.length;
-  });
+  };
+  const count = (bytes: Uint8Array): void => {
+    plain.update(bytes);
+    archiveSize += bytes.length;
+  };
+  const { compression, level } = target;
+  const compressor =
+    compression === 'estargz'
+      ? new EstargzCompressor(level, write, count)
+      : createCompressor(compression, level, write);
+  let archiveDigest: Digest;
   try {
     for await (const chunk of archive) {
       context.throwIfAborted();
-      plain.update(chunk);
-      archiveSize += chunk.length;
+      count(chunk);
       await compressor.push(chunk);
     }
+    archiveDigest = `sha256:${plain.copy().digest('hex')}` as Digest;
     await compressor.finish();
   } finally {
     compressor.destroy();
   }
   const diffId = `sha256:${plain.digest('hex')}` as Digest;
   const digest = packed ? (`sha256:${packed.digest('hex')}` as Digest) : diffId;
-  return { digest, diffId, size, archiveSize };
+  const tocDigest = compressor instanceof EstargzCompressor ? compressor.tocDigest : undefined;
+  return { digest, diffId, archiveDigest, size, archiveSize, ...(tocDigest && { tocDigest }) };
 }
 
 /** An archive of changes in OCI's layer form. `upper` is where directories on the way are looked up. */

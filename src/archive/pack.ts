@@ -3,7 +3,7 @@ import type { JobContext } from '../pool/types.ts';
 import { walkTree, type TreeFilter } from '../match/walk.ts';
 import { inodeKey, isDirMode, lstatOrNone } from '../sys/stat.ts';
 import { readXattrs } from '../sys/xattr.ts';
-import { type BlobCompression, readBlob } from './compression.ts';
+import { type PackCompression, readLayer } from './compression.ts';
 import { clampTimes } from './clamp.ts';
 import { type BlobResult, layerHeader, writeBlob } from './diff.ts';
 import { type TarHeader, TarType } from './tar-header.ts';
@@ -18,7 +18,7 @@ export interface PackTreeInput {
   readonly maxTimeSec?: number;
   /** Path that every name starts with. */
   readonly prefix?: string;
-  readonly compression: BlobCompression;
+  readonly compression: PackCompression;
   readonly level?: number;
   /** File to make; must not exist. */
   readonly blob: string;
@@ -74,7 +74,7 @@ export interface ConvertBlobInput {
   readonly source: string;
   /** Latest time of an entry, in seconds; later ones become this. */
   readonly maxTimeSec?: number;
-  readonly compression: BlobCompression;
+  readonly compression: PackCompression;
   readonly level?: number;
   readonly blob: string;
 }
@@ -82,7 +82,7 @@ export interface ConvertBlobInput {
 /** Packs a blob file anew with another compression; the archive stays the same, but for times that are too late. */
 export function convertBlob(input: ConvertBlobInput, context: JobContext): Promise<BlobResult> {
   const { source, maxTimeSec } = input;
-  const archive = readBlob(source);
+  const archive = readLayer(source);
   return writeBlob(maxTimeSec === undefined ? archive : clampTimes(archive, maxTimeSec), input, context);
 }
 

@@ -1,7 +1,9 @@
+import type { BlobResult } from '../archive/diff.ts';
 import type { ArchiveJobs } from '../archive/jobs.ts';
+import { annotationTocDigest, annotationUncompressedSize } from '../oci/descriptor.ts';
 import type { JobRunner } from '../pool/types.ts';
 import type { LocalMounter } from '../store/local-mounter.ts';
-import type { LayerJobs, TreeView } from './layer-jobs.ts';
+import type { BlobFile, LayerJobs, TreeView } from './layer-jobs.ts';
 
 /**
  * Layer work by the archive room's jobs. Overlay directories are read and written as they are; trees that have no
@@ -27,20 +29,14 @@ export function archiveLayerJobs(runner: JobRunner<ArchiveJobs>, mounter: LocalM
       };
       if (overlay) {
         const { upperDir, lowerDirs } = overlay;
-        return await runner.run(
-          'diffLayer',
-          { ...target, upper: upperDir, lowers: lowerDirs, overlay: true },
-          options,
-        );
+        const input = { ...target, upper: upperDir, lowers: lowerDirs, overlay: true };
+        return blobFile(await runner.run('diffLayer', input, options));
       }
       await using below = lower && mounter.mount(lower);
       await using above = upper && mounter.mount(upper);
       const lowers = below ? [below.path] : [];
-      return await runner.run(
-        'diffLayer',
-        { ...target, upper: above?.path, lowers, overlay: false },
-        options,
-      );
+      const input = { ...target, upper: above?.path, lowers, overlay: false };
+      return blobFile(await runner.run('diffLayer', input, options));
     },
     merge: async ({ target, diffs }, options) => {
       await using trees = new AsyncDisposableStack();
@@ -65,13 +61,28 @@ export function archiveLayerJobs(runner: JobRunner<ArchiveJobs>, mounter: LocalM
       };
       return await runner.run('mergeTrees', input, options);
     },
-    convert: async ({ blob: source, output: blob, form }, options) =>
-      await runner.run(
-        'convertBlob',
-        { source, blob, compression: form.type, ...(form.level === undefined ? {} : { level: form.level }) },
-        options,
-      ),
+    convert: async ({ blob: source, output: blob, form }, options) => {
+      const level = form.level === undefined ? {} : { level: form.level };
+      return blobFile(
+        await runner.run('convertBlob', { source, blob, compression: form.type, ...level }, options),
+      );
+    },
   };
+}
+
+/** What a job has written, with the annotations of FEATURES J31. */
+export function blobFile({
+  digest,
+  size,
+  diffId,
+  archiveDigest,
+  archiveSize,
+  tocDigest,
+}: BlobResult): BlobFile {
+  const annotations: Record<string, string> = tocDigest
+    ? { [annotationTocDigest]: tocDigest, [annotationUncompressedSize]: String(archiveSize) }
+    : {};
+  return { digest, size, diffId, archiveDigest, annotations };
 }
 
 /** Directories by number: layers share most of what they lie on. */

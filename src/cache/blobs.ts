@@ -9,7 +9,15 @@ import {
   annotationUncompressed,
   type Descriptor,
 } from '../oci/descriptor.ts';
-import { chainId, distributable, layerCompression, layerMediaType } from './compression.ts';
+import {
+  annotationLabels,
+  annotationsIn,
+  LABEL_ESTARGZ,
+  LABEL_MEDIA_TYPE,
+  labelledType,
+  recordType,
+} from './blob-types.ts';
+import { chainId, distributable, layerMediaType } from './compression.ts';
 import { type CacheCore, variantsLease } from './core.ts';
 import type { LiveRecord } from './live-record.ts';
 import type { BlobForm } from './layer-jobs.ts';
@@ -20,8 +28,7 @@ import { recordDescriptor, type Unlazier } from './unlazy.ts';
 /** Layers that are compressed side by side: each keeps a core busy. */
 const PARALLEL_BLOBS = 2;
 
-/** Labels of a variant of a blob, for those that have only its digest (FEATURES F8). */
-const LABEL_MEDIA_TYPE = 'buildkit.io/blob/mediatype';
+/** Other form of a blob (FEATURES F8). */
 const LABEL_VARIANT = 'containerd.io/gc.ref.content.blob-';
 
 /** Makes the layer blobs of refs: what is missing by a diff, what has the wrong form by conversion, each once. */
@@ -156,7 +163,7 @@ export class BlobMaker {
       digest: file.digest,
       size: file.size,
       lease: record.id,
-      labels: { [annotationUncompressed]: file.diffId },
+      labels: { [annotationUncompressed]: file.diffId, [LABEL_ESTARGZ]: String(form.type === 'estargz') },
     });
     if (record.row.blob !== null) return;
     parts.table.update(record.row, {
@@ -164,6 +171,7 @@ export class BlobMaker {
       diff_id: file.diffId,
       media_type: layerMediaType(form.type),
       blob_size: file.size,
+      annotations: JSON.stringify(file.annotations),
       size: null,
     });
   }
@@ -176,14 +184,14 @@ export class BlobMaker {
     context: RefContext,
   ): Promise<Descriptor | undefined> {
     const { row } = record;
-    if (layerCompression(row.media_type ?? '') === form.type) return undefined;
+    const { content } = this.#core.parts;
+    if (recordType(row, content) === form.type) return undefined;
     const options = context.signal ? { signal: context.signal } : {};
     for (;;) {
       const known = this.#findVariant(row.blob!, form.type);
       if (known === undefined) break;
       // A damaged one is gone afterwards.
-      if (await this.#core.parts.content.isSound(known, options))
-        return this.#variantDescriptor(record, known, form);
+      if (await content.isSound(known, options)) return this.#variantDescriptor(record, known, form);
     }
     if (!create) throw notFound(`no ${form.type} blob of ${row.blob}`);
     await this.#unlazier.download(record, context);
@@ -199,8 +207,8 @@ export class BlobMaker {
   #findVariant(blob: Digest, type: string): Digest | undefined {
     const { content } = this.#core.parts;
     for (const digest of this.variants(blob)) {
-      const mediaType = content.info(digest)?.labels[LABEL_MEDIA_TYPE];
-      if (mediaType !== undefined && layerCompression(mediaType) === type) return digest;
+      const info = content.info(digest);
+      if (info && labelledType(info.labels) === type) return digest;
     }
     return undefined;
   }
@@ -222,11 +230,14 @@ export class BlobMaker {
     if (!leases.get(lease)) leases.create({ id: lease });
     leases.add(lease, { kind: 'content', id: digest });
     if (record.row.size !== null) table.update(record.row, { size: null });
+    const { size = 0, labels = {} } = content.info(digest) ?? {};
+    // Not the record's: a table of contents is unpacked, too.
+    const diffId = labels[annotationUncompressed] ?? record.row.diff_id ?? digest;
     return {
       mediaType: layerMediaType(form.type),
       digest,
-      size: content.info(digest)?.size ?? 0,
-      annotations: { [annotationUncompressed]: record.row.diff_id ?? digest },
+      size,
+      annotations: { ...annotationsIn(labels), [annotationUncompressed]: diffId },
     };
   }
 
@@ -234,12 +245,13 @@ export class BlobMaker {
     const { content, leases, jobs, table } = this.#core.parts;
     const { row } = record;
     const blob = row.blob!;
+    const type = recordType(row, content);
     const output = content.tmpPath('variant');
     const file = await clearing(output, () =>
       jobs.convert({ blob: content.path(blob), mediaType: row.media_type ?? '', output, form }, { signal }),
     );
-    if (row.diff_id !== null && file.diffId !== row.diff_id)
-      throw new BuildError(`layer ${blob} holds ${file.diffId}, expected ${row.diff_id}`, {
+    if (row.diff_id !== null && type !== 'estargz' && file.archiveDigest !== row.diff_id)
+      throw new BuildError(`layer ${blob} holds ${file.archiveDigest}, expected ${row.diff_id}`, {
         code: Code.dataLoss,
       });
     using work = leases.hold();
@@ -247,13 +259,20 @@ export class BlobMaker {
       digest: file.digest,
       size: file.size,
       lease: work.id,
-      labels: { [annotationUncompressed]: file.diffId, [LABEL_MEDIA_TYPE]: layerMediaType(form.type) },
+      labels: {
+        [annotationUncompressed]: file.diffId,
+        [LABEL_MEDIA_TYPE]: layerMediaType(form.type),
+        [LABEL_ESTARGZ]: String(form.type === 'estargz'),
+        ...annotationLabels(file.annotations),
+      },
     });
     table.db.transaction(() => {
       this.#variantDescriptor(record, file.digest, form);
       content.updateLabels(blob, {
         [LABEL_VARIANT + file.digest]: file.digest,
         [LABEL_MEDIA_TYPE]: row.media_type,
+        [LABEL_ESTARGZ]: String(type === 'estargz'),
+        ...annotationLabels(JSON.parse(row.annotations) as Record<string, string>),
       });
       content.updateLabels(file.digest, { [LABEL_VARIANT + blob]: blob });
     });
@@ -311,8 +330,6 @@ async function clearing<T>(path: string, work: () => Promise<T>): Promise<T> {
 
 function blobForm(compression: Compression): BlobForm {
   const { type, level } = compression;
-  if (type === 'estargz')
-    throw new BuildError('compression type "estargz" is not supported yet', { code: Code.unimplemented });
   return level === undefined ? { type } : { type, level };
 }
 

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import type { Digest } from '../base/digest.ts';
-import { BuildError, Code } from '../base/errors.ts';
 import type { CompressionType } from './ref.ts';
 
 const OCI = 'application/vnd.oci.image.layer.v1.tar';
@@ -8,7 +7,7 @@ const OCI_FOREIGN = 'application/vnd.oci.image.layer.nondistributable.v1.tar';
 const DOCKER = 'application/vnd.docker.image.rootfs.diff.tar';
 const DOCKER_FOREIGN = 'application/vnd.docker.image.rootfs.foreign.diff.tar';
 
-/** Compression that a layer's media type names; undefined for what is no layer (FEATURES F9). */
+/** Compression that a layer's media type names, which of estargz is gzip; undefined for what is no layer (FEATURES F9). */
 export function layerCompression(mediaType: string): Exclude<CompressionType, 'estargz'> | undefined {
   for (const base of [OCI, OCI_FOREIGN, DOCKER, DOCKER_FOREIGN]) {
     if (mediaType === base) return 'uncompressed';
@@ -24,11 +23,10 @@ export function layerMediaType(type: CompressionType): string {
     case 'uncompressed':
       return OCI;
     case 'gzip':
+    case 'estargz':
       return `${OCI}+gzip`;
     case 'zstd':
       return `${OCI}+zstd`;
-    case 'estargz':
-      throw new BuildError('compression type "estargz" is not supported yet', { code: Code.unimplemented });
   }
 }
 

@@ -1,18 +1,25 @@
 import type { Digest } from '../base/digest.ts';
 import type { Mount } from '../oci/mount.ts';
 import type { OverlayLayout, SnapshotUsage } from '../store/snapshot.ts';
+import type { CompressionType } from './ref.ts';
 
 /** How a layer blob is to be written. */
 export interface BlobForm {
-  readonly type: 'uncompressed' | 'gzip' | 'zstd';
+  readonly type: CompressionType;
   readonly level?: number;
 }
 
-/** A finished file: `digest` and `size` of what was written, `diffId` of the tar inside. */
+/**
+ * A finished file: `digest` and `size` of what was written, `diffId` of all that it unpacks to, `archiveDigest` of
+ * the tar inside: estargz has a table of contents behind that.
+ */
 export interface BlobFile {
   readonly digest: Digest;
   readonly size: number;
   readonly diffId: Digest;
+  readonly archiveDigest: Digest;
+  /** What the descriptor of the blob has to say. */
+  readonly annotations: Readonly<Record<string, string>>;
 }
 
 export interface ApplyInput {

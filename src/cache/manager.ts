@@ -11,6 +11,7 @@ import { LocalMounter } from '../store/local-mounter.ts';
 import type { Snapshotter } from '../store/snapshot.ts';
 import { BlobMaker } from './blobs.ts';
 import { diffRecords, mergeRecords } from './combine.ts';
+import { blobAnnotations } from './blob-types.ts';
 import { chainId } from './compression.ts';
 import { CacheCore, lockedError, MissingProvidersError, recordNotFound } from './core.ts';
 import { ImmutableHandle, MutableHandle, type HandleHost } from './handles.ts';
@@ -341,8 +342,9 @@ function diffIdOf(descriptor: Descriptor): Digest {
   return diffId;
 }
 
-/** Where a blob comes from lets a push mount it instead of sending it. */
+/** Where a blob comes from lets a push mount it instead of sending it; the rest is the blob's own. */
 function keptAnnotations(descriptor: Descriptor): Record<string, string> {
   const all = Object.entries(descriptor.annotations ?? {});
-  return Object.fromEntries(all.filter(([key]) => key.startsWith(annotationDistributionSource)));
+  const sources = all.filter(([key]) => key.startsWith(annotationDistributionSource));
+  return { ...Object.fromEntries(sources), ...blobAnnotations(descriptor.annotations) };
 }

@@ -1,4 +1,4 @@
-import { BuildError, Code } from '../base/errors.ts';
+import { BuildError } from '../base/errors.ts';
 import { parseBool } from '../base/flags.ts';
 import type { Compression, CompressionType } from '../cache/ref.ts';
 import { type ImageTime, parseTime } from '../oci/time.ts';
@@ -55,6 +55,8 @@ export function parseImageAttrs(attrs: Attrs): ImageAttrs {
   const ociTypes = bool('oci-mediatypes');
   const compression = parseCompression(attrs);
   const epoch = epochAttr(attrs);
+  if (compression.type === 'estargz' && ociTypes === false)
+    throw new BuildError('exporter option "compression=estargz" conflicts with "oci-mediatypes=false"');
   const ociArtifact = bool('oci-artifact');
   if (ociArtifact && ociTypes === false)
     throw new BuildError('exporter option "oci-artifact=true" conflicts with "oci-mediatypes=false"');
@@ -103,8 +105,6 @@ export function parseCompression(attrs: Attrs): Compression {
   const name = attrs.compression ?? 'gzip';
   const type = TYPES.find((known) => known === name);
   if (!type) throw new BuildError(`unsupported compression type ${name}`);
-  if (type === 'estargz')
-    throw new BuildError('compression type estargz is not supported yet', { code: Code.unimplemented });
   const level = attrs['compression-level'];
   if (level !== undefined && !/^[+-]?\d+$/.test(level))
     throw new BuildError(

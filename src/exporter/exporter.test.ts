@@ -246,6 +246,10 @@ test('bad attributes are refused by name', () => {
     createExporter(type, attrs, {} as never, target());
   assert.throws(make('nope', {}), /exporter "nope" could not be found/);
   assert.throws(make('oci', { compression: 'lzma' }), /unsupported compression type lzma/);
+  assert.throws(
+    make('oci', { compression: 'estargz', 'oci-mediatypes': 'false' }),
+    /exporter option "compression=estargz" conflicts with "oci-mediatypes=false"/,
+  );
   assert.throws(make('oci', { tar: 'maybe' }), {
     message: 'non-bool value specified for tar: strconv.ParseBool: parsing "maybe": invalid syntax',
   });

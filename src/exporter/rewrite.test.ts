@@ -109,6 +109,27 @@ test('without a base image all layers are rewritten, in the wanted compression',
   assert.equal(image.layers[1]!.digest, image.diffIds[1]);
 });
 
+test('base layers that were converted to estargz, where they unpack to more, stay as they are', async () => {
+  await using b = await bench();
+  const base = await layerOf(b, undefined, { base: EPOCH + 50 });
+  const top = await layerOf(b, base, { new: EPOCH + 1 });
+  const [baseLayer] = await blobs(b, top);
+  const diffId = baseLayer!.annotations!['containerd.io/uncompressed'];
+  const baseConfig = JSON.stringify({
+    architecture: 'amd64',
+    os: 'linux',
+    rootfs: { type: 'layers', diff_ids: [diffId] },
+  });
+  const form = { compression: 'estargz', 'force-compression': 'true' };
+  const attrs = { 'source-date-epoch': String(EPOCH), ...form };
+  const image = await exported(b, top, attrs, { 'containerimage.base.config': baseConfig });
+  const keys = image.layers.map(({ annotations }) => Object.keys(annotations ?? {}).sort());
+  const own = ['containerd.io/snapshot/stargz/toc.digest', 'io.containers.estargz.uncompressed-size'];
+  assert.deepEqual(keys, [own, ['buildkit/rewritten-timestamp', ...own]]);
+  assert.notEqual(image.diffIds[0], diffId);
+  assert.deepEqual(image.times, { new: EPOCH });
+});
+
 test('without an epoch the layers stay, and the build is told', async () => {
   await using b = await bench();
   const ref = await layerOf(b, undefined, { a: EPOCH + 1 });

@@ -1,6 +1,8 @@
 import { rm } from 'node:fs/promises';
 import type { ArchiveJobs } from '../archive/jobs.ts';
-import { BuildError, Code } from '../base/errors.ts';
+import { BuildError } from '../base/errors.ts';
+import { blobFile } from '../cache/archive-jobs.ts';
+import { annotationLabels, LABEL_ESTARGZ } from '../cache/blob-types.ts';
 import { layerMediaType } from '../cache/compression.ts';
 import type { Compression, ImmutableRef } from '../cache/ref.ts';
 import { together } from '../cache/together.ts';
@@ -42,7 +44,7 @@ export async function rewriteTimes(
     return layers;
   }
   const seconds = Number(epoch.ns / NS_PER_S);
-  const kept = sameLayers(layers, baseConfig);
+  const kept = sameLayers(layers, ref, baseConfig);
   const own = layers.slice(kept);
   const date = new Date(seconds * 1000).toISOString();
   const shown = `${date.slice(0, 10)} ${date.slice(11, 19)} +0000 UTC`;
@@ -55,10 +57,17 @@ export async function rewriteTimes(
   });
 }
 
-/** How many layers are those of the base image. */
-function sameLayers(layers: readonly Descriptor[], baseConfig: Uint8Array | undefined): number {
+/** How many layers are those of the base image, whatever their form: in estargz they unpack to more. */
+function sameLayers(
+  layers: readonly Descriptor[],
+  ref: ImmutableRef,
+  baseConfig: Uint8Array | undefined,
+): number {
   const base = baseConfig?.length ? parseImageConfig(baseConfig).diffIds : [];
-  const other = layers.findIndex((layer, i) => layer.annotations?.[annotationUncompressed] !== base[i]);
+  const records = ref.layerChain().slice(-layers.length);
+  const other = layers.findIndex(
+    (layer, i) => layer.annotations?.[annotationUncompressed] !== base[i] && records[i]?.diffId !== base[i],
+  );
   return other < 0 ? layers.length : other;
 }
 
@@ -70,16 +79,17 @@ async function rewriteLayer(
   signal: AbortSignal,
 ): Promise<Descriptor> {
   const { type, level } = compression;
-  if (type === 'estargz')
-    throw new BuildError('compression type estargz is not supported yet', { code: Code.unimplemented });
   const output = content.tmpPath('rewritten');
   const form = { compression: type, ...(level === undefined ? {} : { level }) };
   try {
     const input = { source: content.path(layer.digest), maxTimeSec: seconds, ...form, blob: output };
-    const { digest, size, diffId } = await jobs.run('convertBlob', input, { signal });
-    const annotations = { [annotationUncompressed]: diffId, [annotationRewritten]: String(seconds) };
-    await content.commitFile(output, { digest, size, lease, labels: annotations });
-    return { mediaType: layerMediaType(type), digest, size, annotations };
+    const file = blobFile(await jobs.run('convertBlob', input, { signal }));
+    const { digest, size } = file;
+    const own = { [annotationUncompressed]: file.diffId, [annotationRewritten]: String(seconds) };
+    const isEstargz = { [LABEL_ESTARGZ]: String(type === 'estargz') };
+    const labels = { ...own, ...isEstargz, ...annotationLabels(file.annotations) };
+    await content.commitFile(output, { digest, size, lease, labels });
+    return { mediaType: layerMediaType(type), digest, size, annotations: { ...own, ...file.annotations } };
   } catch (error) {
     await rm(output, { force: true });
     throw BuildError.wrap(error, `failed to rewrite the times of layer ${layer.digest}`);

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Daemon, digest, OUR_DAEMON, Registry, TempDir } from './harness.ts';
+import { Daemon, digest, Registry, TempDir } from './harness.ts';
 
 /** One way to export. `first` and `second` are digests of what came out. */
 export interface ReproducibilityRow {
@@ -93,7 +93,6 @@ async function buildAll(
   };
   const index = ['--opt', 'multi-platform=true'];
   for (const compression of COMPRESSIONS) {
-    if (compression === 'estargz' && !(await knowsEstargz(daemon, context))) continue;
     const attrs = `rewrite-timestamp=true,compression=${compression},force-compression=true`;
     const image = (kind: string): string =>
       `type=image,name=${registry.host}/${name}/${kind}:${compression},push=true,${attrs}`;
@@ -113,12 +112,6 @@ async function buildAll(
   await build(`type=local,dest=${dir.join('files')}`);
   found.set('local none', treeDigest(dir.join('files')));
   return found;
-}
-
-async function knowsEstargz(daemon: Daemon, context: string): Promise<boolean> {
-  const { code, stderr } = await daemon.tryBuild(context, ['--output', 'type=image,compression=estargz']);
-  if (code !== 0 && !(OUR_DAEMON && /estargz.* is not supported yet/.test(stderr))) throw new Error(stderr);
-  return code === 0;
 }
 
 /** The same files in another place, made in another order and with other times. */
