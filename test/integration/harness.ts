@@ -177,9 +177,11 @@ export class Daemon implements AsyncDisposable {
     }
   }
 
-  /** Runs buildctl against this daemon. */
+  /** Runs buildctl against this daemon; images and caches that it makes must be whole. */
   async buildctl(args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-    return await run(this.#client, ['--addr', this.address, ...args], options);
+    const result = await run(this.#client, ['--addr', this.address, ...args], options);
+    if (args[0] === 'build' && result.code === 0) await checkOutputs(args, options.cwd);
+    return result;
   }
 
   /** Builds the Dockerfile of `context`. @returns what buildctl said; a failed build fails the test. */
@@ -196,9 +198,7 @@ export class Daemon implements AsyncDisposable {
   ): Promise<RunResult> {
     const locals = ['--local', `context=${context}`, '--local', `dockerfile=${context}`];
     const command = ['build', '--progress', 'plain', '--frontend', 'dockerfile.v0', ...locals, ...args];
-    const result = await this.buildctl(command, options);
-    if (result.code === 0) await checkOutputs(args, options.cwd);
-    return result;
+    return await this.buildctl(command, options);
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
