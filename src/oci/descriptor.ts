@@ -22,8 +22,9 @@ export const annotationCreatedAt = 'buildkit/createdat';
 export const annotationRewritten = 'buildkit/rewritten-timestamp';
 /** What made the layer, for people. */
 export const annotationDescription = 'buildkit/description';
-/** Of an eStargz layer: digest of its table of contents, and how many bytes it unpacks to (FEATURES J31). */
+/** Of an eStargz layer: digest of its table of contents (FEATURES J31). */
 export const annotationTocDigest = 'containerd.io/snapshot/stargz/toc.digest';
+/** Of an eStargz layer: how many bytes it unpacks to. */
 export const annotationUncompressedSize = 'io.containers.estargz.uncompressed-size';
 /** With `.<host>` behind it: repositories of that registry that hold the blob, with commas between them. */
 export const annotationDistributionSource = 'containerd.io/distribution.source';
