@@ -183,6 +183,17 @@ export function canceled(cause?: unknown): BuildError {
   return new BuildError('context canceled', { code: Code.canceled, cause });
 }
 
+/**
+ * What a call ends with whose signal has aborted: the reason if it is one of ours; a timeout is `deadlineExceeded`, all
+ * else `canceled`.
+ * @internal
+ */
+export function abortError({ reason }: AbortSignal): BuildError {
+  if (reason instanceof BuildError) return reason;
+  if (reason instanceof Error && reason.name === 'TimeoutError') return BuildError.from(reason);
+  return canceled(reason);
+}
+
 /** @internal */
 export function hasCode(error: unknown, code: Code): boolean {
   return error instanceof BuildError && error.code === code;

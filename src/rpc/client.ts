@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { BuildError, Code } from '../base/errors.ts';
+import { abortError, BuildError, Code } from '../base/errors.ts';
 import { Http2Connection } from './http2/connection.ts';
 import { ErrorCode } from './http2/frames.ts';
 import type { Http2Stream } from './http2/stream.ts';
@@ -82,7 +82,7 @@ class Channel implements GrpcChannel {
   }
 
   #open(path: string, method: MethodDefinition, options: CallOptions = {}): ClientCall<unknown, unknown> {
-    options.signal?.throwIfAborted();
+    if (options.signal?.aborted) throw abortError(options.signal);
     if (!this.isOpen)
       throw this.#failure ?? new BuildError('the connection is closing', { code: Code.unavailable });
     const headers = [':method', 'POST', ':scheme', 'http', ':path', path, ':authority', this.#authority];
@@ -140,7 +140,7 @@ class ClientCall<In, Out> extends CallStream<In, Out> {
   #watch(options: CallOptions): void {
     const { signal, timeoutMs } = options;
     if (signal) {
-      const onAbort = (): void => this.cancel(signal.reason);
+      const onAbort = (): void => this.cancel(abortError(signal));
       signal.addEventListener('abort', onAbort, { once: true });
       this.#cleanup.push(() => signal.removeEventListener('abort', onAbort));
     }

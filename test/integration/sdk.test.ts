@@ -317,6 +317,25 @@ test('what a frontend of this process throws is the error of the build, and its 
   assert.match(refused.message, /none of its build/);
 });
 
+test('calls of a frontend are cancelled one by one', async () => {
+  await client.build(async (gateway) => {
+    const abort = new AbortController();
+    const slow = gateway.solve({
+      frontend: 'dockerfile.v0',
+      frontendOptions: gateway.options,
+      evaluate: true,
+      signal: abort.signal,
+    });
+    setTimeout(() => abort.abort(), 300);
+    assert.equal((await failure(slow)).code, Code.canceled);
+    const made = marshal(file(scratch(), [mkfile('/out', 0o644, Buffer.from('after'))]));
+    const { ref } = await gateway.solve({ definition: Definition.encode(made).finish() });
+    assert.equal((await failure(ref!.readFile('out', { signal: AbortSignal.abort() }))).code, Code.canceled);
+    assert.equal(Buffer.from(await ref!.readFile('out')).toString(), 'after');
+    return { ref };
+  }, dockerfile('FROM busybox\nRUN sleep 102\n'));
+});
+
 test('the frontend is told when its build is cancelled', async () => {
   const told = Promise.withResolvers<void>();
   const begun = Promise.withResolvers<void>();

@@ -1,4 +1,4 @@
-import { BuildError, Code } from '../../base/errors.ts';
+import { abortError, BuildError } from '../../base/errors.ts';
 import type { Frontend } from '../../gateway/types.ts';
 import { newSessionId } from '../../session/host/host.ts';
 import type { Client as Connection } from '../client.ts';
@@ -73,7 +73,7 @@ class RunningBuild implements Build {
       const digest = exporterResponse['containerimage.digest'];
       return { ref, digest, exporterResponse, metadata, explanation };
     } catch (error) {
-      if (signal.aborted) throw canceled(signal);
+      if (signal.aborted) throw abortError(signal);
       throw withCause(explain(error), thrown);
     }
   }
@@ -94,15 +94,6 @@ class RunningBuild implements Build {
     this.cancel();
     await this.#result.catch(() => {}); // told to whoever waits for it
   }
-}
-
-function canceled({ reason }: AbortSignal): BuildError {
-  if (reason instanceof BuildError) return reason;
-  const timeout = reason instanceof Error && reason.name === 'TimeoutError';
-  return new BuildError(timeout ? 'context deadline exceeded' : 'context canceled', {
-    code: timeout ? Code.deadlineExceeded : Code.canceled,
-    cause: reason,
-  });
 }
 
 /** What a frontend of this process threw comes back from the daemon as text: here it is itself. */

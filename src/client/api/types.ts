@@ -236,7 +236,8 @@ export interface SolveResult {
 
 /**
  * A build that runs. Waiting for it (`await build`) gives the result, or throws BuildError; whoever reads the progress
- * only does not learn of the error. Disposing it cancels the build if it still runs.
+ * only does not learn of the error. An async function that returns a build gives its result. Disposing it cancels the
+ * build if it still runs.
  */
 export interface Build extends PromiseLike<SolveResult>, AsyncDisposable {
   readonly ref: string;
