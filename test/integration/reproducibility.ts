@@ -37,7 +37,7 @@ VOLUME /v
 EXPOSE 80 22/udp
 `;
 
-/** Builds all on one daemon, then all on the other. @param compressions those that are made here; default all known */
+/** Builds all on one daemon, then all on the other. */
 export async function compareBuilds(log: (line: string) => void): Promise<readonly ReproducibilityRow[]> {
   await using registry = await Registry.start();
   await registry.pushBusybox();
