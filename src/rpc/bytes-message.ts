@@ -19,6 +19,7 @@ export const bytesCodec: MessageType<BytesMessage> = {
   encode: ({ data }) => ({ finish: () => Buffer.concat(encodeParts({ data }, 0)) }),
   encodeParts,
   decode,
+  strict: true,
 };
 
 /** A method that carries bytes both ways, with this codec. */

@@ -4,6 +4,8 @@ import type { Metadata } from './metadata.ts';
 export interface MessageType<T> {
   encode(message: T): { finish(): Uint8Array };
   decode(bytes: Uint8Array): T;
+  /** `decode` refuses every message that is not well formed; generated code does not. */
+  readonly strict?: true;
   /**
    * Optional shortcut: the encoded message in pieces, the first in a fresh buffer with `headroom` free bytes in
    * front. Large payloads are pieces of their own instead of being copied, so they must not change any more.

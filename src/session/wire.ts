@@ -44,6 +44,7 @@ export const FileSyncDefinition = {
 const rawCodec: MessageType<Uint8Array> = {
   encode: (message) => ({ finish: () => message }),
   decode: (bytes) => bytes,
+  strict: true,
 };
 
 export const RawFileSendDefinition = {

@@ -23,6 +23,7 @@ export const packetCodec: MessageType<FsPacket> = {
   encode: (message) => ({ finish: () => Buffer.concat(encodePacket(message, 0)) }),
   decode: decodePacket,
   encodeParts: encodePacket,
+  strict: true,
 };
 
 /** Bytes that the packet takes on the wire; progress is counted in them. */
