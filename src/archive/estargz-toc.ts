@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Digest } from '../base/digest.ts';
 import { badTar, type TarHeader, type TarTime, TarType } from './tar-header.ts';
 import { encodeTarHeader, padding, TAR_END } from './tar-writer.ts';
-import { TOC_NAME } from './estargz-footer.ts';
+import { TOC_NAME } from '../oci/estargz.ts';
 
 /** An entry of the table: a file, or a further piece of one (`chunk`). Offsets and sizes in bytes. */
 export interface TocEntry {

@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { gzip, gzipSync } from 'node:zlib';
 import type { Digest } from '../base/digest.ts';
 import { type Compressor, createCompressor } from './compression.ts';
-import { encodeFooter, TOC_NAME } from './estargz-footer.ts';
+import { encodeFooter, TOC_NAME } from '../oci/estargz.ts';
 import { TocWriter, type TocEntry, tocEntry } from './estargz-toc.ts';
 import { badTar, type TarHeader, TarType } from './tar-header.ts';
 import { TarReader } from './tar-reader.ts';

@@ -1,9 +1,11 @@
-import { createHash } from 'node:crypto';
-import { Readable } from 'node:stream';
-import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { BuildError, Code, hasCode } from '../base/errors.ts';
 import type { Digest } from '../base/digest.ts';
-import { annotationUncompressed, type Descriptor } from '../oci/descriptor.ts';
+import {
+  annotationTocDigest,
+  annotationUncompressed,
+  annotationUncompressedSize,
+  type Descriptor,
+} from '../oci/descriptor.ts';
 import { type ImageIndex, type Manifest, parseManifest } from '../oci/manifest.ts';
 import {
   isForeignLayer,
@@ -17,6 +19,8 @@ import {
   mediaTypeOciEmpty,
 } from '../oci/media-types.ts';
 import { formatPlatform, type Platform, platformFromJson } from '../oci/platform.ts';
+import { decompressed, Measured } from './measured.ts';
+import { tocDigest } from './toc.ts';
 
 const REFERENCE_TYPE = 'vnd.docker.reference.type';
 const REFERENCE_DIGEST = 'vnd.docker.reference.digest';
@@ -205,16 +209,32 @@ class ImageCheck {
       return;
     }
     const packed = new Measured(content);
-    let unpacked: string;
+    const plain = new Measured(decompressed(packed.read(), form.compression));
     try {
-      unpacked = await digestOfStream(decompressed(packed.read(), form.compression));
+      for await (const _ of plain.read());
     } catch (error) {
       if (packed.failed) this.#unread(error);
       else this.problems.push(`layer ${layer.digest} does not unpack: ${BuildError.from(error).message}`);
       return;
     }
     this.#agrees(layer, packed);
+    const unpacked = plain.digest();
     this.#ensure(unpacked === diffId, `layer ${layer.digest} unpacks to ${unpacked} and not to ${diffId}`);
+    await this.#estargz(layer, packed.tail(), plain.size);
+  }
+
+  /** What the annotations of an estargz layer say of it. */
+  async #estargz({ annotations = {}, ...layer }: Descriptor, tail: Uint8Array, size: number): Promise<void> {
+    const { [annotationTocDigest]: told, [annotationUncompressedSize]: toldSize } = annotations;
+    const isSize = toldSize === undefined || toldSize === String(size);
+    this.#ensure(isSize, `layer ${layer.digest} unpacks to ${size} bytes and not to ${toldSize}`);
+    const content = told === undefined ? undefined : await this.#open(layer);
+    if (content === undefined) return;
+    const found = await tocDigest(content, tail);
+    this.#ensure(
+      found === told,
+      `layer ${layer.digest} has ${found ? `table of contents ${found}` : 'no table of contents'} and not ${told}`,
+    );
   }
 
   async #attestations(
@@ -345,54 +365,6 @@ class ImageCheck {
 interface ConfigFields {
   readonly rootfs?: { readonly type?: string; readonly diff_ids?: readonly string[] | null };
   readonly history?: readonly { readonly empty_layer?: boolean }[] | null;
-}
-
-/** Counts and hashes what is read through it. */
-class Measured {
-  size = 0;
-  /** The source threw. */
-  failed = false;
-  readonly #content: BlobContent;
-  readonly #hash = createHash('sha256');
-
-  constructor(content: BlobContent) {
-    this.#content = content;
-  }
-
-  async *read(): AsyncGenerator<Uint8Array> {
-    const parts = this.#content instanceof Uint8Array ? [this.#content] : this.#content;
-    try {
-      for await (const part of parts) {
-        this.size += part.length;
-        this.#hash.update(part);
-        yield part;
-      }
-    } catch (error) {
-      this.failed = true;
-      throw error;
-    }
-  }
-
-  digest(): string {
-    return `sha256:${this.#hash.digest('hex')}`;
-  }
-}
-
-async function digestOfStream(content: AsyncIterable<Uint8Array>): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of content) hash.update(chunk);
-  return `sha256:${hash.digest('hex')}`;
-}
-
-function decompressed(
-  content: AsyncIterable<Uint8Array>,
-  compression: 'uncompressed' | 'gzip' | 'zstd',
-): AsyncIterable<Uint8Array> {
-  if (compression === 'uncompressed') return content;
-  const source = Readable.from(content, { objectMode: false });
-  const unpacking = compression === 'gzip' ? createGunzip() : createZstdDecompress();
-  source.on('error', (error) => unpacking.destroy(error));
-  return source.pipe(unpacking);
 }
 
 function platformText(platform: Platform | undefined): string {
