@@ -4,10 +4,10 @@ import { killLeft, OWNER_VARIABLE } from './left-processes.ts';
 import { spawn } from './spawn.ts';
 
 function start(env: Readonly<Record<string, string>>) {
-  // The shell starts another program and waits for it.
+  // The shell starts another program, says so, and waits for it.
   return spawn({
     file: '/bin/sh',
-    args: ['sh', '-c', 'sleep 1000; true'],
+    args: ['sh', '-c', 'sleep 1000 & echo; wait'],
     env: { PATH: '/usr/bin:/bin', ...env },
     stdin: 'null',
     stdout: 'pipe',
@@ -24,14 +24,15 @@ test('what an owner has left running ends with all that it has started; others a
     start({ [OWNER_VARIABLE]: `${owner}/other` }),
     start({ X: `${OWNER_VARIABLE}=${owner}` }),
   ];
-  let killed: number[] = [];
-  // The second process takes a moment to be there.
-  while (killed.length < 2) killed = [...new Set([...killed, ...killLeft(owner)])];
+  const told = ours.stdout![Symbol.asyncIterator]();
+  assert.equal(String((await told.next()).value), '\n');
+  const killed = killLeft(owner);
   assert.ok(killed.includes(ours.pid));
+  assert.equal(killed.length, 2);
   assert.notEqual((await ours.exited).signal, undefined);
-  for await (const _ of ours.stdout ?? []) assert.fail('it says nothing'); // ends when nobody can write any more
+  assert.ok((await told.next()).done, 'ends when nobody can write any more');
   for (const other of others) {
-    assert.ok(other.kill('SIGKILL'), 'it still runs');
+    assert.ok(process.kill(-other.pid, 'SIGKILL'), 'it still runs');
     other.stdout?.destroy();
     await other.exited;
   }
