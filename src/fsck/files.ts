@@ -120,6 +120,9 @@ async function blobProblem(
 function* garbage({ store }: CheckParts, node: GcNode): Generator<Finding> {
   const { db } = store;
   if (isLive(sqlGraph(db), node)) return;
+  // Collected since it was listed.
+  const table = node.kind === 'content' ? 'blobs WHERE digest' : 'snapshots WHERE name';
+  if (!db.get(`SELECT 1 FROM ${table} = ?`, node.id)) return;
   if (db.get('SELECT 1 FROM gc_queue WHERE kind = ? AND id = ?', node.kind, node.id)) return;
   const kind = node.kind === 'content' ? 'blob' : 'snapshot';
   const repair = async (): Promise<void> => {

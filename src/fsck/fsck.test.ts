@@ -212,3 +212,22 @@ test('what is in use is left alone', async () => {
   withMounted(view.mounts, (dir) => assert.equal(readFileSync(join(dir, 'top'), 'utf8'), 'top'));
   assert.notEqual(other.id, writable.id);
 });
+
+test('what is collected while the check runs is nothing left over', async () => {
+  await using held = await temporaryStore();
+  const filled = await fill(held);
+  const { content } = held.store;
+  const list = content.list.bind(content);
+  content.list = async function* () {
+    for await (const info of list()) yield info;
+    const now = new Date();
+    yield {
+      digest: `sha256:${'0'.repeat(64)}` as Digest,
+      size: 1,
+      createdAt: now,
+      updatedAt: now,
+      labels: {},
+    };
+  };
+  assert.deepEqual(await check(filled, false), []);
+});
