@@ -5,8 +5,9 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Digest } from '../base/digest.ts';
 import { hasCode, Code } from '../base/errors.ts';
 import { isIndexFile } from '../cache/contenthash-index.ts';
-import { isLive, type GcNode } from '../store/gc.ts';
+import { type GcGraph, type GcNode, isLive } from '../store/gc.ts';
 import { sqlGraph } from '../store/collector.ts';
+import type { Database } from '../store/database.ts';
 import type { SnapshotRow } from '../store/snapshot/rows.ts';
 import type { CheckOptions, CheckParts, Finding } from './finding.ts';
 import { ROWS_PER_TURN } from './finding.ts';
@@ -119,17 +120,31 @@ async function blobProblem(
 /** What nothing keeps and nothing has marked for collection. */
 function* garbage({ store }: CheckParts, node: GcNode): Generator<Finding> {
   const { db } = store;
-  if (isLive(sqlGraph(db), node)) return;
+  const graph = sqlGraph(db);
+  if (isLive(graph, node)) return;
   // Collected since it was listed.
   const table = node.kind === 'content' ? 'blobs WHERE digest' : 'snapshots WHERE name';
   if (!db.get(`SELECT 1 FROM ${table} = ?`, node.id)) return;
-  if (db.get('SELECT 1 FROM gc_queue WHERE kind = ? AND id = ?', node.kind, node.id)) return;
+  if (isMarked(db, graph, node)) return;
   const kind = node.kind === 'content' ? 'blob' : 'snapshot';
   const repair = async (): Promise<void> => {
     db.run('INSERT OR IGNORE INTO gc_queue VALUES (?, ?)', node.kind, node.id);
     await store.gc();
   };
   yield { kind, id: node.id, problem: 'nothing keeps it', leftover: true, repair };
+}
+
+/** It, or what refers to it, waits for collection, which then marks what it referred to. */
+function isMarked(db: Database, graph: GcGraph, node: GcNode): boolean {
+  const seen = new Set<string>();
+  const open = [node];
+  for (let next = open.pop(); next; next = open.pop()) {
+    if (seen.has(`${next.kind} ${next.id}`)) continue;
+    seen.add(`${next.kind} ${next.id}`);
+    if (db.get('SELECT 1 FROM gc_queue WHERE kind = ? AND id = ?', next.kind, next.id)) return true;
+    for (const referrer of graph.referrers(next)) open.push(referrer.node);
+  }
+  return false;
 }
 
 /** A path below the state directory without a row, unless it is being made or removed right now. */
