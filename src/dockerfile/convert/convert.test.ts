@@ -324,6 +324,14 @@ test('a number that is no index of a stage may name an image', async () => {
   });
 });
 
+test('an image that only a trigger needs goes by its full name in errors', async () => {
+  const file = 'FROM gone AS src\nFROM busybox AS base\nONBUILD COPY --from=src / /\nFROM base\n';
+  await assert.rejects(convert(file), {
+    message: 'docker.io/library/gone:latest: docker.io/library/gone:latest: not found',
+  });
+  await assert.rejects(convert('FROM gone\n'), { message: 'gone: docker.io/library/gone:latest: not found' });
+});
+
 test('checksums that are none are told apart', async () => {
   const cases = [
     ['sha256:zz', 'invalid checksum digest length'],

@@ -94,12 +94,15 @@ export class BaseResolver {
 
   async #resolveBase(stage: StageState, needed: boolean): Promise<void> {
     try {
+      // What messages call the image: the full name once a stage was looked at before a trigger needed it.
+      const named = stage.baseName;
       const reference = this.#reference(stage);
       const platform = stage.platform ?? this.#platforms.target;
       stage.baseName = formatReference(withDefaultTag(reference));
       if (!needed) this.#useImage(stage, platform);
       else if (stage.namedContext) await this.#useContext(stage);
-      else if (!(await this.#useNamedBase(stage, platform))) await this.#pull(stage, reference, platform);
+      else if (!(await this.#useNamedBase(stage, platform)))
+        await this.#pull(stage, named, reference, platform);
     } catch (error) {
       throw atLocation(error, stage.head.location);
     } finally {
@@ -147,7 +150,7 @@ export class BaseResolver {
     });
   }
 
-  async #pull(stage: StageState, reference: ImageReference, wanted: Platform): Promise<void> {
+  async #pull(stage: StageState, named: string, reference: ImageReference, wanted: Platform): Promise<void> {
     const { multiPlatform } = this.#options;
     const prefix = multiPlatform ? `[${formatPlatformFull(wanted)} internal]` : '[internal]';
     const resolved = await this.#options
@@ -158,7 +161,7 @@ export class BaseResolver {
         ...this.#signal(),
       })
       .catch((error: unknown) => {
-        throw this.#unresolved(stage.head.baseName, error);
+        throw this.#unresolved(named, error);
       });
     const image = parsePulled(resolved.config);
     const own = stage.platform === undefined && this.#platforms.implicit;
@@ -172,7 +175,7 @@ export class BaseResolver {
       return;
     }
     this.#useImage(stage, platform);
-    checkBasePlatform(stage.head.baseName, platform, image.platform, stage.head.location, this.#lint);
+    checkBasePlatform(named, platform, image.platform, stage.head.location, this.#lint);
   }
 
   #useImage(stage: StageState, platform: Platform): void {
