@@ -38,8 +38,22 @@ test('limits: what is kept free, and when room is made', () => {
 });
 
 /** A disk of 1000 MB that holds `cache` removable records of 100 MB each and some other bytes. */
-function fixture(options: { cache?: number; other?: number; hardLimit?: DiskSpace } = {}) {
-  const state = { records: options.cache ?? 0, bytes: 0, other: options.other ?? 0, doomed: 0 };
+function fixture(
+  options: {
+    cache?: number;
+    other?: number;
+    hardLimit?: DiskSpace;
+    slowMs?: number;
+    pausable?: boolean;
+  } = {},
+) {
+  const state = {
+    records: options.cache ?? 0,
+    bytes: 0,
+    other: options.other ?? 0,
+    doomed: 0,
+    paused: false,
+  };
   const store = (): number => (state.records + state.doomed) * 100 * MB + state.bytes;
   const guard = new DiskGuard({
     root: '/root',
@@ -62,28 +76,72 @@ function fixture(options: { cache?: number; other?: number; hardLimit?: DiskSpac
       }),
     },
     measure: async () => store(),
-    emptied: async () => void (state.doomed = 0),
+    emptied: async () => {
+      await sleep(options.slowMs ?? 0);
+      state.doomed = 0;
+    },
+    steps: {
+      pause: () => options.pausable !== false && (state.paused = true),
+      resume: () => void (state.paused = false),
+    },
     log: silentLogger,
   });
   const write = async (megabytes: number, signal: AbortSignal): Promise<void> => {
     for (let i = 0; i < megabytes; i++) {
       state.bytes += MB;
-      await sleep(1);
+      do await sleep(1);
+      while (state.paused && !signal.aborted);
       signal.throwIfAborted();
     }
   };
   return { guard, state, write };
 }
 
-const never = new AbortController().signal;
+const step = (name: string) => ({ name, contained: true, signal: new AbortController().signal });
 
 test('records make room before a disk is full', async () => {
   const { guard, state, write } = fixture({ cache: 8 });
   await using _guard = guard;
   using _watched = guard.watch();
-  await guard.writing('step', never, (signal) => write(600, signal));
+  await guard.writing(step('step'), (signal) => write(600, signal));
   assert.equal(state.bytes, 600 * MB);
   assert.ok(state.records < 4, String(state.records));
+});
+
+for (const hardLimit of [undefined, { bytes: 800 * MB }])
+  test(`steps that write faster than records go stand still meanwhile${hardLimit ? ', below a ceiling' : ''}`, async () => {
+    const options = { cache: 7, slowMs: 300, hardLimit };
+    const { guard, state, write } = fixture(options);
+    {
+      await using _guard = guard;
+      using _watched = guard.watch();
+      await guard.writing(step('step'), (signal) => write(600, signal));
+      assert.equal(state.bytes, 600 * MB);
+      assert.equal(state.paused, false);
+    }
+    const other = fixture({ ...options, pausable: false });
+    await using _other = other.guard;
+    using _watched = other.guard.watch();
+    await assert.rejects(
+      other.guard.writing(step('step'), (signal) => other.write(600, signal)),
+      /no space left on device for step: .*records that nobody uses are being removed, but not as fast as is written$/,
+    );
+  });
+
+test('what does not write in a container cannot wait and fails; those that can go on', async () => {
+  const { guard, state, write } = fixture({ cache: 7, slowMs: 300 });
+  await using _guard = guard;
+  using _watched = guard.watch();
+  const waiting = guard.writing(step('RUN'), (signal) => write(300, signal));
+  const copy = guard.writing({ ...step('COPY'), contained: false }, async (signal) => {
+    for (;;) {
+      state.bytes += MB;
+      await sleep(1, undefined, { signal });
+    }
+  });
+  await assert.rejects(copy, /^BuildError: no space left on device for COPY: /);
+  await waiting;
+  assert.equal(state.paused, false);
 });
 
 test('a ceiling holds although the disk has room, and what others write on it does not count', async () => {
@@ -94,11 +152,11 @@ test('a ceiling holds although the disk has room, and what others write on it do
     await sleep(5);
     state.other += 200 * MB;
   })();
-  await guard.writing('step', never, (signal) => write(200, signal));
+  await guard.writing(step('step'), (signal) => write(200, signal));
   await other;
   assert.ok(state.records * 100 * MB + state.bytes <= 400 * MB);
   await assert.rejects(
-    guard.writing('RUN big', never, (signal) => write(1000, signal)),
+    guard.writing(step('RUN big'), (signal) => write(1000, signal)),
     (error) => {
       assert.ok(hasCode(error, Code.resourceExhausted));
       assert.match(
@@ -111,7 +169,7 @@ test('a ceiling holds although the disk has room, and what others write on it do
   assert.ok(state.bytes <= 410 * MB, String(state.bytes));
   assert.equal(state.records, 0);
   state.bytes -= 350 * MB; // what the failed step has written is removed
-  await guard.writing('next', never, (signal) => write(40, signal));
+  await guard.writing(step('next'), (signal) => write(40, signal));
 });
 
 test('a burst of writes stops nobody while there is room for what it may write until it is seen again', async () => {
@@ -120,13 +178,13 @@ test('a burst of writes stops nobody while there is room for what it may write u
   using _watched = guard.watch();
   // Nothing can be removed, which a step that fills the disk has found out.
   await assert.rejects(
-    guard.writing('big', never, async (signal) => {
+    guard.writing(step('big'), async (signal) => {
       state.other = 920 * MB;
       await sleep(1000, undefined, { signal });
     }),
   );
   state.other = 700 * MB;
-  await guard.writing('small', never, async (signal) => {
+  await guard.writing(step('small'), async (signal) => {
     state.other += 130 * MB; // at this rate the rest would not last for the time it takes to stop
     await sleep(200, undefined, { signal });
   });
@@ -137,7 +195,7 @@ test('on a full disk nothing starts to write; a step that fails there says why',
   await using _guard = guard;
   let ran = false;
   await assert.rejects(
-    guard.writing('step', never, async () => {
+    guard.writing(step('step'), async () => {
       ran = true;
     }),
     /no space left on device for step: the disk of \/root has 5\.00MB left of 1\.00GB/,
@@ -145,7 +203,7 @@ test('on a full disk nothing starts to write; a step that fails there says why',
   assert.equal(ran, false);
   state.other = 0;
   await assert.rejects(
-    guard.writing('step', never, async () => {
+    guard.writing(step('step'), async () => {
       state.other = 999 * MB;
       throw new BuildError('exit code: 1');
     }),
@@ -153,7 +211,7 @@ test('on a full disk nothing starts to write; a step that fails there says why',
   );
   state.other = 0;
   await assert.rejects(
-    guard.writing('step', never, async () => {
+    guard.writing(step('step'), async () => {
       throw new BuildError('exit code: 2');
     }),
     /^BuildError: exit code: 2$/,
@@ -170,6 +228,6 @@ test('what builds can do without goes when nothing else is left', async () => {
     if (left) state.bytes -= 250 * MB;
     return left;
   });
-  await guard.writing('step', never, (signal) => write(10, signal));
+  await guard.writing(step('step'), (signal) => write(10, signal));
   assert.equal(asked, 1);
 });

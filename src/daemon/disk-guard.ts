@@ -19,6 +19,10 @@ const MEASURE_MS = 10_000;
 const MEASURE_REST = 50;
 /** Where nothing could be removed, it is tried again after this time. */
 const RETRY_MS = 500;
+/** The longest that steps wait for room: what takes longer to remove is too slow for them. */
+const MAX_PAUSE_MS = 60_000;
+/** Pauses that follow one another this soon are told of once. */
+const PAUSE_LOG_MS = 10_000;
 /** Steps named in an error. */
 const MAX_NAMED = 3;
 /** Rounds of removing and looking again before what is left counts as all that can be had. */
@@ -34,19 +38,29 @@ export interface DiskGuardParts {
   readonly measure: (signal: AbortSignal) => Promise<number>;
   /** Resolves when what was removed is off the disk. */
   readonly emptied: () => Promise<unknown>;
+  /** Stops and continues what runs in containers. */
+  readonly steps: PausableSteps;
   readonly log: Logger;
+}
+
+export interface PausableSteps {
+  /** Also of those that were starting at an earlier call. False when something goes on running. */
+  pause(): boolean;
+  resume(): void;
 }
 
 interface Writer {
   readonly name: string;
   readonly stop: AbortController;
+  /** It writes in a container. */
+  readonly contained: boolean;
   /** The least room that was left while it ran. */
   least: number;
 }
 
 /**
- * Keeps the disk from filling while builds run: makes room by removing what nobody uses, and where nothing is left
- * to remove, fails the steps that write, with an error that says so. The disk is asked for its free space, which
+ * Keeps the disk from filling while builds run: makes room by removing what nobody uses; steps that write faster
+ * than that stand still meanwhile. Where nothing is left to remove, it fails them, with an error that says so. The disk is asked for its free space, which
  * costs microseconds; the state directory is measured only where it has a limit of its own.
  */
 export class DiskGuard implements AsyncDisposable {
@@ -62,6 +76,9 @@ export class DiskGuard implements AsyncDisposable {
   #making: Promise<void> | undefined;
   /** Since when there has been no room, as far as is known. */
   #overflowAt: number | undefined;
+  /** Since when steps stand still for want of room; remembered until there is some. */
+  #pausedAt: number | undefined;
+  #lastPauseAt = Number.NEGATIVE_INFINITY;
   #exhaustedAt = Number.NEGATIVE_INFINITY;
   #last: { readonly head: number; readonly at: number } | undefined;
   /** What was in use when nothing more could be removed. */
@@ -86,6 +103,7 @@ export class DiskGuard implements AsyncDisposable {
         if (--this.#watchers > 0) return;
         clearTimeout(this.#timer);
         this.#timer = undefined;
+        this.#resume();
       },
     };
   }
@@ -94,9 +112,12 @@ export class DiskGuard implements AsyncDisposable {
    * Runs work that writes to the disk. Its signal aborts also when the disk is full.
    * @throws resourceExhausted with what the disk is full of
    */
-  async writing<T>(name: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  async writing<T>(
+    { name, contained, signal }: { name: string; contained: boolean; signal: AbortSignal },
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
     if (this.#head() < 0) await this.#hasRoom(name);
-    const writer: Writer = { name, stop: new AbortController(), least: Number.POSITIVE_INFINITY };
+    const writer: Writer = { name, contained, stop: new AbortController(), least: Number.POSITIVE_INFINITY };
     this.#writers.add(writer);
     if (this.#timer) this.#tick(); // the next sample may be far away
     try {
@@ -146,6 +167,7 @@ export class DiskGuard implements AsyncDisposable {
       void this.#measure();
     if (expected >= 0) this.#overflowAt = undefined;
     else this.#overflow(head, (this.#overflowAt ??= now), now);
+    if (head >= marginBytes || !(this.#making || this.#measuring)) this.#resume();
     // A step may start to write as fast as the disk takes it at any time.
     const interval = head / Math.max(this.#rate * 4, this.#writers.size > 0 ? FAST_BYTES_PER_MS : 0);
     const wait = Math.min(MAX_SAMPLE_MS, Math.max(MIN_SAMPLE_MS, interval));
@@ -160,20 +182,38 @@ export class DiskGuard implements AsyncDisposable {
     this.#last = { head, at: now };
   }
 
-  /** The room is about to end. While there is still some, what is under way may bring more. */
+  /** The room is about to end. What is under way may bring more: those who stand still can wait for that. */
   #overflow(head: number, since: number, now: number): void {
     if (this.#writers.size === 0) return;
-    if (head > 0 && this.#making) return;
-    if (this.#limits.ceilingBytes !== undefined && this.#used.at < since) {
-      void this.#measure(); // others may have written on the same disk: the next sample decides
-      return;
-    }
+    // Others may have written on the same disk: the next sample decides.
+    const unsure = !this.#making && this.#limits.ceilingBytes !== undefined && this.#used.at < since;
+    if (unsure) void this.#measure();
+    const paused = (this.#making || unsure) && this.#pause(now);
+    if (this.#making && head <= 0 && paused) this.#stopWriters(({ contained }) => !contained);
+    if (unsure || (this.#making && (head > 0 || paused))) return;
     if (head <= 0 || now - this.#exhaustedAt <= RETRY_MS) this.#stopWriters();
   }
 
-  #stopWriters(): void {
+  /** False when they go on writing, or have waited for long enough. */
+  #pause(now: number): boolean {
+    if (this.#pausedAt === undefined && now - this.#lastPauseAt > PAUSE_LOG_MS)
+      this.#parts.log.info('steps wait while room is made on the disk');
+    this.#pausedAt ??= now;
+    this.#lastPauseAt = now;
+    if (now - this.#pausedAt < MAX_PAUSE_MS) return this.#parts.steps.pause();
+    this.#parts.steps.resume();
+    return false;
+  }
+
+  #resume(): void {
+    if (this.#pausedAt === undefined) return;
+    this.#pausedAt = undefined;
+    this.#parts.steps.resume();
+  }
+
+  #stopWriters(which: (writer: Writer) => boolean = () => true): void {
     for (const writer of this.#writers) {
-      if (writer.stop.signal.aborted) continue;
+      if (writer.stop.signal.aborted || !which(writer)) continue;
       const error = this.#full(writer.name);
       this.#parts.log.warn(error.message);
       writer.stop.abort(error);
@@ -268,6 +308,7 @@ export class DiskGuard implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearTimeout(this.#timer);
+    this.#resume();
     this.#end.abort();
     await Promise.race([
       Promise.all([this.#making, this.#measuring]),

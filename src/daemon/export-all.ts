@@ -30,7 +30,9 @@ export async function exportAll(
     work: (context: ExportContext) => Promise<T>,
   ): Promise<T> =>
     run.job.step(exportId(run, index), exporter.name, (progress) =>
-      run.guard.writing(exporter.name, run.signal, (signal) => work({ signal, progress, ...inline })),
+      run.guard.writing({ name: exporter.name, contained: false, signal: run.signal }, (signal) =>
+        work({ signal, progress, ...inline }),
+      ),
     );
 
   if (exporters.length === 0 && run.warnings.length > 0) {

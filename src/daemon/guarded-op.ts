@@ -9,8 +9,11 @@ export function guardedOp<O extends Op<ImmutableRef>>(
   vertex: Vertex<VertexSpec>,
   guard: Pick<DiskGuard, 'writing'>,
 ): O {
+  const contained = vertex.spec.op.op?.$case === 'exec';
   const guarded = <T>(context: OpContext, work: (context: OpContext) => Promise<T>): Promise<T> =>
-    guard.writing(vertex.name, context.signal, (signal) => work({ ...context, signal }));
+    guard.writing({ name: vertex.name, contained, signal: context.signal }, (signal) =>
+      work({ ...context, signal }),
+    );
   const exec = op.exec.bind(op);
   op.exec = (inputs, context) => guarded(context, (own) => exec(inputs, own));
   // Git sources and downloads write to find out what they are.

@@ -6,7 +6,7 @@ import { DiskGuard } from './disk-guard.ts';
 import { gcPolicies } from './gc-policy.ts';
 import type { Worker } from './worker.ts';
 
-export function openGuard(config: DaemonConfig, { refs, store }: Worker, log: Logger): DiskGuard {
+export function openGuard(config: DaemonConfig, { refs, store, executor }: Worker, log: Logger): DiskGuard {
   return new DiskGuard({
     root: config.root,
     hardLimit: config.oci.hardLimit,
@@ -17,6 +17,7 @@ export function openGuard(config: DaemonConfig, { refs, store }: Worker, log: Lo
       await store.gc();
       await store.trashEmptied();
     },
+    steps: executor,
     log,
   });
 }

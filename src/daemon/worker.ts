@@ -16,7 +16,6 @@ import { deviceSetups } from '../executor/cdi/setup.ts';
 import { findEmulator, runsWith } from '../executor/emulator.ts';
 import { createRuntimeExecutor, type RuntimeExecutor } from '../executor/executor.ts';
 import type { Explainer } from '../explain/explainer.ts';
-import type { Executor } from '../executor/types.ts';
 import { openNetworks, type OpenedNetworks } from '../executor/network-mode.ts';
 import { Fsck } from '../fsck/fsck.ts';
 import type { MountLocally } from '../frontend/tree.ts';
@@ -56,7 +55,7 @@ export interface Worker extends AsyncDisposable {
   readonly sources: Sources;
   readonly ops: OpResolver;
   readonly mountLocally: MountLocally;
-  readonly executor: Executor;
+  readonly executor: RuntimeExecutor;
   /** For folders that containers see. */
   readonly tmpDir: string;
   readonly devices: DeviceRegistry;

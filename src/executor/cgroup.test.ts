@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { spawn } from '../sys/spawn.ts';
 import { silentLogger } from '../base/log.ts';
 import { handOutControllers } from './cgroup-root.ts';
-import { countsOomKill, isCgroupV2, killCgroup } from './cgroup.ts';
+import { countsOomKill, freezeCgroup, freezerFile, isCgroupV2, killCgroup } from './cgroup.ts';
 
 test('a path with `..` does not lead out of the cgroup file system', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'cgroup-'));
@@ -31,6 +31,21 @@ test('a cgroup goes with the processes in it and below, in every hierarchy', asy
   assert.equal((await child.exited).signal, 'SIGKILL');
   for (const mount of mounts) assert.ok(!existsSync(join(mount, path)), mount);
   await killCgroup(path);
+});
+
+test('a cgroup that is frozen goes as well', async () => {
+  const path = `/bkt-test-frozen-${process.pid}`;
+  const child = spawn({ file: '/bin/sleep', args: ['sleep', '60'], env: {} });
+  const dir = dirname(freezerFile(path).path);
+  mkdirSync(dir);
+  writeFileSync(join(dir, 'cgroup.procs'), `${child.pid}\n`);
+  assert.equal(freezeCgroup(path), true);
+  const start = performance.now();
+  await killCgroup(path);
+  assert.equal((await child.exited).signal, 'SIGKILL');
+  assert.ok(performance.now() - start < 2000);
+  assert.equal(existsSync(dir), false);
+  assert.equal(freezeCgroup(path), false);
 });
 
 test('the processes of a root move aside and its controllers are handed out', async (t) => {

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { killProcess } from '../sys/spawn.ts';
@@ -63,6 +63,7 @@ export async function killCgroup(path: string): Promise<void> {
   for (;;) {
     const left = directories(path);
     for (const pid of new Set(left.flatMap(processes))) killProcess(pid, 'SIGKILL');
+    if (left.length > 0) thawCgroup(path); // in the first hierarchy, frozen processes do not even die
     for (const dir of left) removeTree(dir);
     if (directories(path).length === 0 || Date.now() > deadline) return;
     await sleep(POLL_MS);
@@ -75,6 +76,38 @@ function removeTree(dir: string): void {
     rmdirSync(dir);
   } catch {
     // Somebody's process is still in it, or was until just now.
+  }
+}
+
+/** The file that stops and continues the processes of a cgroup, and what is written to it. */
+export function freezerFile(path: string): {
+  readonly path: string;
+  readonly frozen: string;
+  readonly thawed: string;
+} {
+  return isCgroupV2()
+    ? { path: join(below('', path), 'cgroup.freeze'), frozen: '1', thawed: '0' }
+    : { path: join(below('freezer', path), 'freezer.state'), frozen: 'FROZEN', thawed: 'THAWED' };
+}
+
+/** Stops all processes in the cgroup and below where they are. False when that cannot be done here. */
+export function freezeCgroup(path: string): boolean {
+  const file = freezerFile(path);
+  return writeTo(file.path, file.frozen);
+}
+
+export function thawCgroup(path: string): void {
+  const file = freezerFile(path);
+  writeTo(file.path, file.thawed);
+}
+
+function writeTo(path: string, text: string): boolean {
+  try {
+    writeFileSync(path, text, { flag: 'r+' });
+    return true;
+  } catch {
+    // No such controller here, or the cgroup is gone.
+    return false;
   }
 }
 

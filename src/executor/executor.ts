@@ -8,6 +8,7 @@ import { openRootfs, type Rootfs } from '../sys/rootfs.ts';
 import type { DeviceRegistry, DeviceRequest } from './cdi/registry.ts';
 import type { ContainerEdits } from './cdi/spec.ts';
 import { hadOomKill, isCgroupV2, killCgroup } from './cgroup.ts';
+import { Freezer } from './freezer.ts';
 import { type NetworkProviders, networkFor } from './network.ts';
 import { BUNDLE_FILES, recoverContainers } from './recover.ts';
 import {
@@ -61,6 +62,7 @@ export class RuntimeExecutor implements Executor {
   readonly #running = new Map<string, RunningContainer>();
   readonly #seccomp = existsSync('/proc/sys/kernel/seccomp/actions_avail');
   readonly #cgroupV2 = isCgroupV2();
+  readonly #freezer: Freezer;
   #keep: Promise<boolean> | undefined;
 
   constructor(options: RuntimeExecutorOptions) {
@@ -68,6 +70,7 @@ export class RuntimeExecutor implements Executor {
     const path = findRuntime(options.binary, options.searchPath);
     mkdirSync(options.dir, { recursive: true, mode: 0o711 });
     this.#options = options;
+    this.#freezer = new Freezer(options.searchPath);
     this.#dir = realpathSync(options.dir);
     const stateDir = join(this.#dir, 'state');
     mkdirSync(stateDir, { recursive: true, mode: 0o700 });
@@ -106,7 +109,17 @@ export class RuntimeExecutor implements Executor {
   async exec(id: string, request: ExecRequest, io: RunIo): Promise<void> {
     const running = this.#running.get(id);
     if (!running) throw notFound(`container ${id} not found`);
+    await this.#freezer.open(io.signal);
     await running.exec(request, io);
+  }
+
+  /** Stops all containers where they are, until `resume`; see `Freezer.pause`. */
+  pause(): boolean {
+    return this.#freezer.pause();
+  }
+
+  resume(): void {
+    this.#freezer.resume();
   }
 
   /** Mounts everything and writes the bundle; what it made is undone by `cleanup`. */
@@ -197,11 +210,13 @@ export class RuntimeExecutor implements Executor {
     const keep = (await this.#keep) === true;
     let code: number | undefined;
     let failure: unknown;
+    using _member = this.#freezer.add(id, cgroup, io.signal);
     try {
+      await this.#freezer.open(io.signal);
       const files = { logFile: join(bundle, 'runtime.log'), pidFile: join(bundle, 'pid') };
       code = await runContainer(
         this.runtime,
-        { id, bundle, ...files, keep, tty: request.meta.tty === true },
+        { id, bundle, ...files, keep, tty: request.meta.tty === true, onKill: () => this.#freezer.thaw(id) },
         io,
       );
     } catch (error) {

@@ -99,6 +99,8 @@ export interface ContainerRun extends ProcessRun {
   readonly bundle: string;
   /** Leave the container's cgroup in place at its end. */
   readonly keep: boolean;
+  /** After each attempt to kill it: a container that was stopped has to go on to die. */
+  readonly onKill: () => void;
 }
 
 export interface ContainerExec extends ProcessRun {
@@ -113,7 +115,11 @@ export function runContainer(runtime: Runtime, run: ContainerRun, io: RunIo): Pr
   const pidFile = io.onStarted ? ['--pid-file', run.pidFile] : [];
   return follow(runtime, run, io, {
     args: ['run', '--bundle', run.bundle, ...pidFile, ...keep, run.id],
-    kill: async () => (await runtimeCommand(runtime, ['kill', run.id, 'KILL'])).code === 0,
+    kill: async () => {
+      const { code } = await runtimeCommand(runtime, ['kill', run.id, 'KILL']);
+      run.onKill();
+      return code === 0;
+    },
     endOutput: () => deleteContainer(runtime, run.id),
   });
 }

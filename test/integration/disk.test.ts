@@ -154,6 +154,11 @@ RUN dd if=/dev/zero of=/file-${megabytes} bs=1M count=${megabytes}
   );
   await eventually(check);
   await daemon.build(`${context(37)}/c`);
+  check();
+  // More than is free, at the speed of memory.
+  await daemon.build(`${context(100)}/c`);
+  check();
+  assert.match(daemon.log(), /steps wait while room is made on the disk/);
   assert.match(daemon.log(), /removed records to make room on the disk/);
 });
 
