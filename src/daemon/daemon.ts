@@ -145,7 +145,7 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
   };
 }
 
-function openHistory(config: DaemonConfig, { store, explainer }: Worker, log: Logger): History {
+function openHistory(config: DaemonConfig, { store, explainer, fsck }: Worker, log: Logger): History {
   const { db, content, leases, layout } = store;
   const dir = join(layout.dir, 'history');
   const deleted = (ref: string): void => explainer?.forget(ref);
@@ -159,6 +159,7 @@ function openHistory(config: DaemonConfig, { store, explainer }: Worker, log: Lo
     dir,
     ...config.history,
   });
+  fsck.add((_, options) => history.check(options, (path) => store.discard(path)));
   explainer?.onExplained((ref, told) => history.attach(ref, explanationJson(told), EXPLANATION_MEDIA_TYPE));
   return history;
 }

@@ -17,6 +17,7 @@ import { findEmulator, runsWith } from '../executor/emulator.ts';
 import { createRuntimeExecutor, type RuntimeExecutor } from '../executor/executor.ts';
 import type { Explainer } from '../explain/explainer.ts';
 import { openNetworks, type OpenedNetworks } from '../executor/network-mode.ts';
+import type { CheckParts } from '../fsck/finding.ts';
 import { Fsck } from '../fsck/fsck.ts';
 import type { MountLocally } from '../frontend/tree.ts';
 import { parsePlatform } from '../oci/platform.ts';
@@ -129,7 +130,7 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
   stack.defer(() => explainer?.close());
   const opened = stack.move();
   return {
-    fsck: new Fsck({ store, refs, keys, indexDir: contentIndexes.dir }),
+    fsck: openFsck({ store, refs, keys, indexDir: contentIndexes.dir }, explainer),
     id: workerId(store.layout.dir),
     labels: workerLabels(config, store, networks.label),
     platforms,
@@ -148,6 +149,12 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     jobs,
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
+}
+
+function openFsck(parts: CheckParts, explainer: Explainer | undefined): Fsck {
+  const fsck = new Fsck(parts);
+  if (explainer) fsck.add((_, options) => explainer.check(options, (path) => parts.store.discard(path)));
+  return fsck;
 }
 
 function httpClient({ proxy }: WorkerParts): HttpClient {

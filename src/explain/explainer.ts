@@ -57,11 +57,20 @@ export class Explainer {
   /** Manifests being written, by the vertex that asked for the digest. */
   readonly #looks = new Map<Digest, Set<Promise<void>>>();
   #queue: Promise<unknown> = Promise.resolve();
+  readonly #swept: Promise<void>;
   #onExplained: ((ref: string, explanation: BuildExplanation) => void) | undefined;
 
   constructor(options: ExplainerOptions) {
     this.#options = options;
-    options.store.sweep().catch((error) => options.log.warn('could not sweep manifests', { error }));
+    this.#swept = options.store
+      .sweep()
+      .catch((error) => options.log.warn('could not sweep manifests', { error }));
+  }
+
+  /** What is not as it should be in what is kept. */
+  async *check(...args: Parameters<ExplainStore['check']>): ReturnType<ExplainStore['check']> {
+    await this.#swept; // what a dead daemon left is no damage
+    yield* this.#options.store.check(...args);
   }
 
   /** `told` gets every explanation of a build of which steps ran, as soon as it is known. */

@@ -84,6 +84,11 @@ function row(entry: ManifestEntry): Row {
   return [path, mode, uid, gid, size, mtime, digest, content, whole ? 1 : 0];
 }
 
+/** Whether a file can be read as what `keepManifest` writes. */
+export function isManifestFile(file: string): boolean {
+  return readManifest(file) !== undefined;
+}
+
 function readManifest(file: string): ManifestEntry[] | undefined {
   let bytes: Buffer;
   try {

@@ -1,8 +1,10 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import type { CheckOptions, Finding } from '../fsck/finding.ts';
 import type { Database } from '../store/database.ts';
+import { checkExplanations } from './check.ts';
 import type { KeptBuild } from './kept.ts';
 import type { BuildExplanation } from './types.ts';
 
@@ -105,7 +107,7 @@ export class ExplainStore {
         line,
         MAX_LINE_BUILDS,
       )
-      .map(({ data }) => unpack<KeptBuild>(data));
+      .flatMap(({ data }) => unpack<KeptBuild>(data) ?? []);
   }
 
   put(line: string, fingerprint: string, build: KeptBuild): void {
@@ -160,6 +162,24 @@ export class ExplainStore {
       if (!this.hasManifest(`sha256:${name}`)) await rm(join(this.#dir, name), { force: true });
   }
 
+  /** What is not as it should be, for a check of the store. */
+  check(options: CheckOptions, discard: (path: string) => void): AsyncGenerator<Finding> {
+    const parts = {
+      db: this.#db,
+      dir: this.#dir,
+      isFresh: (digest: string) => this.#fresh.has(digest),
+      isReadable: (data: Uint8Array) => unpack(data) !== undefined,
+      dropBuild: (seq: number) => {
+        this.#dropBuilds('seq = ?', seq);
+        this.#sweepManifests();
+      },
+      dropResult: (ref: string) => this.dropResult(ref),
+      dropManifest: (digest: string) => this.dropManifest(digest),
+      discard,
+    };
+    return checkExplanations(parts, options);
+  }
+
   #nextSeq(): number {
     const row = this.#db.get<{ seq: number | null }>('SELECT max(seq) AS seq FROM explain_builds');
     return (row?.seq ?? 0) + 1;
@@ -202,8 +222,11 @@ export class ExplainStore {
   #remove(digests: readonly string[]): void {
     for (const digest of digests) {
       this.#db.run('DELETE FROM explain_manifests WHERE digest = ?', digest);
-      // A file that stays is swept at the next start.
-      rm(this.manifest(digest), { force: true }).catch(() => {});
+      try {
+        rmSync(this.manifest(digest), { force: true }); // with its row: a check would take it for left over
+      } catch {
+        // A file that stays is swept at the next start.
+      }
     }
   }
 }
@@ -212,6 +235,11 @@ function pack(value: unknown): Uint8Array {
   return zstdCompressSync(JSON.stringify(value));
 }
 
-function unpack<T>(data: Uint8Array): T {
-  return JSON.parse(zstdDecompressSync(data).toString()) as T;
+/** Undefined for what is damaged: it says less than it could, and hides nothing else. */
+function unpack<T extends object>(data: Uint8Array): T | undefined {
+  try {
+    return JSON.parse(zstdDecompressSync(data).toString()) as T;
+  } catch {
+    return undefined;
+  }
 }

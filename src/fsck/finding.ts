@@ -3,7 +3,17 @@ import type { RefManager } from '../cache/ref.ts';
 import type { KeyStore } from '../solver/keystore.ts';
 import type { Store } from '../store/store.ts';
 
-export type FindingKind = 'database' | 'record' | 'lease' | 'key' | 'snapshot' | 'blob' | 'index' | 'file';
+export type FindingKind =
+  | 'database'
+  | 'record'
+  | 'lease'
+  | 'key'
+  | 'snapshot'
+  | 'blob'
+  | 'index'
+  | 'file'
+  | 'build'
+  | 'explanation';
 
 /** Something that is not as it should be. */
 export interface Finding {

@@ -35,9 +35,8 @@ export interface FsckOptions extends CheckOptions {
   readonly repair: boolean;
 }
 
-/** In this order: what one repairs, those after it need not. */
+/** In this order, after that of the database: what one repairs, those after it need not. */
 const CHECKS: readonly Check[] = [
-  checkDatabase,
   checkRecords,
   checkLeases,
   checkKeys,
@@ -50,9 +49,16 @@ const CHECKS: readonly Check[] = [
 export class Fsck {
   readonly #parts: CheckParts;
   readonly #turn = new Semaphore(1);
+  /** Of rooms that this one knows nothing of. */
+  readonly #more: Check[] = [];
 
   constructor(parts: CheckParts) {
     this.#parts = parts;
+  }
+
+  /** One more kind of thing to look at, before the blobs that it keeps. */
+  add(check: Check): void {
+    this.#more.push(check);
   }
 
   async *run(options: FsckOptions): AsyncGenerator<Report, StoreCounts> {
@@ -60,7 +66,7 @@ export class Fsck {
     const seen = new Set<string>();
     for (let pass = 0; pass < MAX_PASSES; pass++) {
       let repaired = 0;
-      for (const check of CHECKS)
+      for (const check of [checkDatabase, ...this.#more, ...CHECKS])
         for await (const finding of check(this.#parts, options)) {
           const key = `${finding.kind} ${finding.id} ${finding.problem}`;
           if (seen.has(key)) continue;

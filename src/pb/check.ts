@@ -22,7 +22,7 @@ export interface CheckResponse {
 }
 
 export interface Finding {
-  /** What is wrong: database, record, lease, key, snapshot, blob, index or file. */
+  /** What is wrong: database, record, lease, key, snapshot, blob, index, file, build or explanation. */
   kind: string;
   /** Its name or path. */
   id: string;

@@ -197,10 +197,14 @@ test('debug fsck finds and repairs, through the daemon and without one', async (
     const locked = await daemon.buildctl(['debug', 'fsck', '--root', root.path]);
     assert.equal(locked.code, 1);
     assert.match(locked.stderr, /is in use by buildkitd with process id \d+/);
+    writeFileSync(join(root.path, 'buildkit-ts/explain/x'), '');
+    const leftover = await daemon.buildctl(['debug', 'fsck']);
+    assert.match(leftover.stdout.toString(), /^leftover file explain\/x: nothing knows it$/m);
     assert.equal(await daemon.stop(), 0);
     const repaired = await daemon.buildctl(['debug', 'fsck', '--deep', '--repair', '--root', root.path]);
     assert.equal(repaired.code, 0, repaired.stdout.toString() + repaired.stderr);
     assert.match(repaired.stdout.toString(), /: repaired$/m);
+    assert.match(repaired.stdout.toString(), /^damaged build \w+: its log sha256:\w+ is gone: repaired$/m);
     const again = await daemon.buildctl(['debug', 'fsck', '--deep', '--root', root.path]);
     assert.match(again.stdout.toString(), /nothing is wrong\n$/);
     const gone = await daemon.buildctl(['debug', 'fsck']);

@@ -8,9 +8,11 @@ import { BuildError, invalidArgument, notFound } from '../../base/errors.ts';
 import type { Digest } from '../../base/digest.ts';
 import type { Logger } from '../../base/log.ts';
 import * as pb from '../../pb/control.ts';
+import type { CheckOptions, Finding } from '../../fsck/finding.ts';
 import type { ContentStore } from '../../store/content.ts';
 import type { Database } from '../../store/database.ts';
 import type { LeaseStore } from '../../store/lease.ts';
+import { checkHistory } from './check.ts';
 import { recordFilter } from './filter.ts';
 import { Listeners } from './listeners.ts';
 import { decodeFrames } from './log-frames.ts';
@@ -300,6 +302,20 @@ export class History implements AsyncDisposable {
     } catch (error) {
       log.warn('build history: cannot close the records of interrupted builds', { error });
     }
+  }
+
+  /** What is not as it should be, for a check of the store. */
+  async *check(options: CheckOptions, discard: (path: string) => void): AsyncGenerator<Finding> {
+    await this.recovered; // what a dead daemon left open is no damage
+    const parts = {
+      ...this.#options,
+      table: this.#table,
+      discard,
+      isBusy: (ref: string) => this.#active.has(ref) || this.#deleted.has(ref),
+      change: (record: pb.BuildHistoryRecord) => this.#change(record),
+      forget: (ref: string) => void this.#forget(ref),
+    };
+    yield* checkHistory(parts, options);
   }
 
   /** No new builds come: listeners end when those that run have ended. */

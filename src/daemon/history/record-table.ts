@@ -32,6 +32,16 @@ interface Row {
   readonly record: Uint8Array;
 }
 
+/** What a row says; undefined when it is damaged, which must not hide the others. */
+function decoded({ ref, record: bytes }: Pick<Row, 'ref' | 'record'>): BuildHistoryRecord | undefined {
+  try {
+    const record = BuildHistoryRecord.decode(bytes);
+    return record.Ref === ref ? record : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Build records in the database, as their wire messages. */
 export class RecordTable {
   readonly #db: Database;
@@ -64,11 +74,41 @@ export class RecordTable {
 
   /** The record of a finished build. */
   get(ref: string): BuildHistoryRecord | undefined {
-    const row = this.#db.get<Pick<Row, 'record'>>(
-      'SELECT record FROM build_records WHERE ref = ? AND completed_at IS NOT NULL',
+    const row = this.#db.get<Pick<Row, 'ref' | 'record'>>(
+      'SELECT ref, record FROM build_records WHERE ref = ? AND completed_at IS NOT NULL',
       ref,
     );
-    return row && BuildHistoryRecord.decode(row.record);
+    return row && decoded(row);
+  }
+
+  has(ref: string): boolean {
+    return this.#db.get('SELECT 1 FROM build_records WHERE ref = ?', ref) !== undefined;
+  }
+
+  isRunning(ref: string): boolean {
+    const running = 'SELECT 1 FROM build_records WHERE ref = ? AND completed_at IS NULL';
+    return this.#db.get(running, ref) !== undefined;
+  }
+
+  /** Whether a running build writes its log to the file of this name. */
+  hasLog(name: string): boolean {
+    return (
+      this.#db.get('SELECT 1 FROM build_records WHERE completed_at IS NULL AND log = ?', name) !== undefined
+    );
+  }
+
+  /** Of all rows, readable or not. */
+  *refs(): Generator<string> {
+    for (let last = ''; ; ) {
+      const page = this.#db.all<{ ref: string }>(
+        `SELECT ref FROM build_records WHERE ref > ? ORDER BY ref LIMIT ${PAGE}`,
+        last,
+      );
+      for (const { ref } of page) yield ref;
+      const end = page.at(-1);
+      if (!end || page.length < PAGE) return;
+      last = end.ref;
+    }
   }
 
   delete(ref: string): boolean {
@@ -86,7 +126,10 @@ export class RecordTable {
          ORDER BY created_at ${order}, ref ${order} LIMIT ${PAGE}`,
         ...(last ? [last.created, last.ref] : []),
       );
-      for (const { record } of page) yield BuildHistoryRecord.decode(record);
+      for (const row of page) {
+        const record = decoded(row);
+        if (record) yield record;
+      }
       const end = page.at(-1);
       if (!end || page.length < PAGE) return;
       last = { created: BigInt(end.created), ref: end.ref };
@@ -95,10 +138,13 @@ export class RecordTable {
 
   /** Records of builds that a dead daemon has left, with the names of their logs. */
   interrupted(): { readonly record: BuildHistoryRecord; readonly log: string }[] {
-    const rows = this.#db.all<{ record: Uint8Array; log: string }>(
-      'SELECT record, log FROM build_records WHERE completed_at IS NULL',
+    const rows = this.#db.all<Pick<Row, 'ref' | 'record'> & { log: string }>(
+      'SELECT ref, record, log FROM build_records WHERE completed_at IS NULL',
     );
-    return rows.map(({ record, log }) => ({ record: BuildHistoryRecord.decode(record), log }));
+    return rows.flatMap((row) => {
+      const record = decoded(row);
+      return record ? [{ record, log: row.log }] : [];
+    });
   }
 
   /** Records to be forgotten: not among the `maxEntries` that ended last, and ended before `before`. */
