@@ -37,8 +37,10 @@ const LIBRARIES: Readonly<Record<string, Library>> = {
     manual: 'docs/dockerfile-library.md',
   },
   frontend: {
-    rooms: ['base', 'gateway'],
-    later: ['base', 'gateway', 'llb', 'oci', 'pb', 'rpc', 'session'],
+    rooms: ['base', 'frontend'],
+    later: 'archive attest base dockerfile frontend gateway giturl llb match oci pb rpc session source'.split(
+      ' ',
+    ),
     builtIn: [],
   },
   llb: {

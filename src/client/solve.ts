@@ -21,6 +21,7 @@ import { policyMessage } from './source-policy.ts';
 import { prefixed } from './call-error.ts';
 import { finishCaches, type PreparedCaches, prepareCaches } from './caches.ts';
 import type { Client } from './client.ts';
+import { definitionMessage } from '../gateway/definition.ts';
 import { runGateway } from './gateway.ts';
 import { lookInto } from './look-into.ts';
 import type { CacheEntry, ExportEntry, SolveRequest, SolveResult } from './solve-types.ts';
@@ -274,7 +275,7 @@ function wireRequest(
       Imports: caches.imports.map(entry),
     },
     Entitlements: [...(request.allowedEntitlements ?? [])],
-    FrontendInputs: {},
+    FrontendInputs: ownInputs(request),
     Internal: false,
     SourcePolicy: request.sourcePolicy && policyMessage(request.sourcePolicy),
     Exporters: exporters,
@@ -283,6 +284,14 @@ function wireRequest(
     CompatibilityVersion: 0n,
     ProxyNetwork: false,
   };
+}
+
+/** Those of a frontend of this process; any other gets them with the request that it is asked for. */
+function ownInputs({ run, frontendInputs = {} }: SolveRequest): WireRequest['FrontendInputs'] {
+  if (!run) return {};
+  return Object.fromEntries(
+    Object.entries(frontendInputs).map(([name, bytes]) => [name, definitionMessage(bytes)]),
+  );
 }
 
 /** Passes the progress on until the daemon ends it, or falls silent after `finish`. */

@@ -11,7 +11,7 @@ import { basePath, dirPath, joinPath } from '../match/paths.ts';
 import { PatternMatcher } from '../match/patterns.ts';
 import { decodeText } from '../dockerfile/bytes.ts';
 import { isArchive } from './archive-header.ts';
-import type { BuildRef, FrontendBridge } from './dockerfile-bridge.ts';
+import type { BuildRef, FrontendBridge } from './build-bridge.ts';
 import { gitContext, mainGitOptions } from './dockerfile-git.ts';
 
 const DEFAULT_NAME = 'Dockerfile';

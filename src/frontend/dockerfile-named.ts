@@ -17,7 +17,7 @@ import {
   parseReference,
   withDefaultTag,
 } from '../oci/reference.ts';
-import { type FrontendBridge, NoImage } from './dockerfile-bridge.ts';
+import { type FrontendBridge, NoImage } from './build-bridge.ts';
 import { gitContext } from './dockerfile-git.ts';
 import { checkInputs, ignoreFileOptions, parsePatterns, readOrNothing } from './dockerfile-context.ts';
 

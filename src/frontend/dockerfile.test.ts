@@ -11,7 +11,8 @@ import type { VertexWarning } from '../solver/types.ts';
 import { Bridge } from './bridge.ts';
 import { buildDockerfile } from './dockerfile.ts';
 import { RequestStore } from './requests.ts';
-import { daemonBridge, type FrontendBridge, NoImage } from './dockerfile-bridge.ts';
+import { type FrontendBridge, NoImage } from './build-bridge.ts';
+import { daemonBridge } from './dockerfile-bridge.ts';
 
 type Files = Readonly<Record<string, string | Uint8Array>>;
 

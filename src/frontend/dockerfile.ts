@@ -1,7 +1,6 @@
 import type { Attestation } from '../attest/attestation.ts';
 import { parseDigest } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
-import { goJson } from '../base/gojson.ts';
 import { mayHoldBytes } from '../dockerfile/bytes.ts';
 import { convertDockerfile } from '../dockerfile/convert/convert.ts';
 import { encodeImage } from '../dockerfile/convert/image.ts';
@@ -11,22 +10,18 @@ import { atLocation, withSources } from '../dockerfile/errors.ts';
 import { marshal } from '../llb/marshal.ts';
 import type { SourceMap } from '../llb/node.ts';
 import { type Definition, Op } from '../llb/ops.ts';
-import {
-  formatPlatformFull,
-  hostPlatform,
-  normalizePlatform,
-  type Platform,
-  platformToJson,
-} from '../oci/platform.ts';
+import { formatPlatformFull, hostPlatform, type Platform } from '../oci/platform.ts';
 import type { VertexWarning } from '../solver/types.ts';
 import type { Frontend } from './bridge.ts';
 import { definitionJson } from './definition-json.ts';
-import { daemonBridge, type FrontendBridge } from './dockerfile-bridge.ts';
+import type { FrontendBridge } from './build-bridge.ts';
+import { daemonBridge } from './dockerfile-bridge.ts';
 import { BuildContext, type DockerfileSource } from './dockerfile-context.ts';
 import { NamedContexts } from './dockerfile-named.ts';
 import { type FrontendOptions, parseFrontendOptions } from './dockerfile-options.ts';
 import { type ForeignSyntax, foreignError, frontendFor, type SyntaxNote } from './dockerfile-syntax.ts';
 import { unsupportedCap } from './frontend-caps.ts';
+import { platformId, platformResult, type PlatformTree } from './platform-result.ts';
 import type { FrontendResult } from './result.ts';
 import { openScanner, type Scanner, sbomAttestation } from './sbom.ts';
 import { sourceTime } from './source-time.ts';
@@ -131,9 +126,7 @@ function warningOf(
 }
 
 interface PlatformBuild<R> {
-  readonly id: string;
-  readonly platform: Platform;
-  readonly value: R | null;
+  readonly tree: PlatformTree<R>;
   readonly converted: ConvertResult;
 }
 
@@ -187,8 +180,9 @@ class DockerfileBuild<R> {
     const builds = wanted.map((platform, index) => this.#build(platform, index === 0));
     try {
       const built = await Promise.all(builds);
-      const result = this.#result(built);
-      return scanner ? { ...result, attestations: await this.#scanAll(scanner, built) } : result;
+      const said = scanner ? await this.#scanAll(scanner, built) : undefined;
+      const trees = built.map(({ tree }) => tree);
+      return platformResult(trees, this.#options.multiPlatform, said);
     } catch (error) {
       this.#abort.abort();
       await Promise.allSettled(builds);
@@ -206,13 +200,16 @@ class DockerfileBuild<R> {
       wrapped(() => this.#marshal(converted)),
       this.#options.cacheImports,
     );
-    const chosen = normalizePlatform(platform ?? hostPlatform());
-    return {
-      id: formatPlatformFull(chosen),
-      platform: exportPlatform(chosen, converted.image.platform),
-      value: ref?.value ?? null,
-      converted,
+    const { image, baseImage, epoch } = converted;
+    const tree = {
+      platform,
+      ref: ref?.value ?? null,
+      imagePlatform: image.platform,
+      config: encodeImage(image),
+      ...(baseImage ? { baseConfig: encodeImage(baseImage) } : {}),
+      ...(epoch === undefined ? {} : { epoch }),
     };
+    return { tree, converted };
   }
 
   async #scanner(): Promise<Scanner | undefined> {
@@ -228,7 +225,8 @@ class DockerfileBuild<R> {
     scanner: Scanner,
     builds: readonly PlatformBuild<R>[],
   ): Promise<ReadonlyMap<string, readonly Attestation<R>[]>> {
-    const said = builds.map(async ({ id, converted }) => {
+    const said = builds.map(async ({ tree, converted }) => {
+      const id = platformId(tree.platform);
       const ref = await this.#bridge.solve(scanner.scan(id, converted.scan()), []);
       return [id, ref ? [sbomAttestation(ref.value)] : []] as const;
     });
@@ -272,22 +270,6 @@ class DockerfileBuild<R> {
     const short = `${rule}: ${message}${line > 0 ? ` (line ${line})` : ''}`;
     this.#bridge.warn(warningOf({ message: short, description, url, location }, this.#source));
   }
-
-  #result(builds: readonly PlatformBuild<R>[]): FrontendResult<R> {
-    const metadata = new Map<string, Uint8Array>();
-    const { multiPlatform } = this.#options;
-    for (const { id, converted } of builds) {
-      const put = (key: string, value: Uint8Array) =>
-        metadata.set(multiPlatform ? `${key}/${id}` : key, value);
-      put('containerimage.config', encodeImage(converted.image));
-      if (converted.baseImage) put('containerimage.base.config', encodeImage(converted.baseImage));
-      if (converted.epoch !== undefined) put('source.date.epoch', Buffer.from(String(converted.epoch)));
-    }
-    const Platforms = builds.map(({ id, platform }) => ({ ID: id, Platform: platformToJson(platform) }));
-    metadata.set('refs.platforms', Buffer.from(goJson({ Platforms })));
-    if (!multiPlatform) return { ref: builds[0]?.value ?? null, metadata };
-    return { ref: null, refs: new Map(builds.map(({ id, value }) => [id, value])), metadata };
-  }
 }
 
 function wrapped(encode: () => Definition): Definition {
@@ -296,18 +278,6 @@ function wrapped(encode: () => Definition): Definition {
   } catch (error) {
     throw BuildError.wrap(error, 'failed to marshal LLB definition');
   }
-}
-
-/** Windows images say which build of the system they need. */
-function exportPlatform(platform: Platform, image: Platform): Platform {
-  if (platform.os !== 'windows' || image.os !== 'windows') return platform;
-  const osVersion = platform.osVersion || image.osVersion;
-  const osFeatures = platform.osFeatures ?? image.osFeatures;
-  return normalizePlatform({
-    ...platform,
-    ...(osVersion ? { osVersion } : {}),
-    ...(osFeatures ? { osFeatures } : {}),
-  });
 }
 
 /** Asks once for the same image, platform and reason. */

@@ -3,7 +3,7 @@ import { type Definition, Op, type SourceOp } from '../llb/ops.ts';
 import type { State } from '../llb/state.ts';
 import { source as sourceState } from '../llb/source.ts';
 import { committerTime } from '../source/git-object.ts';
-import type { FrontendBridge } from './dockerfile-bridge.ts';
+import type { FrontendBridge } from './build-bridge.ts';
 
 const FILE_NAME = 'http.filename';
 

@@ -1,6 +1,7 @@
 import { sourceSnippet } from '../base/snippet.ts';
-import type { Outline, OutlineSecret } from '../dockerfile/convert/outline.ts';
+import type { OutlineSecret } from '../dockerfile/convert/outline.ts';
 import type { LintWarning } from '../dockerfile/lint/linter.ts';
+import type { OutlineParts } from './subrequest-answers.ts';
 
 /** Blanks between the columns of the tables of an outline, and of all others. */
 const WIDE = 3;
@@ -40,7 +41,7 @@ export function targetsText(
   return table([['TARGET', 'DESCRIPTION'], ...rows], NARROW);
 }
 
-export function outlineText({ name, description, args, secrets, ssh }: Outline): string {
+export function outlineText({ name, description, args, secrets, ssh }: OutlineParts): string {
   const head = [
     ['TARGET:', name || '(default)'],
     ...(description === '' ? [] : [['DESCRIPTION:', description]]),

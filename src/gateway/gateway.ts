@@ -21,6 +21,7 @@ import type {
   ResolvedImage,
   ResolvedSource,
   ResolveImageOptions,
+  ResolveSourceOptions,
   SolvedResult,
   SourceIdentifier,
   WarnOptions,
@@ -179,7 +180,7 @@ class Gateway implements GatewayClient {
     };
   }
 
-  async resolveSource(source: SourceIdentifier, options: ResolveImageOptions = {}): Promise<ResolvedSource> {
+  async resolveSource(source: SourceIdentifier, options: ResolveSourceOptions = {}): Promise<ResolvedSource> {
     return await resolveSource(this.#calls, source, options);
   }
 

@@ -2,7 +2,7 @@ import { BuildError } from '../base/errors.ts';
 import { platformToMessage } from '../llb/platform.ts';
 import { parsePlatform } from '../oci/platform.ts';
 import type { ReferenceCalls } from './reference.ts';
-import type { ResolvedSource, ResolveImageOptions, SourceIdentifier } from './types.ts';
+import type { ResolvedSource, ResolveImageOptions, ResolveSourceOptions, SourceIdentifier } from './types.ts';
 
 export function platformMessage(
   platform: ResolveImageOptions['platform'],
@@ -15,7 +15,7 @@ export function platformMessage(
 export async function resolveSource(
   { bridge, caps, callOptions }: ReferenceCalls,
   { identifier, attrs }: SourceIdentifier,
-  options: ResolveImageOptions,
+  options: ResolveSourceOptions,
 ): Promise<ResolvedSource> {
   caps.need('source.metaresolver');
   const isImage = /^(?:docker-image|oci-layout):\/\//.test(identifier);
@@ -25,7 +25,7 @@ export async function resolveSource(
       Platform: platformMessage(options.platform),
       LogName: options.logName ?? '',
       ResolveMode: options.resolveMode ?? '',
-      Git: undefined,
+      Git: options.gitObjects ? { ReturnObject: true } : undefined,
       Image: isImage ? { NoConfig: false, AttestationChain: false, ResolveAttestations: [] } : undefined,
       HTTP: undefined,
       SourcePolicies: [],
@@ -37,7 +37,15 @@ export async function resolveSource(
   return {
     source: { identifier: Source.identifier, attrs: Source.attrs },
     ...(Image && { image: { digest: Image.Digest, config: Image.Config } }),
-    ...(Git && { git: { ref: Git.Ref, checksum: Git.Checksum, commitChecksum: Git.CommitChecksum } }),
+    ...(Git && {
+      git: {
+        ref: Git.Ref,
+        checksum: Git.Checksum,
+        commitChecksum: Git.CommitChecksum,
+        ...(Git.CommitObject.length > 0 ? { commitObject: Git.CommitObject } : {}),
+        ...(Git.TagObject.length > 0 ? { tagObject: Git.TagObject } : {}),
+      },
+    }),
     ...(HTTP && {
       http: {
         digest: HTTP.Checksum,

@@ -114,6 +114,12 @@ export interface ResolveImageOptions extends GatewayCallOptions {
   readonly logName?: string;
 }
 
+/** How to look a source up. */
+export interface ResolveSourceOptions extends ResolveImageOptions {
+  /** Of a repository: give the commit, and the tag if one was named, as git has them. */
+  readonly gitObjects?: boolean;
+}
+
 /** An image that was looked up. */
 export interface ResolvedImage {
   /** The reference that it stands for; a source policy may have changed it. */
@@ -133,7 +139,15 @@ export interface SourceIdentifier {
 export interface ResolvedSource {
   readonly source: Required<SourceIdentifier>;
   readonly image?: { readonly digest: string; readonly config: Uint8Array };
-  readonly git?: { readonly ref: string; readonly checksum: string; readonly commitChecksum: string };
+  readonly git?: {
+    readonly ref: string;
+    readonly checksum: string;
+    readonly commitChecksum: string;
+    /** With `gitObjects`. */
+    readonly commitObject?: Uint8Array;
+    /** With `gitObjects`, of an annotated tag. */
+    readonly tagObject?: Uint8Array;
+  };
   readonly http?: {
     readonly digest: string;
     readonly filename: string;
@@ -174,7 +188,7 @@ export interface GatewayClient {
   /** Checks the capabilities that the definition needs, and has it solved. */
   solve(request: GatewaySolveRequest): Promise<SolvedResult>;
   resolveImage(reference: string, options?: ResolveImageOptions): Promise<ResolvedImage>;
-  resolveSource(source: SourceIdentifier, options?: ResolveImageOptions): Promise<ResolvedSource>;
+  resolveSource(source: SourceIdentifier, options?: ResolveSourceOptions): Promise<ResolvedSource>;
   /** Definitions that the caller gave in place of sources, by name. */
   inputs(options?: GatewayCallOptions): Promise<Readonly<Record<string, Uint8Array>>>;
   /** Opens a container on trees of the build, to run processes in. */

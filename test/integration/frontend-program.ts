@@ -1,6 +1,6 @@
 // A frontend for the tests of frontend images. The word behind the image's name says what it does.
 import { readFileSync } from 'node:fs';
-import { BuildError, Code, type Frontend, runFrontend } from '../../src/gateway/index.ts';
+import { BuildError, Code, type Frontend, runFrontend } from '../../src/frontend/index.ts';
 import { copy, file, mkfile } from '../../src/llb/file.ts';
 import { marshal } from '../../src/llb/marshal.ts';
 import { Definition, Op } from '../../src/llb/ops.ts';

@@ -1,7 +1,7 @@
 // The packed package in an empty project: the samples of README and docs/sdk.md type-check, as strictly as can be, and run.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join, resolve } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -131,6 +131,8 @@ test('the samples run', { skip }, async () => {
   assert.ok(!existsSync(join(project, 'site/draft.txt')));
   await sample('frontend.ts');
   assert.equal(output('listed/files.txt'), 'a\nb\n');
+  await sample('list.ts');
+  assert.deepEqual(readdirSync(join(project, 'from-list/linux_arm64')).sort(), ['a', 'c']);
   assert.match((await sample('daemon.ts')).stdout.toString(), /^true 1\n/);
   writeFileSync(join(project, 'Dockerfile'), 'FROM scratch\nCOPY Dockerfile /\n');
   await sample('readme.ts');

@@ -179,6 +179,8 @@ export interface FailedStep {
 export interface BuildOptions extends CallOptions {
   /** Options of the frontend: `target`, `build-arg:NAME`, `filename`, `platform`, … */
   readonly frontendOptions?: Readonly<Record<string, string>>;
+  /** Definitions that the frontend takes in place of its sources, by name. */
+  readonly frontendInputs?: Readonly<Record<string, Definition>>;
   /** What the build may read, by the names its sources have; the Dockerfile frontend asks for `context` and `dockerfile`. */
   readonly locals?: Readonly<Record<string, LocalFiles>>;
   /** OCI layout folders that the build may take images from, by name. */
@@ -217,8 +219,6 @@ export interface SolveOptions extends BuildOptions {
   readonly definition?: Definition;
   /** `dockerfile.v0`; `gateway.v0` runs the image of the option `source`. */
   readonly frontend?: string;
-  /** Definitions that the frontend takes in place of its sources, by name. */
-  readonly frontendInputs?: Readonly<Record<string, Definition>>;
 }
 
 /** What came of a build. */
