@@ -66,6 +66,14 @@ test('late times become the latest one allowed, all else stays', async () => {
   assert.deepEqual(await clamp(want), want);
 });
 
+test('device numbers that are left empty become zeros', async () => {
+  const plain = encodeTarHeader(header('a', 1));
+  const empty = Buffer.from(plain);
+  empty.fill(0, 329, 345);
+  putChecksum(empty);
+  assert.ok((await clamp(Buffer.concat([empty, TAR_END]))).equals(Buffer.concat([plain, TAR_END])));
+});
+
 test('times in PAX records', async () => {
   const make = (records: Record<string, string>, sec: number, data = ''): Buffer =>
     Buffer.concat([pax(records), entry(header('f', sec), data), entry(header('g', 7)), TAR_END]);

@@ -18,11 +18,13 @@ const SIZE = { at: 124, length: 12 };
 const MTIME = { at: 136, length: 12 };
 /** Of access and change, in blocks of the GNU kind. */
 const GNU_TIMES = [345, 357].map((at) => ({ at, length: 12 }));
+/** Numbers of a device; some archivers leave them empty for all else, which gives another digest. */
+const DEVICE = [329, 337].map((at) => ({ at, length: 8 }));
 const PAX_TIMES = ['mtime', 'atime', 'ctime'];
 
 /**
  * An archive in which no time is later than `maxTimeSec`, seconds since 1970. All else stays as it is, but what
- * follows the archive's end.
+ * follows the archive's end and device numbers that are left empty: BuildKit writes zeros there.
  * @throws BuildError for what is no archive
  */
 export async function* clampTimes(
@@ -132,9 +134,13 @@ class TimeClamper {
     this.#padding = padding(this.#left);
     const changes: [Field, number][] = [];
     if (header.mtime.sec > this.#max || (this.#isLate && !special)) changes.push([MTIME, this.#max]);
-    if (block.toString('latin1', 257, 265) === 'ustar  \0') {
+    const magic = block.toString('latin1', 257, 265);
+    if (magic === 'ustar  \0') {
       for (const field of GNU_TIMES)
         if (tarNumber(block, field.at, field.length) > this.#max) changes.push([field, this.#max]);
+    }
+    if (!special && magic.startsWith('ustar')) {
+      for (const field of DEVICE) if (block[field.at] === 0) changes.push([field, 0]);
     }
     if (!special) {
       this.#pax = undefined;

@@ -62,6 +62,11 @@ const BUILD: CommandSpec = {
       'Define custom options for frontend, e.g. --opt target=foo --opt build-arg:foo=bar',
     ),
     flag('bool', 'no-cache', 'Disable cache for all the vertices'),
+    flag(
+      'int',
+      'compatibility-version',
+      'Make images with the digests of an earlier version: 10, 20 or 30 (default: current)',
+    ),
     flag('int', 'max-parallelism', 'Limit the number of steps of this build that run at once'),
     flag(
       'strings',

@@ -132,6 +132,7 @@ async function buildRequest(flags: FlagValues, warn: Warn): Promise<SolveRequest
     secrets: flags.strings('secret').map(parseSecret),
     ssh: flags.strings('ssh').map(parseSsh),
     allowedEntitlements: flags.strings('allow'),
+    compatibilityVersion: flags.number('compatibility-version'),
   };
 }
 

@@ -55,6 +55,8 @@ export interface SolveRequest {
   readonly allowedEntitlements?: readonly string[];
   /** Rules on the sources of the build. */
   readonly sourcePolicy?: SourcePolicy;
+  /** Which version's images to make; the daemon's own when absent. */
+  readonly compatibilityVersion?: number;
   /** Name of the build at the daemon; random when absent. */
   readonly ref?: string;
   /** Key under which local sources are kept between builds of different clients. */

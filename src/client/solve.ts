@@ -281,7 +281,7 @@ function wireRequest(
     Exporters: exporters,
     EnableSessionExporter: false,
     SourcePolicySession: '',
-    CompatibilityVersion: 0n,
+    CompatibilityVersion: BigInt(request.compatibilityVersion ?? 0),
     ProxyNetwork: false,
   };
 }

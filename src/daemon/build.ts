@@ -1,3 +1,4 @@
+import { type CompatibilityVersion, compatibilityVersion } from '../base/compatibility.ts';
 import { BuildError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { isStoreDamage } from '../cache/damage.ts';
@@ -42,7 +43,7 @@ import type { History } from './history/history.ts';
 import type { Recording } from './history/recording.ts';
 import { allowedDefinition, allowedRequest, policiesOf } from './policy.ts';
 import { attachProvenance, factsOf, startRun, withProvenance } from './provenance.ts';
-import { COMPATIBILITY_VERSION, refuseUnsupported } from './request-check.ts';
+import { refuseUnsupported } from './request-check.ts';
 import { resolveSourceMeta } from './source-meta.ts';
 import { withSbom } from './sbom.ts';
 import { stepLayers } from './step-layers.ts';
@@ -88,6 +89,7 @@ export async function build(
   const signal = AbortSignal.any([call.signal, services.stopping]);
   const attrs = request.FrontendAttrs;
   refuseUnsupported(request);
+  const version = compatibilityVersion(Number(request.CompatibilityVersion));
   const attest = parseAttestOptions(Object.entries(attrs));
   const granted = grantEntitlements(request.Entitlements, services.entitlements);
   const makeExporter = (type: string, own: Record<string, string>, index: number): Exporter =>
@@ -105,6 +107,7 @@ export async function build(
     : services.history.recording({ ref, frontend, frontendAttrs, exporters });
   const parts: BuildParts = {
     ended: call.ended,
+    version,
     granted,
     makeExporter,
     exporters,
@@ -126,6 +129,7 @@ export async function build(
 interface BuildParts {
   /** Looks at a job that is about to close. */
   readonly ended: (job: BuildJob) => Promise<void>;
+  readonly version: CompatibilityVersion;
   readonly granted: Grants;
   readonly makeExporter: (type: string, attrs: Record<string, string>, index: number) => Exporter;
   readonly exporters: Exporter[];
@@ -139,19 +143,19 @@ async function run(
   request: pb.SolveRequest,
   services: BuildServices,
   signal: AbortSignal,
-  { ended, granted, makeExporter, exporters, cacheExports, recording, attest }: BuildParts,
+  { ended, version, granted, makeExporter, exporters, cacheExports, recording, attest }: BuildParts,
 ): Promise<Record<string, string>> {
   using usage = new SystemUsage();
   const provenance = startRun({
     usage,
-    compatibilityVersion: COMPATIBILITY_VERSION,
+    compatibilityVersion: version,
     environment: services.provenanceEnv,
   });
   const sessions = request.Session === '' ? [] : [request.Session];
   await using job = services.solver.createJob(request.Ref, { sessions, ...limitsOf(request.FrontendAttrs) });
   await using _memo = services.worker.sources.remember(job.sessions);
   const keys: ResultKeys = new WeakMap();
-  const bridge = bridgeOf(job, request, services, granted, keys);
+  const bridge = bridgeOf(job, request, services, { granted, version }, keys);
   const gateway = isDrivenByClient(request) ? new GatewayBuild(bridge) : undefined;
   using _registered = gateway && services.builds.register(request.Ref, gateway);
   recording?.start(job.progress);
@@ -186,7 +190,7 @@ async function run(
   const store = services.worker.store;
   const sessionId = request.Session;
   const { guard } = services;
-  const all = { job, signal, guard, sessionId, warnings, cacheExports, store, keys, recording };
+  const all = { job, signal, guard, version, sessionId, warnings, cacheExports, store, keys, recording };
   const response = await pastDamage(
     () => exportAll(exporters, source, all),
     async () => {
@@ -207,7 +211,7 @@ function bridgeOf(
   job: BuildJob,
   request: pb.SolveRequest,
   services: BuildServices,
-  granted: Grants,
+  rules: GraphRules,
   keys: ResultKeys,
 ): Bridge {
   const { worker, cachePlaces, log } = services;
@@ -216,7 +220,7 @@ function bridgeOf(
     resolveSourceMeta(meta, job, worker, signal);
   const policies = policiesOf(request, services, resolve);
   const load = (definition: Definition, caches: readonly CacheImport[]) => {
-    const edge = loadDefinition(definition, granted, worker);
+    const edge = loadDefinition(definition, rules, worker);
     worker.ops.forgetCacheMounts(edge);
     let solvedBefore = false;
     return async (signal: AbortSignal) => {
@@ -239,7 +243,7 @@ function bridgeOf(
   };
   const containers: ContainerServices = {
     ...worker.ops.containerServices(() => job.sessions),
-    check: (process) => checkStep(process, granted.names),
+    check: (process) => checkStep(process, rules.granted.names),
   };
   return new Bridge(
     {
@@ -276,9 +280,20 @@ async function pastDamage<T>(work: () => Promise<T>, renew: () => Promise<void>)
   }
 }
 
-function loadDefinition(definition: Definition, granted: Grants, worker: Worker): EdgeRef<VertexSpec> {
+/** What holds for all graphs of a build. */
+interface GraphRules {
+  readonly granted: Grants;
+  readonly version: CompatibilityVersion;
+}
+
+function loadDefinition(
+  definition: Definition,
+  { granted, version }: GraphRules,
+  worker: Worker,
+): EdgeRef<VertexSpec> {
   try {
     return parseDefinition(definition, {
+      version,
       check: ({ spec }) => {
         const exec = spec.op.op?.$case === 'exec' ? spec.op.op.value : undefined;
         if (!exec) return;

@@ -1,3 +1,4 @@
+import type { CompatibilityVersion } from '../base/compatibility.ts';
 import { type Digest, digestOf } from '../base/digest.ts';
 import type { Exporter, ExportContext, ExportSource } from '../exporter/exporter.ts';
 import type { VertexProgress } from '../solver/types.ts';
@@ -7,6 +8,7 @@ import type { Recording } from './history/recording.ts';
 
 export interface ExportRun extends CacheExportRun {
   readonly guard: Pick<DiskGuard, 'writing'>;
+  readonly version: CompatibilityVersion;
   readonly cacheExports: CacheExports;
   /** Of the result; shown with the first step of the export. */
   readonly warnings: readonly string[];
@@ -23,7 +25,8 @@ export async function exportAll(
   for (const [key, value] of source.metadata) {
     if (key.startsWith('frontend.')) response[key] = Buffer.from(value).toString();
   }
-  const inline = run.cacheExports.inline ? { inlineCache: inlineCaches(run) } : {};
+  const { version, cacheExports } = run;
+  const more = { version, ...(cacheExports.inline ? { inlineCache: inlineCaches(run) } : {}) };
   const step = <T>(
     exporter: Exporter,
     index: number,
@@ -31,7 +34,7 @@ export async function exportAll(
   ): Promise<T> =>
     run.job.step(exportId(run, index), exporter.name, (progress) =>
       run.guard.writing({ name: exporter.name, contained: false, signal: run.signal }, (signal) =>
-        work({ signal, progress, ...inline }),
+        work({ signal, progress, ...more }),
       ),
     );
 

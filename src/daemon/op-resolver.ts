@@ -45,7 +45,7 @@ export interface OpServices {
   readonly tee?: (stream: 1 | 2, data: Uint8Array) => void;
   readonly secrets: (sessions: () => readonly string[]) => GetSecret;
   readonly ssh: (sessions: () => readonly string[]) => ForwardSsh;
-  readonly resolveSource: (op: SourceOp, platform: Platform) => SourceInstance;
+  readonly resolveSource: (op: SourceOp, spec: Pick<VertexSpec, 'platform' | 'version'>) => SourceInstance;
   readonly devices: Pick<DeviceRegistry, 'prepare'>;
   /** Path of the program that runs steps of a platform, if they need one. */
   readonly emulator: (platform: Platform) => Promise<string | undefined>;
@@ -76,11 +76,14 @@ export class OpResolver {
   }
 
   resolve(vertex: Vertex<VertexSpec>, solve: SolveFor<VertexSpec, ImmutableRef>): Op<ImmutableRef> {
-    const { op, platform, metadata } = vertex.spec;
+    const { op, metadata } = vertex.spec;
     const kind = op.op;
     switch (kind?.$case) {
       case 'source':
-        return new SourceOpRunner(this.#services.resolveSource(kind.value, platform), this.#placeFor(vertex));
+        return new SourceOpRunner(
+          this.#services.resolveSource(kind.value, vertex.spec),
+          this.#placeFor(vertex),
+        );
       case 'exec':
         return new ExecOpRunner(
           kind.value,

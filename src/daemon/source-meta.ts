@@ -1,3 +1,4 @@
+import { CURRENT_VERSION } from '../base/compatibility.ts';
 import { digestOf } from '../base/digest.ts';
 import { BuildError, Code } from '../base/errors.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
@@ -86,7 +87,7 @@ async function resolveNothing(
   job: Job<VertexSpec, ImmutableRef>,
   worker: Worker,
 ): Promise<SourceMeta> {
-  worker.sources.resolve(source, platform ?? hostPlatform()); // refuses what makes no sense
+  worker.sources.resolve(source, { platform: platform ?? hostPlatform(), version: CURRENT_VERSION }); // refuses what makes no sense
   const title = logName || `resolve metadata for ${source.identifier}`;
   await job.step(digestOf(`${title}\0${source.identifier}`), title, async () => {});
   return { source };

@@ -1,14 +1,15 @@
 import { mkdirSync } from 'node:fs';
+import { hasWritableCheckouts } from '../base/compatibility.ts';
 import { invalidArgument } from '../base/errors.ts';
 import { KeyedLock } from '../base/keyed-lock.ts';
 import type { ContentIndexes } from '../cache/content-indexes.ts';
 import type { RefManager } from '../cache/ref.ts';
 import type { MountLocally } from '../frontend/tree.ts';
 import type { SourceOp } from '../llb/ops.ts';
+import type { VertexSpec } from '../llb/parse.ts';
 import { blobKey, httpKey, imageConfigKey, imageManifestKey } from '../source/keys.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { ObjectReference } from '../oci/object-reference.ts';
-import type { Platform } from '../oci/platform.ts';
 import { type ImageReference, parseReference } from '../oci/reference.ts';
 import { OWNER_VARIABLE } from '../sys/left-processes.ts';
 import type { ProxyConfig } from '../registry/config.ts';
@@ -43,7 +44,7 @@ export interface Sources {
   readonly origins: ImageOrigins;
   readonly http: HttpSourceServices;
   readonly git: GitSourceServices;
-  readonly resolve: (op: SourceOp, platform: Platform) => SourceInstance;
+  readonly resolve: (op: SourceOp, vertex: Pick<VertexSpec, 'platform' | 'version'>) => SourceInstance;
   /** Starts remembering for a build what it resolves and downloads, until disposed. */
   remember(sessions: readonly string[]): AsyncDisposable;
 }
@@ -228,7 +229,10 @@ function sourceResolver(services: {
   git: GitSourceServices;
   local: LocalSourceServices;
 }) {
-  return (op: { identifier: string; attrs: Record<string, string> }, platform: Platform): SourceInstance => {
+  return (
+    op: { identifier: string; attrs: Record<string, string> },
+    { platform, version }: Pick<VertexSpec, 'platform' | 'version'>,
+  ): SourceInstance => {
     const at = op.identifier.indexOf('://');
     if (at < 0) throw invalidArgument(`failed to parse ${op.identifier}: invalid`);
     const scheme = op.identifier.slice(0, at);
@@ -254,8 +258,10 @@ function sourceResolver(services: {
       case 'docker-image+blob':
       case 'oci-layout+blob':
         return new BlobSource(blobSpec(scheme, rest, op.attrs), services.blob);
-      case 'git':
-        return new GitSource(gitSourceSpec(rest, op.attrs), services.git);
+      case 'git': {
+        const spec = gitSourceSpec(rest, op.attrs, { writable: hasWritableCheckouts(version) });
+        return new GitSource(spec, services.git);
+      }
       default:
         throw invalidArgument(`unknown scheme ${scheme}: not found`);
     }

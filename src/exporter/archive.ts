@@ -49,7 +49,8 @@ export class ArchiveExporter implements Exporter {
     const lease = this.#services.leases.hold();
     try {
       const name = imageName(this.#parsed.name, source);
-      const options = commitOptions(this.#parsed, name, { attestationInline: false, lease: lease.id });
+      const more = { type: this.type, attestationInline: false, lease: lease.id };
+      const options = commitOptions(this.#parsed, name, more, source, context);
       const image = await new ImageWriter(this.#services).commit(source, options, context);
       const names = normalizedNames(name);
       const epoch = epochOf(this.#parsed.epoch, source, undefined);

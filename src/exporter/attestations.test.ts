@@ -365,3 +365,39 @@ test('a file that is too large is refused, by name', async () => {
   const { content: _none, ...plain } = attestation({ ref, path: 'large' });
   await assert.rejects(imageOf(b, said(null, plain)), { message: /large exceeds 41943040 bytes$/ });
 });
+
+test('what is not asked for is as the version of the build has it', async () => {
+  await using b = await bench();
+  const ref = await someLayer(b);
+  const forms = async (type: string, version: 10 | 20 | 30, isSaid: boolean, attrs = {}) => {
+    const source = isSaid ? said(ref, attestation()) : result(ref, METADATA);
+    const exporter = createExporter(type, attrs, b.services(), target());
+    const { descriptor, release } = await exporter.export(source, { ...b.context, version });
+    const read = async ({ digest }: Descriptor) =>
+      JSON.parse(Buffer.from(await b.store.content.readAll(digest, b.context)).toString());
+    const top = await read(descriptor!);
+    const says = top.manifests ? (await read(top.manifests[1])).artifactType !== undefined : undefined;
+    release();
+    return [/oci/.test(top.mediaType) ? 'oci' : 'docker', ...(says === undefined ? [] : [says])];
+  };
+  for (const version of [10, 20] as const) {
+    assert.deepEqual(await forms('image', version, false), ['docker']);
+    assert.deepEqual(await forms('docker', version, false), ['docker']);
+    assert.deepEqual(await forms('oci', version, false), ['oci']);
+    assert.deepEqual(await forms('image', version, true), ['oci', false]);
+    assert.deepEqual(await forms('image', version, false, { 'oci-mediatypes': 'true' }), ['oci']);
+    assert.deepEqual(await forms('image', version, true, { 'oci-artifact': 'true' }), ['oci', true]);
+    await assert.rejects(forms('image', version, false, { compression: 'estargz' }), {
+      message: 'exporter option "compression=estargz" conflicts with "oci-mediatypes=false"',
+    });
+    await assert.rejects(forms('image', version, false, { 'oci-artifact': 'true' }), {
+      message: 'exporter option "oci-artifact=true" conflicts with "oci-mediatypes=false"',
+    });
+  }
+  assert.deepEqual(await forms('image', 30, false), ['oci']);
+  assert.deepEqual(await forms('image', 30, true), ['oci', true]);
+  await assert.rejects(forms('image', 10, false, { compression: 'zstd' }), {
+    message: 'unsupported compatibility-version 10 feature image exporter compression=zstd',
+  });
+  assert.deepEqual(await forms('image', 20, false, { compression: 'zstd' }), ['docker']);
+});

@@ -14,8 +14,8 @@ export interface ImageAttrs {
   readonly name: string;
   /** undefined: the exporter's default. */
   readonly ociTypes: boolean | undefined;
-  /** Attestation manifests as artifacts that name their image. */
-  readonly ociArtifact: boolean;
+  /** Attestation manifests as artifacts that name their image; undefined: with OCI's media types. */
+  readonly ociArtifact: boolean | undefined;
   /** Whether attestations that are for images only make one image an index; undefined: the exporter's default. */
   readonly attestationInline: boolean | undefined;
   readonly compression: Compression;
@@ -55,15 +55,12 @@ export function parseImageAttrs(attrs: Attrs): ImageAttrs {
   const ociTypes = bool('oci-mediatypes');
   const compression = parseCompression(attrs);
   const epoch = epochAttr(attrs);
-  if (compression.type === 'estargz' && ociTypes === false)
-    throw new BuildError('exporter option "compression=estargz" conflicts with "oci-mediatypes=false"');
   const ociArtifact = bool('oci-artifact');
-  if (ociArtifact && ociTypes === false)
-    throw new BuildError('exporter option "oci-artifact=true" conflicts with "oci-mediatypes=false"');
+  checkMediaTypes({ ociTypes, ociArtifact, compression });
   return {
     name: attrs.name ?? '',
     ociTypes,
-    ociArtifact: ociArtifact ?? ociTypes !== false,
+    ociArtifact,
     attestationInline: bool('attestation-inline'),
     compression,
     preferNonDistributable: bool('prefer-nondist-layers') ?? false,
@@ -72,6 +69,19 @@ export function parseImageAttrs(attrs: Attrs): ImageAttrs {
     annotations,
     rest: new Map(Object.entries(attrs).filter(([key]) => !KNOWN.has(key) && !Annotations.isKey(key))),
   };
+}
+
+/** @throws for what only OCI's media types can say when they are not wanted */
+export function checkMediaTypes({
+  ociTypes,
+  ociArtifact,
+  compression,
+}: Pick<ImageAttrs, 'ociTypes' | 'ociArtifact' | 'compression'>): void {
+  if (ociTypes !== false) return;
+  if (compression.type === 'estargz')
+    throw new BuildError('exporter option "compression=estargz" conflicts with "oci-mediatypes=false"');
+  if (ociArtifact)
+    throw new BuildError('exporter option "oci-artifact=true" conflicts with "oci-mediatypes=false"');
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { Attestations } from '../attest/attestation.ts';
+import type { CompatibilityVersion } from '../base/compatibility.ts';
 import type { Compression, ImmutableRef } from '../cache/ref.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { TreeSource } from '../session/fsutil/source.ts';
@@ -20,6 +21,8 @@ export interface ExportContext {
   readonly signal: AbortSignal;
   /** Of the exporter's vertex. */
   readonly progress: VertexProgress;
+  /** Which bytes images have; absent for the current ones. */
+  readonly version?: CompatibilityVersion;
   /** Makes the build cache for the config of an image; absent when images carry none. */
   readonly inlineCache?: MakeInlineCache;
 }

@@ -45,6 +45,8 @@ import { type FilesInLayer, withLayerIds } from './sbom-layers.ts';
 export interface CommitOptions {
   readonly attrs: ImageAttrs;
   readonly ociTypes: boolean;
+  /** Attestation manifests as artifacts that name their image. */
+  readonly ociArtifact: boolean;
   /** Names of the image, for what is said of it. */
   readonly names: readonly string[];
   /** Attestations that are for images only make an index, too. */
@@ -194,7 +196,7 @@ export class ImageWriter {
       digest: digestSet(target.digest),
     }));
     const statements = statementsOf(whole, subjects);
-    const written = attestationManifest(target, statements, { artifact: options.attrs.ociArtifact });
+    const written = attestationManifest(target, statements, { artifact: options.ociArtifact });
     await oneOff(progress, `exporting attestation manifest ${written.descriptor.digest}`, async () => {
       for (const blob of written.blobs) await this.#write(blob, [], options.lease);
       await this.#write(written.manifest, written.children, options.lease);

@@ -1,3 +1,4 @@
+import { CURRENT_VERSION, hasOldZstd, prefersOci, unsupportedFeature } from '../base/compatibility.ts';
 import { BuildError } from '../base/errors.ts';
 import { goJson } from '../base/gojson.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
@@ -5,7 +6,14 @@ import { descriptorToJson } from '../oci/manifest.ts';
 import { formatSeconds } from '../oci/time.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { LeaseStore } from '../store/lease.ts';
-import { type Attrs, flagAttr, type ImageAttrs, parseImageAttrs, withMetadata } from './attrs.ts';
+import {
+  type Attrs,
+  checkMediaTypes,
+  flagAttr,
+  type ImageAttrs,
+  parseImageAttrs,
+  withMetadata,
+} from './attrs.ts';
 import type { ExportContext, Exporter, ExportResult, ExportSource, ExportTarget } from './exporter.ts';
 import {
   type CommitOptions,
@@ -53,7 +61,8 @@ export class ImageExporter implements Exporter {
     try {
       const writer = new ImageWriter(this.#services);
       const name = imageName(this.#parsed.name, source);
-      const options = commitOptions(this.#parsed, name, { attestationInline: true, lease: lease.id });
+      const more = { type: this.type, attestationInline: true, lease: lease.id };
+      const options = commitOptions(this.#parsed, name, more, source, context);
       const image = await writer.commit(source, options, context);
       const { response, descriptor } = imageResponse(image, name);
       const names = this.#push ? name.split(',').filter((n) => n !== '') : [];
@@ -94,16 +103,30 @@ export class ImageExporter implements Exporter {
   }
 }
 
-/** @param name names of the image, with commas between them */
+/**
+ * What the attributes leave open is as the build's version has it.
+ * @param name names of the image, with commas between them
+ * @throws for what that version does not have
+ */
 export function commitOptions(
   attrs: ImageAttrs,
   name: string,
-  more: Pick<CommitOptions, 'attestationInline' | 'lease'>,
+  { type, ...more }: Pick<CommitOptions, 'attestationInline' | 'lease'> & { readonly type: string },
+  source: ExportSource,
+  { version = CURRENT_VERSION }: ExportContext,
 ): CommitOptions {
+  const oci = prefersOci(version);
+  const isSaid = (source.attestations?.size ?? 0) > 0;
+  const ociTypes = attrs.ociTypes ?? (type === 'oci' || oci || isSaid);
+  const ociArtifact = attrs.ociArtifact ?? (oci && ociTypes);
+  checkMediaTypes({ ...attrs, ociTypes, ociArtifact });
+  if (attrs.compression.type === 'zstd' && hasOldZstd(version))
+    throw unsupportedFeature(version, `${type} exporter compression=zstd`);
   return {
     ...more,
     attrs,
-    ociTypes: attrs.ociTypes ?? true,
+    ociTypes,
+    ociArtifact,
     attestationInline: attrs.attestationInline ?? more.attestationInline,
     names: name.split(',').filter((one) => one !== ''),
   };

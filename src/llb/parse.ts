@@ -1,3 +1,4 @@
+import { type CompatibilityVersion, CURRENT_VERSION, hasWritableCheckouts } from '../base/compatibility.ts';
 import { type Digest, digestOf } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
 import type { Platform } from '../oci/platform.ts';
@@ -18,6 +19,7 @@ export interface VertexSpec {
   /** Normalized; the default one when the op names none. */
   readonly platform: Platform;
   readonly metadata: OpMetadata;
+  readonly version: CompatibilityVersion;
   /** Where the vertex stands in the user's files, for error snippets. */
   readonly locations: readonly VertexLocation[];
   /** Parses a definition that the vertex has found, under the rules of the one that it belongs to. */
@@ -32,6 +34,8 @@ export interface VertexLocation {
 export interface ParseOptions {
   /** Of ops that name none; this machine's when absent. */
   readonly defaultPlatform?: Platform;
+  /** Which bytes sources give; the current ones when absent. */
+  readonly version?: CompatibilityVersion;
   /** LLB capabilities that vertexes may ask for; all that are served when absent. */
   readonly caps?: ReadonlySet<string>;
   /** Sees every vertex that is needed, after its inputs, and may refuse it by throwing. */
@@ -161,8 +165,10 @@ class GraphBuilder {
       index: Number(input.index),
     }));
     const names = inputs.map((input) => input.vertex.name);
+    const { version = CURRENT_VERSION } = this.#options;
     const vertex: Vertex<VertexSpec> = {
       digest,
+      ...(hasWritableCheckouts(version) ? { variant: `v${version}` } : {}),
       name: metadata.description[CUSTOM_NAME] ?? opName(op, names),
       inputs,
       options: vertexOptions(metadata),
@@ -170,6 +176,7 @@ class GraphBuilder {
         op,
         platform: op.platform ? normalizePlatform(platformFromMessage(op.platform)) : this.#platform,
         metadata,
+        version,
         locations: this.#locations(digest),
         parse: this.#parse,
       },

@@ -142,6 +142,22 @@ test('ignoreCache runs again and leaves its result for others', async () => {
   assert.equal(after.counts.exec, 0);
 });
 
+test('variants of one vertex run beside each other, and meet where their keys do', async () => {
+  const { build: buildOn, solver } = world();
+  const build = (root: ReturnType<typeof step>) => buildOn(root, undefined, solver);
+  const make = (variant: string, mapDigest: string) => {
+    const source = step({ name: 'src', variant, mapDigest, value: variant, beforeExec: () => sleep(5) });
+    return step({ name: 'top', variant, inputs: [source], combine: ([value]) => `top of ${value}` });
+  };
+  const [old, current] = [make('old', 'sha256:old'), make('new', 'sha256:new')];
+  assert.deepEqual(await Promise.all([build(old), build(current)]), ['top of old', 'top of new']);
+  assert.deepEqual(solver.dump(), []);
+  const [one, two] = [make('one', 'sha256:same'), make('two', 'sha256:same')];
+  const [first, second] = await Promise.all([build(one), build(two)]);
+  assert.equal(first, second);
+  assert.equal(one.counts.exec + two.counts.exec, 1);
+});
+
 test('an error names itself once and stops the siblings', async () => {
   const { build } = world();
   let aborted = 0;

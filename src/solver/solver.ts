@@ -101,8 +101,8 @@ export class Solver<Spec, R extends Result> {
    * asks all of them again; who waits for the old ones still gets their answers.
    */
   renew({ vertex }: EdgeRef<Spec>): void {
-    for (const { digest } of vertexGraph(vertex))
-      for (const key of [digest, `${digest}-ignorecache`]) {
+    for (const next of vertexGraph(vertex))
+      for (const key of Object.values(shareKeys(next))) {
         const state = this.#vertexes.get(key);
         if (state) this.#forget(state);
       }
@@ -192,11 +192,11 @@ export class Solver<Spec, R extends Result> {
    * A vertex that ignores the cache has a state apart from one that does not and was there before; one that
    * does not joins any (FEATURES E1).
    */
-  #shareKey({ digest, options }: Vertex<Spec>): string {
-    const apart = `${digest}-ignorecache`;
+  #shareKey(vertex: Vertex<Spec>): string {
+    const { plain, apart } = shareKeys(vertex);
     if (this.#vertexes.has(apart)) return apart;
-    const plain = this.#vertexes.get(digest);
-    return plain && !plain.vertex.options.ignoreCache && options.ignoreCache ? apart : digest;
+    const known = this.#vertexes.get(plain);
+    return known && !known.vertex.options.ignoreCache && vertex.options.ignoreCache ? apart : plain;
   }
 
   #create(
@@ -248,7 +248,7 @@ export class Solver<Spec, R extends Result> {
   }
 
   #forget(vertex: SharedVertex<Spec, R>): void {
-    for (const key of [vertex.vertex.digest, `${vertex.vertex.digest}-ignorecache`]) {
+    for (const key of Object.values(shareKeys(vertex.vertex))) {
       if (this.#vertexes.get(key) === vertex) this.#vertexes.delete(key);
     }
     this.#twins.forget(vertex);
@@ -270,4 +270,10 @@ function withVertex<Spec>(error: unknown, vertex: Vertex<Spec>): BuildError {
   const own = BuildError.from(error);
   const known = own.details.some((detail) => 'type' in detail && detail.type === 'errdefs.Vertex');
   return known ? own : own.with({ type: 'errdefs.Vertex', value: { digest: vertex.digest } });
+}
+
+/** Names that a vertex may be shared under: `apart` is that of one that ignores the cache beside one that does not. */
+function shareKeys<Spec>({ digest, variant }: Vertex<Spec>): Readonly<Record<'plain' | 'apart', string>> {
+  const plain = variant === undefined ? digest : `${digest}-${variant}`;
+  return { plain, apart: `${plain}-ignorecache` };
 }

@@ -16,6 +16,8 @@ export type {
 /** One content-addressed step of the graph. `Spec` is what `resolveOp` needs to make it run. */
 export interface Vertex<Spec> {
   readonly digest: Digest;
+  /** Keeps vertexes of one digest apart that may give different results: their cache keys tell them apart, too. */
+  readonly variant?: string;
   /** Shown to users. */
   readonly name: string;
   readonly inputs: readonly EdgeRef<Spec>[];

@@ -10,7 +10,7 @@ import { isDirMode } from '../sys/stat.ts';
 import { type GitCli, LOCAL_TRANSPORT } from './git-cli.ts';
 import { type GitTarget, localRef } from './git-fetch.ts';
 import type { SharedRepo } from './git-repo.ts';
-import { setTimes, submoduleLinks } from './git-tree.ts';
+import { makeWritable, setTimes, submoduleLinks } from './git-tree.ts';
 
 /** Fills the empty directory `dest` with the target's tree (FEATURES D37). */
 export async function checkout(
@@ -23,6 +23,7 @@ export async function checkout(
   using root = openRootfs(dest);
   if (spec.keepGitDir && spec.subdir === '') await checkoutWithGitDir(target, repo, dest);
   else await checkoutTree(target, repo, root, signal);
+  if (spec.writable) await makeWritable(root, signal);
   if (spec.mtime === 'commit') await setTimes(root, await commitTime(target, repo.git), signal);
 }
 

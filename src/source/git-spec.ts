@@ -30,6 +30,8 @@ export interface GitSourceSpec {
   readonly bundle?: GitBundle;
   /** Refuse what is not signed so. */
   readonly signature?: GitSignaturePolicy;
+  /** Everybody may write what is no program, as in old versions. */
+  readonly writable?: boolean;
   /** The result is a bundle instead of a tree. */
   readonly checkoutBundle: boolean;
 }
@@ -50,7 +52,11 @@ export interface GitFound extends GitTip {
 }
 
 /** @throws BuildError for an address or attribute that makes no sense; `rest` is what follows `git://` */
-export function gitSourceSpec(rest: string, attrs: Readonly<Record<string, string>>): GitSourceSpec {
+export function gitSourceSpec(
+  rest: string,
+  attrs: Readonly<Record<string, string>>,
+  { writable = false }: { readonly writable?: boolean } = {},
+): GitSourceSpec {
   const url = parseGitUrl(isGitTransport(rest) ? rest : `https://${rest}`);
   const full = attrs['git.fullurl'];
   const remote = full === undefined ? url.remote : isGitTransport(full) ? full : `https://${full}`;
@@ -71,6 +77,7 @@ export function gitSourceSpec(rest: string, attrs: Readonly<Record<string, strin
     ...which,
     ...(bundle ? { bundle } : {}),
     ...(signature ? { signature } : {}),
+    ...(writable ? { writable } : {}),
     checkoutBundle: wantsBundle(attrs, which),
     authTokenSecret: attrs['git.authtokensecret'] ?? '',
     authHeaderSecret: attrs['git.authheadersecret'] ?? '',

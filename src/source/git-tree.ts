@@ -1,6 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Rootfs } from '../sys/rootfs.ts';
-import { isDirMode } from '../sys/stat.ts';
+import { isDirMode, isRegularMode } from '../sys/stat.ts';
 
 /** Entries looked at before others have a turn. */
 const BATCH = 500;
@@ -39,6 +39,15 @@ async function* walk(root: Rootfs, signal: AbortSignal): AsyncGenerator<Entry> {
 export async function* submoduleLinks(root: Rootfs, signal: AbortSignal): AsyncGenerator<string> {
   for await (const { path, directory } of walk(root, signal))
     if (!directory && (path === '.git' || path.endsWith('/.git'))) yield path;
+}
+
+/** Lets everybody write the files that are no programs. */
+export async function makeWritable(root: Rootfs, signal: AbortSignal): Promise<void> {
+  for await (const { path, directory } of walk(root, signal)) {
+    if (directory) continue;
+    const { mode } = root.lstat(path);
+    if (isRegularMode(mode) && (mode & 0o111) === 0) root.chmod(path, (mode | 0o222) & 0o7777);
+  }
 }
 
 /** Sets the time of everything, symlinks and the root included. */

@@ -359,3 +359,23 @@ test('metadata: a ref, and the objects behind it', async () => {
     ['refs/heads/main', one, '', undefined],
   );
 });
+
+test('the trees of old versions: everybody may write what is no program', async () => {
+  await using b = await gitBench();
+  b.repo.commit({ a: '1', 'd/b': '2', run: '3' });
+  b.repo.git('update-index', '--chmod=+x', 'run');
+  b.repo.git('commit', '-q', '-m', 'program');
+  const address = `${b.server.host}/main.git`;
+  const attrs = { 'git.fullurl': `${b.server.url}/main.git`, 'git.mtime': 'commit' };
+  const modes = async (writable: boolean) => {
+    const source = new GitSource(gitSourceSpec(address, attrs, { writable }), b.services);
+    const { key } = await source.cacheKey(0, b.context);
+    await using ref = await source.snapshot(b.context);
+    const of = (dir: string) => (name: string) => (lstatSync(join(dir, name)).mode & 0o7777).toString(8);
+    return { key, modes: await inTree(ref, (dir) => ['a', 'd', 'd/b', 'run'].map(of(dir))) };
+  };
+  const current = await modes(false);
+  assert.deepEqual(current.modes, ['644', '755', '644', '755']);
+  const old = await modes(true);
+  assert.deepEqual(old, { key: `${current.key}(writable)`, modes: ['666', '755', '666', '755'] });
+});

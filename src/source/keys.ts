@@ -128,11 +128,12 @@ export interface GitKeyInput {
   readonly skipSubmodules: boolean;
   readonly mtime: string;
   readonly checkoutBundle: boolean;
+  readonly writable?: boolean;
 }
 
 /** Key of a checkout (FEATURES E11); the ref counts only where it can be read from the Git folder. */
 export function gitKey(input: GitKeyInput): string {
-  const { sha, ref, keepGitDir, subdir, skipSubmodules, mtime, checkoutBundle } = input;
+  const { sha, ref, keepGitDir, subdir, skipSubmodules, mtime, checkoutBundle, writable } = input;
   return [
     sha,
     keepGitDir ? '.git' : '',
@@ -141,5 +142,7 @@ export function gitKey(input: GitKeyInput): string {
     skipSubmodules ? '(skip-submodules)' : '',
     mtime === 'checkout' ? '' : `(mtime=${mtime})`,
     checkoutBundle ? '(bundle)' : '',
+    // Ours: BuildKit takes whichever of the two trees is there already.
+    writable ? '(writable)' : '',
   ].join('');
 }

@@ -40,6 +40,7 @@ export interface Step {
   readonly content?: readonly boolean[];
   readonly selectors?: readonly string[];
   readonly ignoreCache?: boolean;
+  readonly variant?: string;
   readonly beforeMap?: (context: OpContext) => Promise<void>;
   /** Digest of an input's value; made of the value when absent. */
   readonly hash?: (value: string) => Promise<Digest>;
@@ -114,6 +115,7 @@ export function vertexOf(root: Step): Vertex<Step> {
     const inputs = next.inputs.map((i, at) => ({ vertex: made.get(i)!, index: next.uses?.[at] ?? 0 }));
     made.set(next, {
       digest: digestOf(JSON.stringify([next.name, next.seed, inputs.map((i) => [i.vertex.digest, i.index])])),
+      ...(next.variant === undefined ? {} : { variant: next.variant }),
       name: next.name,
       inputs,
       options: { ignoreCache: next.ignoreCache ?? false, description: {} },

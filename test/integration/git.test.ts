@@ -230,3 +230,26 @@ test('over ssh, with the agent of the client', { skip: !existsSync('/usr/sbin/ss
   assert.equal(wrong.code, 1);
   assert.match(wrong.stderr, /Host key verification failed/);
 });
+
+test('images as earlier versions made them, at the same time as those of today', async () => {
+  const url = `${server.url}/main.git#v1`;
+  dir.write({ 'versions/Dockerfile': `FROM scratch\nADD ${url} /src\n` });
+  const built = async (version: number, more = '') => {
+    const out = dir.join(`version${builds++}`);
+    const output = `type=oci,tar=false,compression=uncompressed,dest=${out}${more}`;
+    const args = ['--compatibility-version', `${version}`, '--output', output];
+    const result = await daemon.tryBuild(dir.join('versions'), args);
+    if (result.code !== 0) return result.stderr;
+    const blob = (digest: string) => readFileSync(join(out, 'blobs/sha256', digest.slice(7)));
+    const index = JSON.parse(read(out, 'index.json'));
+    const manifest = JSON.parse(blob(index.manifests[0].digest).toString());
+    const listing = execFileSync('tar', ['-tv'], { input: blob(manifest.layers[0].digest) }).toString();
+    return /^(\S+) .* src\/a$/m.exec(listing)?.[1];
+  };
+  const modes = await Promise.all([10, 20, 30, 10].map((version) => built(version)));
+  assert.deepEqual(modes, ['-rw-rw-rw-', '-rw-r--r--', '-rw-r--r--', '-rw-rw-rw-']);
+  assert.match((await built(11)) ?? '', /unsupported compatibility-version 11 \(supported: \[10 20 30\]\)/);
+  assert.match((await built(40)) ?? '', /unsupported compatibility-version 40: upgrade buildkit/);
+  const zstd = await built(10, ',compression=zstd');
+  assert.match(zstd ?? '', /unsupported compatibility-version 10 feature oci exporter compression=zstd/);
+});

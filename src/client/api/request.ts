@@ -35,6 +35,9 @@ export function solveRequest(
     ...(options.frontendOptions && { frontendAttrs: options.frontendOptions }),
     ...(options.ociLayouts && { ociLayouts: options.ociLayouts }),
     ...(options.sourcePolicy && { sourcePolicy: options.sourcePolicy }),
+    ...(options.compatibilityVersion === undefined
+      ? {}
+      : { compatibilityVersion: wholeNumber(options.compatibilityVersion) }),
     ...(options.entitlements && { allowedEntitlements: options.entitlements }),
     ...(options.onNotice && { onWarning: options.onNotice }),
     ...(options.onFailedStep && { onFailedStep: failedStepTo(options.onFailedStep) }),
@@ -43,6 +46,11 @@ export function solveRequest(
     cacheExports: (options.cacheExports ?? []).map(({ type, attrs = {} }) => ({ type, attrs })),
     cacheImports: (options.cacheImports ?? []).map(({ type, attrs = {} }) => ({ type, attrs })),
   };
+}
+
+function wholeNumber(version: number): number {
+  if (Number.isSafeInteger(version)) return version;
+  throw invalidArgument(`compatibilityVersion ${version} is no whole number`);
 }
 
 function failedStepTo(

@@ -199,6 +199,11 @@ export interface BuildOptions extends CallOptions {
   /** What steps may do beyond the sandbox; the daemon must allow it. */
   readonly entitlements?: readonly Entitlement[];
   readonly sourcePolicy?: SourcePolicy;
+  /**
+   * Makes images with the digests that BuildKit gave them in an earlier version: 10 (0.13, 0.14), 20 (0.15 to 0.31) or
+   * 30; default the daemon's newest.
+   */
+  readonly compatibilityVersion?: number;
   /** Name of the build at the daemon; default a random one. */
   readonly ref?: string;
   /** Key under which what was read of `locals` is kept for builds of other clients. */
