@@ -18,6 +18,7 @@ import type { BuildRegistry } from './build-registry.ts';
 import { toApiCaps } from './caps.ts';
 import { Containers } from './containers.ts';
 import { serveProcesses } from './exec-process.ts';
+import { finalResult } from './final-result.ts';
 import { platformFromWire } from './platform-wire.ts';
 import { timestampOfDate } from './time-wire.ts';
 import { toldCode } from './told-code.ts';
@@ -58,6 +59,12 @@ export class GatewayBuild {
     this.#returned = outcome;
     if ('error' in outcome) this.#outcome.reject(outcome.error);
     else this.#outcome.resolve(outcome.result);
+  }
+
+  /** The result of a solve that was said to be the last; another such solve takes its place. */
+  finish(result: FrontendResult<LazyRef>): void {
+    this.#returned = { result };
+    this.#outcome.resolve(result);
   }
 }
 
@@ -100,8 +107,8 @@ export function bridgeService(
       },
       inputs: async (_request, call) => ({ Definitions: { ...(await buildOf(call)).bridge.inputs } }),
       solve: async (request, call) => {
-        const { bridge } = await buildOf(call);
-        return describing(bridge, () => solve(bridge, request, call.signal));
+        const build = await buildOf(call);
+        return describing(build.bridge, () => solve(build, request, call.signal));
       },
       evaluate: async (request, call) => {
         const { bridge } = await buildOf(call);
@@ -175,11 +182,11 @@ function statFile(root: Rootfs, { Path }: pb.StatFileRequest): pb.StatFileRespon
 }
 
 async function solve(
-  bridge: Bridge,
+  build: GatewayBuild,
   request: pb.SolveRequest,
   signal: AbortSignal,
 ): Promise<pb.SolveResponse> {
-  const result = await bridge.solve(
+  const result = await build.bridge.solve(
     {
       definition: request.Definition,
       frontend: request.Frontend,
@@ -192,6 +199,7 @@ async function solve(
     signal,
   );
   if (result.refs && !request.allowResultReturn) throw new BuildError('solve did not return default result');
+  if (request.Final) build.finish(finalResult(result, request.ExporterAttr));
   return {
     ref: request.allowResultReturn ? '' : (result.ref?.id ?? ''),
     result: resultToWire(result, request.allowResultArrayRef),

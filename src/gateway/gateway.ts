@@ -14,6 +14,7 @@ import { resultFromWire, resultToWire } from './result-wire.ts';
 import { platformMessage, resolveSource } from './sources.ts';
 import type {
   Frontend,
+  FrontendResult,
   GatewayCallOptions,
   GatewayClient,
   GatewaySolveRequest,
@@ -33,6 +34,8 @@ const PING_TIMEOUT_MS = 15_000;
 /** Options that a frontend's own requests inherit: the client put them among its options for that. */
 const INHERITED = ['cache-imports', 'cache-from'];
 const IMAGE = 'docker-image://';
+/** JSON, which daemons that know no `return` read. */
+const EMPTY_ATTRS = new TextEncoder().encode('{}');
 
 /** A build that waits for a frontend at the other end of `channel`. */
 export interface GatewayHost {
@@ -56,16 +59,16 @@ export async function runFrontendFor(
 ): Promise<Awaited<ReturnType<Frontend>>> {
   const gateway = await Gateway.open(host);
   let result: Awaited<ReturnType<Frontend>>;
-  let message: ReturnType<typeof resultToWire>;
+  let finish: () => Promise<void>;
   try {
     result = await frontend(gateway);
-    message = gateway.toWire(result ?? {});
+    finish = gateway.finisher(result ?? {});
   } catch (error) {
     // The build ends with this error, so that whoever asked for the build gets it.
-    await gateway.return({ result: undefined, error: statusOf(error) }).catch(() => {});
+    await gateway.fail(error).catch(() => {});
     throw error;
   }
-  await gateway.return({ result: message, error: undefined });
+  await finish();
   return result;
 }
 
@@ -77,13 +80,16 @@ class Gateway implements GatewayClient {
   readonly workers: readonly WorkerInfo[];
   readonly #calls: ReferenceCalls;
   readonly #llb: Caps;
+  /** What trees came from, by id, for daemons that know no `return`. */
+  readonly #requests = new Map<string, SolveRequest>();
 
   static async open(host: GatewayHost): Promise<Gateway> {
     const bridge = host.channel.client(LLBBridgeDefinition);
     const metadata = host.metadata && { metadata: host.metadata };
     const pong = await bridge.ping({}, { ...metadata, signal: host.signal, timeoutMs: PING_TIMEOUT_MS });
     const caps = gatewayCaps(pong.FrontendAPICaps);
-    caps.need('return');
+    // A build that its client drives ends with nothing else.
+    if (host.metadata) caps.need('return');
     const callOptions = ({ signal }: GatewayCallOptions): CallOptions => ({
       ...metadata,
       signal: signal ? AbortSignal.any([host.signal, signal]) : host.signal,
@@ -115,6 +121,7 @@ class Gateway implements GatewayClient {
     const message = this.#solveMessage(request);
     const response = await bridge.solve(message, callOptions(request));
     const result = resultFromWire(response, ({ id, def }) => this.#reference(id, def));
+    if (!caps.has('return')) for (const { id } of referencesOf(result)) this.#requests.set(id, message);
     if (request.evaluate && !caps.has('gateway.solve.evaluate'))
       await Promise.all(referencesOf(result).map((ref) => ref.evaluate(request)));
     return result;
@@ -135,7 +142,7 @@ class Gateway implements GatewayClient {
       allowResultReturn: true,
       allowResultArrayRef: true,
       Final: false,
-      ExporterAttr: new Uint8Array(),
+      ExporterAttr: this.#calls.caps.has('return') ? new Uint8Array() : EMPTY_ATTRS,
       CacheImports: (request.cacheImports ?? []).map(({ type, attrs }) => ({
         Type: type,
         Attrs: { ...attrs },
@@ -222,8 +229,21 @@ class Gateway implements GatewayClient {
     );
   }
 
-  toWire(result: NonNullable<Awaited<ReturnType<Frontend>>>): ReturnType<typeof resultToWire> {
-    return resultToWire(result, this.#calls.caps, (ref) => this.#refMessage(ref));
+  /** What hands `result` to the daemon: `return`, or a last solve for daemons that do not know it (FEATURES N14). */
+  finisher(result: FrontendResult): () => Promise<void> {
+    const { bridge, caps, callOptions } = this.#calls;
+    const message = resultToWire(result, caps, (ref) => this.#refMessage(ref));
+    if (caps.has('return'))
+      return async () => void (await bridge.return({ result: message, error: undefined }, callOptions({})));
+    const ref = result.refs ? Object.values(result.refs)[0] : result.ref;
+    const request = (ref && this.#requests.get(ref.id)) ?? this.#solveMessage({});
+    const attrs = Object.entries(message.metadata).map(([key, bytes]) => [
+      key,
+      Buffer.from(bytes).toString('base64'),
+    ]);
+    const json = JSON.stringify(Object.fromEntries(attrs));
+    const last = { ...request, Final: true, ExporterAttr: new TextEncoder().encode(json) };
+    return async () => void (await bridge.solve(last, callOptions({})));
   }
 
   /** @throws BuildError for a reference of another build */
@@ -234,8 +254,11 @@ class Gateway implements GatewayClient {
     return { id: ref.id, def: ref.definition && definitionMessage(ref.definition) };
   }
 
-  async return(message: Parameters<ReferenceCalls['bridge']['return']>[0]): Promise<void> {
-    await this.#calls.bridge.return(message, this.#calls.callOptions({}));
+  /** Daemons that know no `return` learn of an error by the end of the program. */
+  async fail(error: unknown): Promise<void> {
+    const { bridge, caps, callOptions } = this.#calls;
+    if (caps.has('return'))
+      await bridge.return({ result: undefined, error: statusOf(error) }, callOptions({}));
   }
 }
 
