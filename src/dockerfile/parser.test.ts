@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BuildError, type ErrorDetail } from '../base/errors.ts';
 import type { Node } from './ast.ts';
+import { decodeText } from './bytes.ts';
 import { findDirective, findSyntax } from './directives.ts';
 import { LocatedError, withSources } from './errors.ts';
 import { parseStages } from './instructions/parse.ts';
@@ -67,6 +68,9 @@ test('errors carry the lines they come from', () => {
     ['FROM a\nENV x', 'ENV must have two arguments', [2]],
     ['CMD ["a", 1]', 'when using JSON array syntax, arrays must be comprised of strings only', [1]],
     [`FROM a\nRUN ${'x'.repeat(65536)}`, 'dockerfile line greater than max allowed size of 65535', [1]],
+    [`# ${'x'.repeat(65536)}\nFROM a\n`, 'file with no instructions', [0]],
+    [`\ufeffRUN ${'x'.repeat(65529)}\n`, 'file with no instructions', [0]],
+    [`FROM a\nRUN ${'\u00e9'.repeat(32767)}`, 'dockerfile line greater than max allowed size of 65535', [1]],
   ];
   for (const [text, message, lines] of cases) {
     assert.throws(
@@ -83,6 +87,9 @@ test('errors carry the lines they come from', () => {
     );
   }
   assert.equal(nodes(`RUN ${'x'.repeat(65531)}\n`).length, 1);
+  assert.equal(nodes(`\ufeffRUN ${'x'.repeat(65528)}\n`).length, 1);
+  assert.equal(nodes(`RUN ${'\u00e9'.repeat(32765)}\n`).length, 1);
+  assert.equal(nodes(decodeText(Buffer.from(`RUN ${'\xe9'.repeat(65531)}\n`, 'latin1'))).length, 1);
 });
 
 test('a located error becomes source details', () => {

@@ -1,4 +1,5 @@
 import { BuildError } from '../base/errors.ts';
+import { encodeText } from './bytes.ts';
 import type { Heredoc, Node, ParsedFile, ParseWarning } from './ast.ts';
 import { DirectiveReader, stripBom } from './directives.ts';
 import { atLocation } from './errors.ts';
@@ -9,6 +10,8 @@ import { trim, trimStart } from './text.ts';
 
 /** Longest line in bytes, line feed included; one less for a last line without one. */
 const MAX_LINE_BYTES = 65536;
+/** Most bytes that a UTF-16 unit stands for. */
+const MAX_CHARACTER_BYTES = 3;
 
 /**
  * Splits a Dockerfile into instructions (FEATURES H21, H23, H24, H26). Nothing is expanded and
@@ -28,11 +31,13 @@ class Parser {
   #escape = '\\';
   #comments: string[] = [];
 
+  /** A file of nothing but a byte order mark has a line all the same. */
   readonly #firstLine: number;
 
   constructor(text: string) {
-    this.#source = new LineSource(stripBom(text));
-    this.#firstLine = text === '' ? 0 : 1;
+    const bare = stripBom(text);
+    this.#source = new LineSource(bare, encodeText(text.slice(0, text.length - bare.length)).length);
+    this.#firstLine = text !== '' && bare === '' ? 1 : 0;
   }
 
   parse(): ParsedFile {
@@ -162,9 +167,12 @@ class LineSource {
   #at = 0;
   #tooLong = false;
   #line = 0;
+  /** Bytes in front of the line that count with it. */
+  #extra: number;
 
-  constructor(text: string) {
+  constructor(text: string, extra: number) {
     this.#text = text;
+    this.#extra = extra;
   }
 
   /** Number of lines taken. */
@@ -180,10 +188,12 @@ class LineSource {
     if (this.#tooLong || this.#at >= this.#text.length) return undefined;
     const feed = this.#text.indexOf('\n', this.#at);
     const line = this.#text.slice(this.#at, feed < 0 ? undefined : feed + 1);
-    if (Buffer.byteLength(line) > (feed < 0 ? MAX_LINE_BYTES - 1 : MAX_LINE_BYTES)) {
+    const room = (feed < 0 ? MAX_LINE_BYTES - 1 : MAX_LINE_BYTES) - this.#extra;
+    if (line.length * MAX_CHARACTER_BYTES > room && encodeText(line).length > room) {
       this.#tooLong = true;
       return undefined;
     }
+    this.#extra = 0;
     this.#at += line.length;
     this.#line++;
     return line;

@@ -55,6 +55,10 @@ test('bad references are refused with the texts that users know', () => {
     [`a@sha256:${'0'.repeat(40)}`, /^invalid checksum digest length$/],
     [`a@md5x:${'0'.repeat(64)}`, /^unsupported digest algorithm$/],
     ['0'.repeat(64), /^invalid repository name \(0+\), cannot specify 64-byte hexadecimal strings$/],
+    ['A'.repeat(70_000), /^invalid reference format: repository name \(library\/A+\) must be lowercase$/],
+    ['a'.repeat(70_000), /^invalid reference format$/],
+    ['a'.repeat(65_000), /^repository name must not be more than 255 characters$/],
+    [`${'a-'.repeat(32_000)}!`, /^invalid reference format$/],
     [`host.x/${'a'.repeat(256)}`, /^repository name must not be more than 255 characters$/],
   ];
   for (const [text, message] of cases) assert.throws(() => parseReference(text), { message });

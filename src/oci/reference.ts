@@ -21,18 +21,18 @@ const PATH = `${COMPONENT}(?:/${COMPONENT})*`;
 const DIGEST = '[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*[:][0-9a-fA-F]{32,}';
 const TAG = '[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}';
 const REFERENCE = new RegExp(`^((?:${DOMAIN}/)?${PATH})(?::(${TAG}))?(?:@(${DIGEST}))?$`);
-/** No reference is longer: host, name, tag and digest. Keeps the pattern off absurd input. */
-const MAX_REFERENCE_LENGTH = 2048;
+/** A line of a Dockerfile is no longer; the pattern takes time in proportion. Keeps it off absurd input. */
+const MAX_REFERENCE_LENGTH = 65_536;
 
 /** Reads a reference as users write it: without a host it is one of Docker Hub's. @throws BuildError */
 export function parseReference(text: string): ImageReference {
   if (/^[a-f0-9]{64}$/.test(text))
     throw invalid(`invalid repository name (${text}), cannot specify 64-byte hexadecimal strings`);
-  if (text.length > MAX_REFERENCE_LENGTH) throw invalid('invalid reference format');
   const { domain, rest } = splitDomain(text);
   const repository = rest.split(':')[0] ?? '';
   if (repository !== repository.toLowerCase())
     throw invalid(`invalid reference format: repository name (${repository}) must be lowercase`);
+  if (text.length > MAX_REFERENCE_LENGTH) throw invalid('invalid reference format');
   const match = REFERENCE.exec(`${domain}/${rest}`);
   if (!match) throw malformed(`${domain}/${rest}`);
   const [, name = '', tag, digest] = match;
