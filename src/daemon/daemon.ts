@@ -272,7 +272,7 @@ function openSolver(worker: Worker, guard: DiskGuard): Solver<VertexSpec, Immuta
     keys: worker.keys,
     results: {
       save: (ref) => ref.id,
-      load: (id) => worker.refs.get(id),
+      load: (id, { peek = false }) => worker.refs.get(id, { countUse: !peek }),
       exists: (id) => worker.refs.metadata(id) !== undefined,
     },
     resolveOp: (vertex, solve) => guardedOp(worker.ops.resolve(vertex, solve), vertex, guard),

@@ -61,3 +61,26 @@ for (const sharing of [SHARED, PRIVATE, LOCKED])
       assert.ok(await inDir(next, (dir) => existsSync(join(dir, 'file'))));
       await next.release();
     });
+
+test('a directory that is forgotten goes: at once, or with its last user', async () => {
+  await using stack = new AsyncDisposableStack();
+  const root = stack.use(temporaryRoot());
+  const store = openTestStore(root.path);
+  stack.defer(() => store.close());
+  const refs = openTestCache(store);
+  stack.defer(() => refs.close());
+  const signal = AbortSignal.timeout(10_000);
+  const mounts = new CacheMounts(refs);
+  const names = async (): Promise<string[]> =>
+    (await refs.diskUsage()).map(({ description }) => description).sort();
+  await (await mounts.open(cacheMount('unused', SHARED), undefined, 'unused', signal)).release();
+  const held = await mounts.open(cacheMount('held', SHARED), undefined, 'held', signal);
+  assert.deepEqual(await names(), ['held', 'unused']);
+  mounts.forget(['unused', 'held'].map((id) => ({ id, withBase: false })));
+  while ((await names()).includes('unused')) signal.throwIfAborted();
+  assert.deepEqual(await names(), ['held']);
+  const next = await mounts.open(cacheMount('held', SHARED), undefined, 'next', signal);
+  await held.release();
+  await next.release();
+  assert.deepEqual(await names(), ['next']);
+});

@@ -67,6 +67,11 @@ export class CacheMounts {
       for (const record of found) {
         record.set(cacheDirKey, undefined);
         record.retain = false;
+        // Gone with its last user; without any, now.
+        this.#refs
+          .getMutable(record.id)
+          .then((ref) => ref.release())
+          .catch(() => {}); // it is in use, or damaged
       }
       for (const key of this.#shared.keys()) {
         if (withBase ? key.startsWith(`${id}:`) : key === id) this.#shared.delete(key);

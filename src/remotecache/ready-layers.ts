@@ -15,7 +15,11 @@ export async function readyLayers(
   if (!record) return undefined;
   let ref: ImmutableRef | undefined;
   try {
-    ref = await record.source.results.load(record.resultId, { ...context, brief: true });
+    ref = await record.source.results.load(record.resultId, {
+      ...context,
+      brief: true,
+      peek: true,
+    });
     const compression = { type: 'gzip', force: false } as const;
     return await ref.ensureBlobs({ compression, lease, create: false }, { signal: context.signal });
   } catch (error) {

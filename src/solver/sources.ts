@@ -6,6 +6,8 @@ import type { OpContext, Result } from './types.ts';
 export type LoadContext = Pick<OpContext, 'signal' | 'progress' | 'sessions'> & {
   /** The result is used up before the build ends: its bytes may stay where they are. */
   readonly brief?: boolean;
+  /** It is looked at only, which makes no difference to how often and when it was used. */
+  readonly peek?: boolean;
 };
 
 /** Kept results by id. */

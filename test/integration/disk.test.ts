@@ -10,6 +10,7 @@ import { Daemon, TempDir } from './harness.ts';
 import { eventually } from './state.ts';
 
 interface UsageJson {
+  readonly usageCount: number;
   readonly id: string;
   readonly size: number;
   readonly inUse: boolean;
@@ -122,6 +123,35 @@ RUN sleep 12345
   await eventually(async () => {
     const text = (await daemon.buildctl(['du', '--verbose'])).stdout.toString();
     assert.doesNotMatch(text, /^Kept:/m);
+  });
+});
+
+test('a cached build uses its result, not what that was made of; --no-cache leaves no old cache directory', async () => {
+  using dir = new TempDir();
+  await using daemon = await Daemon.start();
+  const context = dir.write({
+    'c/Dockerfile': `FROM scratch
+COPY --chmod=755 busybox /bin/busybox
+RUN --mount=type=cache,target=/cache ["/bin/busybox", "touch", "/cache/x"]
+COPY last /
+`,
+    'c/busybox': readFileSync('/usr/bin/busybox'),
+    'c/last': '',
+  });
+  for (let i = 0; i < 3; i++) await daemon.build(`${context}/c`);
+  const counts = async (): Promise<string[]> =>
+    (await usage(daemon))
+      .map(({ description, usageCount }) => `${/last|touch|busybox/.exec(description)} ${usageCount}`)
+      .filter((text) => !text.startsWith('null'))
+      .sort();
+  // The step's directory has a record of its own, described by the same command.
+  await eventually(async () =>
+    assert.deepEqual(await counts(), ['busybox 1', 'busybox 1', 'busybox 1', 'last 3']),
+  );
+  await daemon.build(`${context}/c`, ['--no-cache']);
+  await eventually(async () => {
+    const dirs = (await usage(daemon)).filter(({ description }) => description.startsWith('cached mount'));
+    assert.equal(dirs.length, 1);
   });
 });
 
