@@ -1,5 +1,5 @@
 import { BuildError } from '../base/errors.ts';
-import { encodeText } from './bytes.ts';
+import { decodeText, encodeText } from './bytes.ts';
 import type { Heredoc, Node, ParsedFile, ParseWarning } from './ast.ts';
 import { DirectiveReader, stripBom } from './directives.ts';
 import { atLocation } from './errors.ts';
@@ -166,6 +166,8 @@ class LineSource {
   readonly #text: string;
   #at = 0;
   #tooLong = false;
+  /** The line that is too long. */
+  #cut: string | undefined;
   #line = 0;
   /** Bytes in front of the line that count with it. */
   #extra: number;
@@ -184,18 +186,32 @@ class LineSource {
     return this.#tooLong;
   }
 
+  /**
+   * The next line. One that is too long ends the lines; who asks on all the same, in the middle of an instruction,
+   * gets what of it fits, once, as BuildKit's reader has it.
+   */
   next(): string | undefined {
-    if (this.#tooLong || this.#at >= this.#text.length) return undefined;
+    if (this.#tooLong) return this.#takeCut();
+    if (this.#at >= this.#text.length) return undefined;
     const feed = this.#text.indexOf('\n', this.#at);
     const line = this.#text.slice(this.#at, feed < 0 ? undefined : feed + 1);
     const room = (feed < 0 ? MAX_LINE_BYTES - 1 : MAX_LINE_BYTES) - this.#extra;
     if (line.length * MAX_CHARACTER_BYTES > room && encodeText(line).length > room) {
       this.#tooLong = true;
+      this.#cut = line;
       return undefined;
     }
     this.#extra = 0;
     this.#at += line.length;
     this.#line++;
     return line;
+  }
+
+  #takeCut(): string | undefined {
+    if (this.#cut === undefined) return undefined;
+    const cut = decodeText(encodeText(this.#cut).subarray(0, MAX_LINE_BYTES));
+    this.#cut = undefined;
+    this.#line++;
+    return cut;
   }
 }
