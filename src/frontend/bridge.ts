@@ -231,7 +231,8 @@ export class Bridge {
       });
     }
     try {
-      const { sessionId, inputs } = this;
+      const { sessionId } = this;
+      const inputs = request.frontendInputs; // its own: what the asking frontend was given stays there
       const nested = new Bridge(this.#services, { sessionId, inputs, root: request }, this);
       return this.scope.adopt(nested.scope, await frontend(nested, request, signal));
     } catch (error) {

@@ -17,7 +17,7 @@ export function daemonBridge(
   signal: AbortSignal,
   served: readonly string[] = [],
 ): FrontendBridge<LazyRef> {
-  const inputs = { ...bridge.inputs, ...request.frontendInputs };
+  const { inputs } = bridge;
   return {
     options: new Map(Object.entries(request.frontendOpt)),
     sessionId: bridge.sessionId,
