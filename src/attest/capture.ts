@@ -45,6 +45,8 @@ export class Capture {
   readonly #locals = new Set<string>();
   readonly #secrets = new Map<string, boolean>();
   readonly #ssh = new Map<string, boolean>();
+  /** What steps have used, JSON values. */
+  readonly usage = new Map<Digest, unknown>();
   /** A step could reach a network. */
   networkAccess = false;
   /** Something was used that the materials do not tell of. */
@@ -127,6 +129,7 @@ export class Capture {
     for (const name of other.#locals) this.addLocal(name);
     for (const secret of grants(other.#secrets)) this.addSecret(secret);
     for (const ssh of grants(other.#ssh)) this.addSsh(ssh);
+    for (const [step, usage] of other.usage) this.usage.set(step, usage);
     this.networkAccess ||= other.networkAccess;
     this.incomplete ||= other.incomplete;
   }

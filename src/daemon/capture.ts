@@ -3,6 +3,7 @@ import { BuildError } from '../base/errors.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
 import { type ExecOp, MountType, NetMode } from '../llb/ops.ts';
 import type { VertexSpec } from '../llb/parse.ts';
+import { ExecOpRunner } from '../ops/exec.ts';
 import { SourceOpRunner } from '../ops/source.ts';
 import type { SolvedStep } from '../solver/job.ts';
 import { captureSource } from '../source/capture.ts';
@@ -21,8 +22,10 @@ export function captureSteps(steps: readonly SolvedStep<VertexSpec, ImmutableRef
 function captureStep(capture: Capture, { vertex, op }: SolvedStep<VertexSpec, ImmutableRef>): void {
   const { platform, op: message } = vertex.spec;
   const kind = message.op;
-  if (kind?.$case === 'exec') captureExec(capture, kind.value);
-  else if (kind?.$case === 'build') capture.incomplete = true;
+  if (kind?.$case === 'exec') {
+    captureExec(capture, kind.value);
+    if (op instanceof ExecOpRunner && op.usage) capture.usage.set(vertex.digest, op.usage);
+  } else if (kind?.$case === 'build') capture.incomplete = true;
   else if (kind?.$case === 'source') {
     const pin = op instanceof SourceOpRunner ? op.pin : undefined;
     if (pin === undefined) throw new BuildError(`${kind.value.identifier} has not been resolved`);

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { type Attestation, keyInlineOnly, keyReason } from '../attest/attestation.ts';
-import { buildConfigJson, sourceJson, stepId, stepsOf } from '../attest/build-config.ts';
+import { buildConfigJson, type StepUsage, sourceJson, stepId, stepsOf } from '../attest/build-config.ts';
 import { Capture, type ImageMaterial } from '../attest/capture.ts';
 import {
   type BuildFacts,
@@ -164,7 +164,8 @@ export async function writeProvenance(
   signal: AbortSignal,
 ): Promise<string> {
   const finished = run.finished();
-  const full = style.mode === 'max' ? await fullDetails(ref, signal) : undefined;
+  const usage = style.usage ? facts.capture.usage : undefined;
+  const full = style.mode === 'max' ? await fullDetails(ref, usage, signal) : undefined;
   return encodePredicate(style.version, facts, style.mode, {
     builderId: style.builderId,
     builderPlatform: formatPlatform(hostPlatform()),
@@ -180,7 +181,11 @@ export async function writeProvenance(
   });
 }
 
-async function fullDetails(ref: LazyRef, signal: AbortSignal): Promise<FullDetails> {
+async function fullDetails(
+  ref: LazyRef,
+  usage: StepUsage | undefined,
+  signal: AbortSignal,
+): Promise<FullDetails> {
   const { definition, solved } = ref;
   const steps = stepsOf(definition);
   const layers = new Map<string, unknown>();
@@ -189,8 +194,8 @@ async function fullDetails(ref: LazyRef, signal: AbortSignal): Promise<FullDetai
     if (number !== undefined)
       layers.set(`${stepId(number)}:${one.output}`, [one.layers.map(descriptorToJson)]);
   }
-  const source = definition && sourceJson(definition, steps);
-  return { buildConfig: buildConfigJson(steps), source, layers };
+  const source = definition && sourceJson(definition, steps, usage);
+  return { buildConfig: buildConfigJson(steps, usage), source, layers };
 }
 
 /** The result with the provenance of each of its platforms (FEATURES J35). @throws BuildError */

@@ -23,6 +23,11 @@ function below(hierarchy: string, path: string): string {
   return join(MOUNT, hierarchy, posix.join('/', path));
 }
 
+/** Where cgroup `path` is on a host with the unified hierarchy alone. */
+export function unifiedDirectory(path: string): string {
+  return below('', path);
+}
+
 /** Directories of one cgroup in every hierarchy where it exists. */
 function directories(path: string): string[] {
   if (isCgroupV2()) return [below('', path)].filter((dir) => existsSync(dir));

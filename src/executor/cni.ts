@@ -27,6 +27,7 @@ import {
   deleteNetwork,
   parseCniConfig,
 } from './cni-plugin.ts';
+import { pairCounters } from './interface-counters.ts';
 import type { ContainerNetwork, NetworkProvider } from './network.ts';
 
 export interface CniOptions {
@@ -184,7 +185,12 @@ class CniProvider implements NetworkProvider {
       if (signal?.aborted) throw error;
       throw BuildError.wrap(error, 'CNI setup error');
     }
-    return { source: { path }, release: () => this.#remove(id, { hostname, results }) };
+    const counters = pairCounters(results);
+    return {
+      source: { path },
+      ...(counters ? { counters } : {}),
+      release: () => this.#remove(id, { hostname, results }),
+    };
   }
 
   async close(): Promise<void> {

@@ -22,6 +22,7 @@ import type { Mount } from '../oci/mount.ts';
 import { mountsUnder } from '../sys/mountinfo.ts';
 import { enterMountNamespace } from '../sys/namespace.ts';
 import { findExecutable } from '../sys/spawn.ts';
+import { isCgroupV2 } from './cgroup.ts';
 import { createRuntimeExecutor, type RuntimeExecutor } from './executor.ts';
 import { hostNetwork, noNetwork } from './network.ts';
 import {
@@ -497,4 +498,13 @@ test('descriptors and processes stay as they were', async () => {
     readFileSync(`/proc/self/task/${task}/children`, 'utf8').split(' ').filter(Boolean),
   );
   assert.deepEqual(children, []);
+});
+
+test('what a step has used is told where it has a cgroup of the unified hierarchy', async () => {
+  const told: Readonly<Record<string, unknown>>[] = [];
+  const onUsage = (usage: Readonly<Record<string, unknown>>) => void told.push(usage);
+  await run('i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done', {}, { io: { onUsage } });
+  if (!isCgroupV2()) return assert.deepEqual(told, []);
+  const { samples } = told[0] as { samples: { cpuStat: { usageNanos: number } }[] };
+  assert.ok((samples.at(-1)?.cpuStat.usageNanos ?? 0) > 1_000_000, JSON.stringify(told));
 });

@@ -7,9 +7,9 @@ import { detachAll, mountAll, umountAsync } from '../sys/mount.ts';
 import { openRootfs, type Rootfs } from '../sys/rootfs.ts';
 import type { DeviceRegistry, DeviceRequest } from './cdi/registry.ts';
 import type { ContainerEdits } from './cdi/spec.ts';
-import { hadOomKill, isCgroupV2, killCgroup } from './cgroup.ts';
+import { hadOomKill, isCgroupV2, killCgroup, unifiedDirectory } from './cgroup.ts';
 import { Freezer } from './freezer.ts';
-import { type NetworkProviders, networkFor } from './network.ts';
+import { type ContainerNetwork, type NetworkProviders, networkFor } from './network.ts';
 import { BUNDLE_FILES, recoverContainers } from './recover.ts';
 import {
   DEFAULT_HOSTNAME,
@@ -22,6 +22,7 @@ import { followInRoot, watchMountStubs } from './rootpaths.ts';
 import { deleteContainer, findRuntime, type Runtime, runContainer, supportsKeep } from './runtime.ts';
 import { RunningContainer } from './running.ts';
 import { cgroupsPath, makeSpec, type NetworkSource } from './spec.ts';
+import { StepUsage } from './step-usage.ts';
 import { MountPlan, removePlace } from './submounts.ts';
 import { exitError } from './exit.ts';
 import { type ExecRequest, type Executor, type RunIo, type RunRequest, UNKNOWN_EXIT_CODE } from './types.ts';
@@ -93,9 +94,9 @@ export class RuntimeExecutor implements Executor {
     this.#running.set(id, running);
     const cleanup = new Cleanup(this.#options.log, id);
     try {
-      await this.#prepare(id, request, io.signal, cleanup);
+      const network = await this.#prepare(id, request, io.signal, cleanup);
       cleanup.add('other processes', () => running.close());
-      await this.#execute(id, bundle, request, io);
+      await this.#execute(id, bundle, request, io, network);
       running.ended();
     } catch (error) {
       running.ended(error);
@@ -123,7 +124,12 @@ export class RuntimeExecutor implements Executor {
   }
 
   /** Mounts everything and writes the bundle; what it made is undone by `cleanup`. */
-  async #prepare(id: string, request: RunRequest, signal: AbortSignal, cleanup: Cleanup): Promise<void> {
+  async #prepare(
+    id: string,
+    request: RunRequest,
+    signal: AbortSignal,
+    cleanup: Cleanup,
+  ): Promise<ContainerNetwork> {
     const { meta } = request;
     const mode = meta.network ?? 'unset';
     const provider = networkFor(this.#options.networks, mode);
@@ -155,6 +161,7 @@ export class RuntimeExecutor implements Executor {
     const spec = this.#spec(id, request, { bundle, rootfs, plan, user, resolvConf, network: network.source });
     // Its environment may hold secrets.
     writeFileSync(join(bundle, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
+    return network;
   }
 
   #spec(
@@ -204,12 +211,20 @@ export class RuntimeExecutor implements Executor {
     }
   }
 
-  async #execute(id: string, bundle: string, request: RunRequest, io: RunIo): Promise<void> {
+  async #execute(
+    id: string,
+    bundle: string,
+    request: RunRequest,
+    io: RunIo,
+    { counters }: ContainerNetwork,
+  ): Promise<void> {
     const cgroup = cgroupsPath(id, request.meta.cgroupParent || (this.#options.cgroupParent ?? ''));
     if (this.#cgroupV2) this.#keep ??= supportsKeep(this.runtime);
     const keep = (await this.#keep) === true;
     let code: number | undefined;
     let failure: unknown;
+    using usage =
+      this.#cgroupV2 && io.onUsage ? new StepUsage(unifiedDirectory(cgroup), counters) : undefined;
     using _member = this.#freezer.add(id, cgroup, io.signal);
     try {
       await this.#freezer.open(io.signal);
@@ -222,6 +237,7 @@ export class RuntimeExecutor implements Executor {
     } catch (error) {
       failure = error;
     }
+    if (usage && code !== undefined) io.onUsage?.(usage.read());
     const oom = code !== 0 && hadOomKill(cgroup);
     if (existsSync(join(this.runtime.stateDir, id)) || code === undefined)
       await deleteContainer(this.runtime, id);

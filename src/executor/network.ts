@@ -5,6 +5,8 @@ import type { NetworkMode } from './types.ts';
 /** The network of one container, until released. */
 export interface ContainerNetwork {
   readonly source: NetworkSource;
+  /** What has passed since it was opened, as provenance has it; absent where nobody counts. */
+  readonly counters?: () => Readonly<Record<string, number>> | undefined;
   release(): Promise<void>;
 }
 

@@ -80,6 +80,8 @@ export interface RunIo {
   readonly onStdout?: (chunk: Uint8Array) => void | Promise<void>;
   readonly onStderr?: (chunk: Uint8Array) => void | Promise<void>;
   readonly stdin?: AsyncIterable<Uint8Array>;
+  /** What the step has used: `{samples, sysCPUStat}` of provenance. Not called where nothing can be measured. */
+  readonly onUsage?: (usage: Readonly<Record<string, unknown>>) => void;
   /** The container's process is about to run. */
   readonly onStarted?: (control: ProcessControl) => void;
 }

@@ -45,6 +45,7 @@ export class ExecOpRunner implements Op<ImmutableRef> {
   readonly #op: ExecOp;
   readonly #services: ExecOpServices;
   #resources: LinuxResources | undefined;
+  #usage: Readonly<Record<string, unknown>> | undefined;
 
   constructor(op: ExecOp, services: ExecOpServices, resources?: LinuxResources) {
     this.#op = op;
@@ -55,6 +56,11 @@ export class ExecOpRunner implements Op<ImmutableRef> {
   /** Another build wants the same step: until it runs, the more relaxed limits win (FEATURES G13). */
   relax(resources: LinuxResources | undefined): void {
     this.#resources = relaxResources(this.#resources, resources);
+  }
+
+  /** What it has used, as provenance has it; undefined when it has not run, or nothing could be measured. */
+  get usage(): Readonly<Record<string, unknown>> | undefined {
+    return this.#usage;
   }
 
   async cacheMap(): Promise<{ map: CacheMap<ImmutableRef>; done: boolean }> {
@@ -120,7 +126,14 @@ export class ExecOpRunner implements Op<ImmutableRef> {
     try {
       await executor.run(
         { root, mounts, meta },
-        { signal: context.signal, onStdout: log.stdout, onStderr: log.stderr },
+        {
+          signal: context.signal,
+          onStdout: log.stdout,
+          onStderr: log.stderr,
+          onUsage: (usage) => {
+            this.#usage = usage;
+          },
+        },
       );
     } catch (error) {
       log.flushTail();

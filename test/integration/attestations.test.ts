@@ -63,10 +63,11 @@ async function imageOf(
   context: string,
   args: readonly string[],
   output = 'type=oci,name=example.com/x:1',
+  on = daemon,
 ): Promise<CheckedImage> {
   const out = dir.join(`out${count++}`);
   mkdirSync(out);
-  await daemon.build(dir.join(context), [...args, '--output', `${output},dest=${out}.tar`]);
+  await on.build(dir.join(context), [...args, '--output', `${output},dest=${out}.tar`]);
   execFileSync('tar', ['-xf', `${out}.tar`, '-C', out]);
   const parsed = parseManifest(readFileSync(`${out}/index.json`));
   assert.equal(parsed.kind, 'index');
@@ -392,4 +393,37 @@ test('scanners that do not scan', async () => {
   const attest = ['--opt', `attest:sbom=generator=${name}`];
   const { stderr } = await daemon.tryBuild(dir.join('plain'), [...attest, ...output]);
   assert.match(stderr, /bundle entry x does not match required predicate type https:\/\/spdx.dev\/Document/);
+});
+
+/** A host with the unified hierarchy alone, as the daemon sees it. */
+const UNIFIED =
+  'mount --make-rprivate / && umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$0" "$@"';
+
+interface UsedStep {
+  readonly op: { readonly Op: Readonly<Record<string, unknown>> };
+  readonly resourceUsage?: { readonly samples: readonly { readonly cpuStat: { usageNanos: number } }[] };
+}
+
+test('steps say what they have used, where their cgroups count all of it', {
+  skip: !OUR_DAEMON,
+}, async () => {
+  const stepsOf = (image: CheckedImage): UsedStep[] =>
+    (provenanceOf(image).buildDefinition.internalParameters.buildConfig as { llbDefinition: UsedStep[] })
+      .llbDefinition;
+  const build = (more: string, on: Daemon) => {
+    const options = ['--opt', `attest:provenance=mode=max${more}`, '--no-cache'];
+    return imageOf('ctx', options, undefined, on).then(stepsOf);
+  };
+  await using unified = await Daemon.start({
+    config: registry.config,
+    args: ['--oci-worker-binary', 'runc'],
+    through: ['unshare', '-m', 'sh', '-c', UNIFIED],
+  });
+  const used = await build(',capture-usage=true', unified);
+  assert.ok(used.some(({ op }) => op.Op.exec));
+  for (const { op, resourceUsage } of used) {
+    if (op.Op.exec) assert.ok((resourceUsage?.samples.at(-1)?.cpuStat.usageNanos ?? 0) > 1_000_000);
+    else assert.equal(resourceUsage, undefined);
+  }
+  assert.ok((await build('', unified)).every((step) => step.resourceUsage === undefined));
 });
