@@ -39,6 +39,7 @@ export type * from './api/types.ts';
 export { upload } from './api/upload.ts';
 export type * from './history-types.ts';
 export type * from './source-policy-types.ts';
+export type * from './source-question-types.ts';
 export type {
   BuildExplanation,
   ByteStream,

@@ -5,8 +5,10 @@ import type { FileSink } from '../session/host/filesend.ts';
 import type { OfferedDirectory } from '../session/host/filesync.ts';
 import type { SecretSource } from '../session/host/secrets.ts';
 import type { SshSource } from '../session/host/ssh.ts';
+import type { ExportedResult } from './api/types.ts';
 import type { StepShell } from './step-shell.ts';
 import type { Uploads } from '../session/host/upload.ts';
+import type { CheckPolicyRequest, CheckPolicyResponse } from '../pb/policysession.ts';
 import type { BuildExplanation, SolveStatus, StepExplanation } from './types.ts';
 
 export type { FileSink, SecretSource, SshSource };
@@ -55,6 +57,12 @@ export interface SolveRequest {
   readonly allowedEntitlements?: readonly string[];
   /** Rules on the sources of the build. */
   readonly sourcePolicy?: SourcePolicy;
+  /** Asked about each source of the build; what it throws refuses the source. */
+  readonly onSource?: (request: CheckPolicyRequest, signal: AbortSignal) => Promise<CheckPolicyResponse>;
+  /** Chooses more exports when the result is there. */
+  readonly chooseExports?: (result: ExportedResult) => Promise<readonly ExportEntry[]>;
+  /** Told what all exporters answered, before the build ends. */
+  readonly onExported?: (response: Readonly<Record<string, string>>) => Promise<void>;
   /** Which version's images to make; the daemon's own when absent. */
   readonly compatibilityVersion?: number;
   /** Name of the build at the daemon; random when absent. */

@@ -3,7 +3,6 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { digestOf } from '../base/digest.ts';
 import { BuildError, invalidArgument, isCanceled } from '../base/errors.ts';
-import { parseBool } from '../base/flags.ts';
 import { ControlDefinition, type SolveRequest as WireRequest } from '../pb/control.ts';
 import { Definition, Op } from '../pb/ops.ts';
 import { Metadata } from '../rpc/metadata.ts';
@@ -11,9 +10,9 @@ import type { RegisteredService } from '../rpc/server.ts';
 import type { RemoteContent } from '../session/content.ts';
 import { contentService } from '../session/host/content.ts';
 import { contentDirectory } from '../session/host/content-directory.ts';
-import { type ExportTarget, fileSendService } from '../session/host/filesend.ts';
 import { fileSyncService, type OfferedDirectory } from '../session/host/filesync.ts';
 import { newSessionId, SessionHost } from '../session/host/host.ts';
+import { policyService } from '../session/host/policy.ts';
 import { secretsService } from '../session/host/secrets.ts';
 import type { GatewaySolveRequest } from '../gateway/types.ts';
 import { lendingServices } from './attachables.ts';
@@ -24,7 +23,8 @@ import type { Client } from './client.ts';
 import { definitionMessage } from '../gateway/definition.ts';
 import { runGateway } from './gateway.ts';
 import { lookInto } from './look-into.ts';
-import type { CacheEntry, ExportEntry, SolveRequest, SolveResult } from './solve-types.ts';
+import { checkOutput, Outputs } from './outputs.ts';
+import type { CacheEntry, SolveRequest, SolveResult } from './solve-types.ts';
 import { Why } from './why.ts';
 import { statusFromWire } from './wire.ts';
 
@@ -33,8 +33,6 @@ const STATUS_SILENCE_MS = 5_000;
 /** The same for a build that ended before it showed anything: mostly it never began. */
 const STATUS_ABSENCE_MS = 500;
 const FOLDERS = 'buildkitts-folders';
-/** Name under which the daemon asks for the content store of an image output. */
-const EXPORT_STORE = 'export';
 /** How long a failed gateway waits for the build to end with its error. */
 const GATEWAY_GRACE_MS = 5_000;
 
@@ -47,8 +45,9 @@ export async function solve(client: Client, request: SolveRequest): Promise<Solv
   const caches = await prepareCaches(request);
   const ref = request.ref ?? newSessionId();
   const signal = request.signal ?? new AbortController().signal;
+  const outputs = new Outputs(request, new Map([...layoutStores(request), ...caches.stores]));
   const host = new SessionHost({
-    services: await sessionServices(request, caches),
+    services: await sessionServices(request, outputs),
     ...(request.sharedKey === undefined ? {} : { sharedKey: request.sharedKey }),
   });
   const channel = await client.channel().catch((error: unknown) => {
@@ -77,7 +76,7 @@ export async function solve(client: Client, request: SolveRequest): Promise<Solv
     );
     built = true;
     await finishCaches(caches, result.exporterResponse, request.onWarning);
-    await indexLayouts(request, result.exporterResponse);
+    await outputs.indexLayouts(result.exporterResponse);
     return { ref, ...result };
   } finally {
     await why.tell(built);
@@ -95,49 +94,28 @@ function check(request: SolveRequest): void {
     throw invalidArgument(`invalid definition for frontend ${request.frontend}`);
   if (!request.frontend && !request.definition && !request.run)
     throw invalidArgument('invalid empty definition');
-  for (const entry of request.exports ?? []) {
-    const { type, output, outputDir } = entry;
-    const dir = type === 'local' || isLayout(entry);
-    const file = !dir && (type === 'oci' || type === 'docker' || type === 'tar');
-    if (output && !file) throw invalidArgument(`output file writer is not supported by ${type} exporter`);
-    if (outputDir !== undefined && !dir)
-      throw invalidArgument(`output directory is not supported by ${type} exporter`);
-    if (file && !output) throw invalidArgument(`output file writer is required for ${type} exporter`);
-    if (dir && !outputDir) throw invalidArgument(`output directory is required for ${type} exporter`);
-  }
+  for (const entry of request.exports ?? []) checkOutput(entry);
 }
 
-/** An image as blobs in a folder. */
-function isLayout({ type, attrs }: ExportEntry): boolean {
-  return (type === 'oci' || type === 'docker') && parseBool(attrs.tar ?? '') === false;
-}
-
-async function sessionServices(request: SolveRequest, caches: PreparedCaches): Promise<RegisteredService[]> {
+async function sessionServices(request: SolveRequest, outputs: Outputs): Promise<RegisteredService[]> {
   const services: RegisteredService[] = [];
   const dirs = offeredDirs(request);
   if (Object.keys(dirs).length > 0) services.push(fileSyncService(dirs));
   if (request.secrets?.length) services.push(await secretsService(request.secrets, process.env));
   services.push(...(await lendingServices(request)));
-  const targets = new Map<number, ExportTarget>();
-  for (const [index, entry] of (request.exports ?? []).entries()) {
-    const target = targetOf(entry);
-    if (target) targets.set(index, target);
-  }
-  const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
-  if (targets.size > 0) services.push(fileSendService(targets, owner));
-  const stores = new Map([...contentStores(request), ...caches.stores]);
-  if (stores.size > 0) services.push(contentService(stores));
+  services.push(...outputs.services());
+  const { stores } = outputs;
+  if (stores.size > 0 || request.chooseExports) services.push(contentService(stores));
+  const { onSource } = request;
+  if (onSource) services.push(policyService(onSource));
   return services;
 }
 
-/** Folders of blobs by the names that the daemon asks for: the output's, and those of images to build from. */
-function contentStores(request: SolveRequest): Map<string, RemoteContent> {
-  const stores = new Map<string, RemoteContent>();
-  for (const [name, dir] of Object.entries(request.ociLayouts ?? {}))
-    stores.set(`oci:${name}`, contentDirectory(dir));
-  const output = request.exports?.findLast(isLayout)?.outputDir;
-  if (output !== undefined) stores.set(EXPORT_STORE, contentDirectory(output));
-  return stores;
+/** Folders of images to build from, by the names that the daemon asks for. */
+function layoutStores({ ociLayouts = {} }: SolveRequest): Map<string, RemoteContent> {
+  return new Map(
+    Object.entries(ociLayouts).map(([name, dir]) => [`oci:${name}`, contentDirectory(dir)] as const),
+  );
 }
 
 /** All folders, or for a definition those that it reads. */
@@ -154,29 +132,6 @@ function offeredDirs(request: SolveRequest): Record<string, OfferedDirectory> {
     offered[name] = dir;
   }
   return offered;
-}
-
-/** Names what was put into layout folders. */
-async function indexLayouts(
-  request: SolveRequest,
-  response: Readonly<Record<string, string>>,
-): Promise<void> {
-  const text = response['containerimage.descriptor'];
-  const dirs = (request.exports ?? []).filter(isLayout).flatMap(({ outputDir }) => outputDir ?? []);
-  if (!text || dirs.length === 0) return;
-  const { putIntoIndex } = await import('../ocilayout/index-file.ts');
-  const descriptor = JSON.parse(Buffer.from(text, 'base64').toString());
-  const names = response['image.name']?.split(',').map((name) => ({ name })) ?? [{ tag: 'latest' }];
-  for (const dir of dirs) putIntoIndex(dir, descriptor, names);
-}
-
-function targetOf(entry: ExportEntry): ExportTarget | undefined {
-  if (entry.output) return { kind: 'file', open: entry.output };
-  if (entry.outputDir === undefined || isLayout(entry)) return undefined;
-  const mode = entry.attrs.mode ?? '';
-  if (mode !== '' && mode !== 'copy' && mode !== 'delete')
-    throw invalidArgument(`invalid local exporter mode ${JSON.stringify(mode)}`);
-  return { kind: 'directory', dir: entry.outputDir, ...(mode === 'delete' ? { mirror: true } : {}) };
 }
 
 async function build(
@@ -279,8 +234,8 @@ function wireRequest(
     Internal: false,
     SourcePolicy: request.sourcePolicy && policyMessage(request.sourcePolicy),
     Exporters: exporters,
-    EnableSessionExporter: false,
-    SourcePolicySession: '',
+    EnableSessionExporter: Boolean(request.chooseExports ?? request.onExported),
+    SourcePolicySession: request.onSource ? session : '',
     CompatibilityVersion: BigInt(request.compatibilityVersion ?? 0),
     ProxyNetwork: false,
   };

@@ -2,7 +2,7 @@ import { BuildError } from '../base/errors.ts';
 import type { Stat } from '../pb/fsutil.ts';
 import type { LLBBridgeDefinition } from '../pb/gateway.ts';
 import type { CallOptions, Client as TypedClient } from '../rpc/types.ts';
-import { isDir, isSymlink, hasData, unixPermissions } from '../session/fsutil/stat.ts';
+import { fileType, unixPermissions } from '../session/fsutil/stat.ts';
 import type { Caps } from './caps.ts';
 import type { FileInfo, FileRange, GatewayCallOptions, Reference } from './types.ts';
 
@@ -72,7 +72,7 @@ export function fileInfo(stat: Stat): FileInfo {
   const { mode } = stat;
   return {
     path: stat.path,
-    type: isDir(mode) ? 'directory' : isSymlink(mode) ? 'symlink' : hasData(mode) ? 'file' : 'other',
+    type: fileType(mode),
     mode: unixPermissions(mode),
     uid: stat.uid,
     gid: stat.gid,

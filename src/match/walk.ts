@@ -188,7 +188,8 @@ function* missingParents(dir: Dir | undefined): Generator<WalkEntry, void, void>
   yield dir.entry;
 }
 
-function listDirectory(path: string): NamedEntry[] {
+/** Names in a directory of this machine, in no order. */
+export function listDirectory(path: string): NamedEntry[] {
   return readdirSync(path, { withFileTypes: true }).map((entry) => ({
     name: entry.name,
     kind: kindOf(entry),

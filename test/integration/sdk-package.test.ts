@@ -129,6 +129,11 @@ test('the samples run', { skip }, async () => {
   assert.equal(output('site/index.html'), '<h1>hello</h1>\n');
   assert.equal(output('site/about.html'), 'us\n');
   assert.ok(!existsSync(join(project, 'site/draft.txt')));
+  await sample('decide.ts');
+  assert.deepEqual(
+    ['graph.ts', 'build.ts', 'more.txt'].map((name) => existsSync(join(project, 'decided', name))),
+    [true, false, true],
+  );
   await sample('frontend.ts');
   assert.equal(output('listed/files.txt'), 'a\nb\n');
   await sample('list.ts');

@@ -18,6 +18,8 @@ import type {
   SshForward,
   Upload,
 } from './types.ts';
+import { decisionToWire, questionFromWire } from '../source-questions.ts';
+import { localFolder } from './local-folder.ts';
 import { uploadId } from './upload.ts';
 
 /** What users ask for, as the client's own request. @throws BuildError for what cannot be */
@@ -41,6 +43,7 @@ export function solveRequest(
     ...(options.entitlements && { allowedEntitlements: options.entitlements }),
     ...(options.onNotice && { onWarning: options.onNotice }),
     ...(options.onFailedStep && { onFailedStep: failedStepTo(options.onFailedStep) }),
+    ...askedLater(options),
     ...services(options),
     exports: (options.exports ?? []).map(exportEntry),
     cacheExports: (options.cacheExports ?? []).map(({ type, attrs = {} }) => ({ type, attrs })),
@@ -51,6 +54,20 @@ export function solveRequest(
 function wholeNumber(version: number): number {
   if (Number.isSafeInteger(version)) return version;
   throw invalidArgument(`compatibilityVersion ${version} is no whole number`);
+}
+
+/** What the daemon asks while it builds. */
+function askedLater({ onSource, chooseExports, onExported }: BuildOptions): Partial<SolveRequest> {
+  return {
+    ...(onSource && {
+      onSource: async (request, signal) =>
+        decisionToWire(await onSource(questionFromWire(request, signal)), request),
+    }),
+    ...(chooseExports && {
+      chooseExports: async (result) => (await chooseExports(result)).map(exportEntry),
+    }),
+    ...(onExported && { onExported: async (response) => onExported(response) }),
+  };
 }
 
 function failedStepTo(
@@ -71,7 +88,8 @@ function services(options: BuildOptions): Partial<SolveRequest> {
 }
 
 function offered(local: LocalFiles): OfferedDirectory {
-  return typeof local === 'string' ? local : memoryTree(local.files);
+  if (typeof local === 'string') return local;
+  return 'files' in local ? memoryTree(local.files) : localFolder(local);
 }
 
 function secretSource([id, secret]: [string, Secret]): SecretSource {

@@ -4,6 +4,7 @@ import type { CacheOption, Definition, Frontend } from '../../gateway/types.ts';
 import type { MemoryFile } from '../../session/fsutil/memory-file.ts';
 import type { HistoryEvent, HistoryRequest, HistoryUpdate } from '../history-types.ts';
 import type { SourcePolicy } from '../source-policy-types.ts';
+import type { SourceDecision, SourceQuestion } from '../source-question-types.ts';
 import type {
   BuildExplanation,
   StepExplanation,
@@ -56,8 +57,41 @@ export interface PrivateDaemon {
 /** What steps may do beyond the sandbox. `device=NAME` names one device. */
 export type Entitlement = 'network.host' | 'security.insecure' | 'device' | (string & {});
 
-/** A folder of this machine, or files that exist in memory only, by their path. */
-export type LocalFiles = string | { readonly files: Readonly<Record<string, MemoryFile>> };
+/** A folder of this machine, all of it or parts, or files that exist in memory only, by their path. */
+export type LocalFiles = string | LocalFolder | { readonly files: Readonly<Record<string, MemoryFile>> };
+
+/** Parts of a folder: for the build, the rest is not there. Patterns are those of ignore files. */
+export interface LocalFolder {
+  readonly dir: string;
+  /** Everything when left out. */
+  readonly includePatterns?: readonly string[];
+  readonly excludePatterns?: readonly string[];
+  /** Paths that are included, with what they reach by links. */
+  readonly followPaths?: readonly string[];
+  /** Asked of each entry before it is sent: false leaves it out, a directory with all that is in it. */
+  readonly map?: (entry: LocalEntry) => boolean | LocalChange;
+}
+
+/** A file of a folder. Owners are not sent: in the build all files are root's. */
+export interface LocalEntry {
+  /** Relative to the folder. */
+  readonly path: string;
+  readonly type: 'file' | 'directory' | 'symlink' | 'other';
+  /** Permission bits with set-id and sticky bits, as chmod takes them. */
+  readonly mode: number;
+  /** Bytes. */
+  readonly size: number;
+  /** Unix nanoseconds. */
+  readonly modTime: bigint;
+}
+
+/** What a file is to be like in the build. */
+export interface LocalChange {
+  /** Permission bits, as chmod takes them. */
+  readonly mode?: number;
+  /** Unix nanoseconds. */
+  readonly modTime?: bigint;
+}
 
 /**
  * A secret: its value, where it is to be found, or a function that is called each time the daemon asks. Texts are
@@ -175,6 +209,14 @@ export interface FailedStep {
   run(io: ProcessIo, args?: readonly string[]): Promise<number>;
 }
 
+/** What is known of a result before it is exported. */
+export interface ExportedResult {
+  /** What the frontend says of it, with what the daemon adds. */
+  readonly metadata: Readonly<Record<string, Uint8Array>>;
+  /** Names of its trees at the daemon. */
+  readonly refs: readonly string[];
+}
+
 /** Options of a build. Aborting `signal` cancels it. */
 export interface BuildOptions extends CallOptions {
   /** Options of the frontend: `target`, `build-arg:NAME`, `filename`, `platform`, … */
@@ -199,6 +241,12 @@ export interface BuildOptions extends CallOptions {
   /** What steps may do beyond the sandbox; the daemon must allow it. */
   readonly entitlements?: readonly Entitlement[];
   readonly sourcePolicy?: SourcePolicy;
+  /** Asked about each source before the build uses it; what it throws refuses the source. */
+  readonly onSource?: (question: SourceQuestion) => SourceDecision | Promise<SourceDecision>;
+  /** Chooses more exports when the result is known. */
+  readonly chooseExports?: (result: ExportedResult) => readonly Export[] | Promise<readonly Export[]>;
+  /** Told what all exporters answered; what it throws fails the build. */
+  readonly onExported?: (response: Readonly<Record<string, string>>) => void | Promise<void>;
   /**
    * Makes images with the digests that BuildKit gave them in an earlier version: 10 (0.13, 0.14), 20 (0.15 to 0.31) or
    * 30; default the daemon's newest.

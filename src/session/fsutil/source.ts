@@ -2,6 +2,7 @@ import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { BuildError, Code, errno } from '../../base/errors.ts';
 import { type TreeFilter, walkTree } from '../../match/walk.ts';
+import { walkWithin } from '../../match/walk-within.ts';
 import { inodeKey, isDirMode, isSymlinkMode, lstatOrNone } from '../../sys/stat.ts';
 import { readXattrs } from '../../sys/xattr.ts';
 import { readlinkSync } from 'node:fs';
@@ -18,6 +19,14 @@ export interface TreeSource {
 export interface DirectorySourceOptions extends TreeFilter {
   /** Changes an entry before it is sent; false leaves it out. */
   readonly map?: (stat: FsStat) => boolean;
+  /** Rules of who offers the folder: what they leave out is not there for anybody. */
+  readonly within?: LocalRules;
+}
+
+/** What is offered of a folder. */
+export interface LocalRules extends TreeFilter {
+  /** May change mode and time of an entry; false leaves it out, a directory with all that is in it. */
+  readonly change?: (stat: FsStat) => boolean;
 }
 
 /** Files up to this size are read in one go. */
@@ -46,9 +55,19 @@ function* directoryEntries(
   sizes: Map<string, number>,
 ): Generator<FsStat> {
   const links = new Map<string, string>();
-  for (const entry of walkTree(root, options)) {
+  const { within, map } = options;
+  let dropped: string | undefined;
+  for (const entry of within ? walkWithin(root, within, options) : walkTree(root, options)) {
+    if (dropped !== undefined && entry.path.startsWith(dropped)) continue;
     const stat = statEntry(entry.path, entry.fullPath, links);
-    if (!stat || (options.map && !options.map(stat))) continue;
+    if (!stat) continue;
+    if (within?.change && !within.change(stat)) {
+      dropped = `${entry.path}/`;
+      // Another name of the file is its first one then.
+      for (const [key, path] of links) if (path === entry.path) links.delete(key);
+      continue;
+    }
+    if (map && !map(stat)) continue;
     if (hasData(stat.mode)) sizes.set(entry.path, stat.size);
     yield stat;
   }

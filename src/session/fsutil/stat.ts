@@ -36,6 +36,16 @@ export const isSymlink = (mode: number): boolean => (mode & GO_SYMLINK) !== 0;
 /** Only these have data; both sides must judge alike. */
 export const hasData = (mode: number): boolean => (mode & GO_TYPE) === 0;
 
+/** Permission, set-id and sticky bits. */
+export const PERMISSIONS = (0o777 | GO_SETUID | GO_SETGID | GO_STICKY) >>> 0;
+
+/** What an entry is, in a word. */
+export function fileType(mode: number): 'file' | 'directory' | 'symlink' | 'other' {
+  if (isDir(mode)) return 'directory';
+  if (isSymlink(mode)) return 'symlink';
+  return hasData(mode) ? 'file' : 'other';
+}
+
 const TYPES: readonly (readonly [unix: number, go: number])[] = [
   [0o040000, GO_DIR],
   [0o120000, GO_SYMLINK],
