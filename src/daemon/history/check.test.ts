@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Digest, digestOf } from '../../base/digest.ts';
@@ -38,10 +39,11 @@ async function build(history: History, held: Held, ref: string): Promise<Digest>
   step.start();
   step.log(1, Buffer.from(ref));
   step.complete();
-  const { content } = held.store;
+  const { content, leases } = held.store;
+  using lease = leases.hold();
   const put = async (value: unknown) => {
     const data = Buffer.from(JSON.stringify(value));
-    return { digest: digestOf(data), size: (await content.writeBlob(data, { lease: held.lease })).size };
+    return { digest: digestOf(data), size: (await content.writeBlob(data, { lease: lease.id })).size };
   };
   const config = await put({ ref });
   const image = {
@@ -82,10 +84,19 @@ async function fill(held: Held): Promise<Case & AsyncDisposable> {
   const dir = join(store.layout.dir, 'history');
   const log = silentLogger;
   const collect = (): Promise<unknown> => store.gc();
-  const history = new History({ db, content, leases, collect, log, dir, maxAgeMs: 1e9, maxEntries: 9 });
+  const history = new History({
+    db,
+    content,
+    leases,
+    collect,
+    log,
+    dir,
+    maxAgeMs: 1e9,
+    maxEntries: 9,
+    retryMs: 50,
+  });
   const manifest = await build(history, held, 'one');
   await build(history, held, 'two');
-  leases.delete(held.lease);
   await store.gc();
   const record = (await list(history)).find(({ Ref }) => Ref === 'one')!;
   return {
@@ -209,4 +220,20 @@ test('a row that makes no sense does not hide the other builds', async () => {
     ['two'],
   );
   assert.deepEqual(readdirSync(made.dir), []);
+});
+
+test('a record that cannot be written at first is written later, and no damage meanwhile', async () => {
+  await using held = await temporaryStore();
+  await using made = await fill(held);
+  made.sql(`CREATE TRIGGER full BEFORE INSERT ON build_records WHEN NEW.completed_at IS NOT NULL
+    BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END`);
+  await build(made.history, held, 'late');
+  assert.deepEqual((await check(made)).map(line), []);
+  assert.equal((await list(made.history)).length, 2);
+  await sleep(120);
+  made.sql('DROP TRIGGER full');
+  for (let i = 0; i < 100 && (await list(made.history)).length < 3; i++) await sleep(20);
+  const late = (await list(made.history)).find(({ Ref }) => Ref === 'late');
+  assert.equal(late?.error?.message, 'it broke: late');
+  assert.deepEqual((await check(made)).map(line), []);
 });

@@ -14,6 +14,7 @@ import type { Database } from '../../store/database.ts';
 import type { LeaseStore } from '../../store/lease.ts';
 import { checkHistory } from './check.ts';
 import { recordFilter } from './filter.ts';
+import { LateRecords } from './late-records.ts';
 import { Listeners } from './listeners.ts';
 import { decodeFrames } from './log-frames.ts';
 import { recordAttrs } from './record-attrs.ts';
@@ -45,6 +46,7 @@ export interface HistoryOptions {
   readonly maxEntries: number;
   /** For tests. */
   readonly finishLimitMs?: number;
+  readonly retryMs?: number;
 }
 
 /** What a build is recorded with. */
@@ -74,6 +76,7 @@ export class History implements AsyncDisposable {
   /** How many listen to one build; while there are any, its blobs stay although it was deleted. */
   readonly #watchers = new Map<string, number>();
   readonly #deleted = new Set<string>();
+  readonly #late: LateRecords;
   readonly #timer: NodeJS.Timeout;
   readonly #attaching = new Running();
   #stopping = false;
@@ -84,6 +87,7 @@ export class History implements AsyncDisposable {
   constructor(options: HistoryOptions) {
     this.#options = options;
     this.#table = new RecordTable(options.db);
+    this.#late = new LateRecords((record) => this.#store(record), options.retryMs);
     mkdirSync(options.dir, { recursive: true, mode: 0o700 });
     this.recovered = this.#recover();
     this.#timer = setInterval(() => void this.collectOld(), GC_INTERVAL_MS).unref();
@@ -125,19 +129,27 @@ export class History implements AsyncDisposable {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#active.set(record.Ref, { record, done: promise, end: resolve });
     this.#deleted.delete(record.Ref);
+    this.#late.forget(record.Ref);
     this.#listeners.send({ type: STARTED, record });
     return join(dir, log);
   }
 
   #complete(record: pb.BuildHistoryRecord): void {
     try {
-      this.#table.complete(record);
-      this.#listeners.send({ type: COMPLETE, record });
+      this.#store(record);
+    } catch (error) {
+      this.#late.add(record);
+      throw error;
     } finally {
       this.#active.get(record.Ref)?.end();
       this.#active.delete(record.Ref);
       this.#endIfStopped();
     }
+  }
+
+  #store(record: pb.BuildHistoryRecord): void {
+    this.#table.complete(record);
+    this.#listeners.send({ type: COMPLETE, record });
   }
 
   /** Resolves when the record of a running build is complete; undefined for a build that does not run. */
@@ -247,9 +259,7 @@ export class History implements AsyncDisposable {
   }
 
   #change(changed: pb.BuildHistoryRecord): void {
-    const record = { ...changed, Generation: changed.Generation + 1 };
-    this.#table.complete(record);
-    this.#listeners.send({ type: COMPLETE, record });
+    this.#store({ ...changed, Generation: changed.Generation + 1 });
   }
 
   /** Deletes the record of a finished build, and what only it keeps. @throws when there is none */
@@ -264,6 +274,7 @@ export class History implements AsyncDisposable {
     const { db, leases } = this.#options;
     const found = db.transaction(() => {
       if (!this.#table.delete(ref)) return false;
+      this.#late.forget(ref);
       this.#options.deleted?.(ref);
       if (this.#watchers.has(ref)) this.#deleted.add(ref);
       else leases.delete(recordLease(ref));
@@ -296,8 +307,7 @@ export class History implements AsyncDisposable {
         if (this.#closed) return; // the next start does the rest
         const record = await closedRecord(open, left);
         if (this.#active.has(record.Ref)) continue; // the name is in use again
-        this.#table.complete(record);
-        this.#listeners.send({ type: COMPLETE, record });
+        this.#store(record);
       }
     } catch (error) {
       log.warn('build history: cannot close the records of interrupted builds', { error });
@@ -311,7 +321,7 @@ export class History implements AsyncDisposable {
       ...this.#options,
       table: this.#table,
       discard,
-      isBusy: (ref: string) => this.#active.has(ref) || this.#deleted.has(ref),
+      isBusy: (ref: string) => this.#active.has(ref) || this.#deleted.has(ref) || this.#late.has(ref),
       change: (record: pb.BuildHistoryRecord) => this.#change(record),
       forget: (ref: string) => void this.#forget(ref),
     };
@@ -331,6 +341,7 @@ export class History implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     clearInterval(this.#timer);
+    this.#late.close();
     this.#listeners.end();
     await this.#attaching.ended(CLOSE_LIMIT_MS);
     await this.recovered;
