@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { BuildError, Code } from '../base/errors.ts';
 import { isCommitSha } from '../giturl/git-url.ts';
+import { isPassing, pause } from './git-retry.ts';
 import { type ChildProcess, findExecutable, killProcessGroup, spawn } from '../sys/spawn.ts';
 
 /** How long git may take to tidy up when it is told to end. */
@@ -67,24 +68,32 @@ export class GitCli {
   }
 
   /**
-   * Output of a command. A fetch that the server refuses for its depth or its commit is tried again with less.
+   * Output of a command. A fetch that the server refuses for its depth or its commit is tried again with less; what
+   * fails on the way to a server, or in it, is tried a few times.
    * Aborting the signal ends git and all it has started, and waits for that.
    * @throws BuildError with what git says
    */
   async run(...args: readonly string[]): Promise<Buffer> {
     let wanted = args;
-    for (;;) {
+    for (let attempt = 1; ; attempt++) {
       const { code, stdout, stderr } = await this.#once(wanted);
       if (code === 0) return stdout;
       const less = withLess(wanted, stderr);
       if (less) {
         wanted = less;
+        attempt--;
         continue;
       }
       this.#options.log?.(1, stdout);
       this.#options.log?.(2, Buffer.from(stderr));
+      if (isPassing(wanted, stderr) && (await this.#pause(attempt))) continue;
       throw new BuildError(`git stderr:\n${stderr}: exit status ${code}`);
     }
+  }
+
+  #pause(attempt: number): Promise<boolean> {
+    const { signal, log } = this.#options;
+    return pause(attempt, { signal, tell: (text) => log?.(2, Buffer.from(text)) });
   }
 
   async #once(args: readonly string[]): Promise<{ code: number; stdout: Buffer; stderr: string }> {

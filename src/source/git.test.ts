@@ -379,3 +379,55 @@ test('the trees of old versions: everybody may write what is no program', async 
   const old = await modes(true);
   assert.deepEqual(old, { key: `${current.key}(writable)`, modes: ['666', '755', '666', '755'] });
 });
+
+/** A bench whose server fails the first requests of a kind, one after the other. */
+function failingBench(path: RegExp, failures: (number | 'reset' | 'cut')[], asked: string[] = []) {
+  const fail = (url: string) => {
+    if (!path.test(url)) return undefined;
+    asked.push(url);
+    return failures.shift();
+  };
+  return gitBench({ server: (root) => startGitServer(root, { fail }) });
+}
+
+test('a server that fails for a moment is asked again', async () => {
+  for (const [path, failures] of [
+    [/info\/refs/, [503, 'reset']],
+    [/git-upload-pack$/, ['cut', 502]],
+  ] as const) {
+    await using b = await failingBench(path, [...failures]);
+    b.repo.commit({ a: '1' });
+    const told: string[] = [];
+    const progress = { log: (_: 1 | 2, data: Uint8Array) => void told.push(Buffer.from(data).toString()) };
+    await using ref = await b.source().snapshot({ ...b.context, progress });
+    assert.equal(await inTree(ref, (dir) => readFileSync(join(dir, 'a'), 'utf8')), '1');
+    const pauses = told.filter((text) => text.startsWith('retrying'));
+    assert.deepEqual(pauses, ['retrying in 1s\n', 'retrying in 2s\n'], told.join(''));
+  }
+});
+
+test('a server that goes on failing is given up after a few times', async () => {
+  const asked: string[] = [];
+  await using b = await failingBench(/info\/refs/, Array(10).fill(500), asked);
+  b.repo.commit({ a: '1' });
+  await assert.rejects(b.source('#main').cacheKey(0, b.context), /returned error: 500/);
+  assert.equal(asked.length, 4);
+});
+
+test('no second attempt where it cannot help, and none once the build is cancelled', async () => {
+  for (const [status, text] of [
+    [401, /could not read Username|Authentication failed/],
+    [403, /403/],
+    [404, /not found/],
+  ] as const) {
+    const asked: string[] = [];
+    await using b = await failingBench(/info\/refs/, Array(10).fill(status), asked);
+    await assert.rejects(b.source('#main').cacheKey(0, b.context), text);
+    assert.equal(asked.length, 1, String(status));
+  }
+  const asked: string[] = [];
+  await using b = await failingBench(/info\/refs/, Array(10).fill('reset'), asked);
+  b.repo.commit({ a: '1' });
+  await assert.rejects(b.source('#none').cacheKey(0, { ...b.context, signal: AbortSignal.timeout(600) }));
+  assert.equal(asked.length, 1);
+});

@@ -77,6 +77,8 @@ export interface GitServer extends AsyncDisposable {
 export interface GitServerOptions {
   /** The header without which nothing is served. */
   readonly authorization?: string;
+  /** Requests that fail: with a status, by a reset connection, or in the midst of the answer. */
+  readonly fail?: (path: string) => number | 'reset' | 'cut' | undefined;
   /** Requests that are never answered. */
   readonly stall?: (path: string) => boolean;
 }
@@ -93,6 +95,10 @@ export async function startGitServer(root: string, options: GitServerOptions = {
       response.writeHead(401, { 'www-authenticate': 'Basic realm="git"' }).end();
       return;
     }
+    const failure = options.fail?.(path);
+    if (typeof failure === 'number') return void response.writeHead(failure).end();
+    if (failure === 'reset') return void request.socket.resetAndDestroy();
+    if (failure === 'cut') cutShort(response);
     serve(root, request, response).catch(() => response.destroy());
   });
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
@@ -105,6 +111,16 @@ export async function startGitServer(root: string, options: GitServerOptions = {
       server.closeAllConnections();
       await new Promise((done) => server.close(done));
     },
+  };
+}
+
+/** The answer ends after its first few bytes. */
+function cutShort(response: ServerResponse): void {
+  const write = response.write.bind(response) as (chunk: Buffer) => boolean;
+  response.write = (chunk: Buffer) => {
+    write(chunk.subarray(0, 20));
+    setImmediate(() => response.destroy());
+    return true;
   };
 }
 
