@@ -10,6 +10,7 @@ export class LocatedError extends BuildError {
       code: cause.code,
       cause,
       details: cause.details,
+      told: cause.told,
       ...(cause.hint === undefined ? {} : { hint: cause.hint }),
     });
     this.locations = locations;

@@ -6,11 +6,14 @@ import { basename, dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { build } from 'esbuild';
+import { type BuildError, Code, connect } from '../../src/client/index.ts';
 import { Daemon, OUR_DAEMON, Registry, type RunOptions, type RunResult, TempDir } from './harness.ts';
 
 const dir = new TempDir();
 const program = dir.join('program');
 let name = '';
+/** Of a detail that nobody here knows. */
+const FOREIGN_DETAIL = 'type.googleapis.com/google.protobuf.Empty';
 const MARK = `mark-${process.pid}`;
 let registry: Registry;
 let daemon: Daemon;
@@ -117,6 +120,35 @@ test('what a frontend returns as an error is the error of the build, at the line
   assert.equal(built.code, 1);
   assert.match(built.stderr, /error: failed to solve: (?:NotFound: )?nothing of that kind/);
   assert.match(built.stderr, /Dockerfile:1/);
+});
+
+test('code and details of what a frontend returns as an error are those of the build', async () => {
+  await using client = await connect(daemon.address);
+  const failure = (options: object): PromiseLike<BuildError> =>
+    client.solve(options).then(
+      () => assert.fail('the build has not failed'),
+      (error: unknown) => error as BuildError,
+    );
+  const files = { Dockerfile: question('code') };
+  const locals = { dockerfile: { files }, context: { files } };
+  for (const code of [Code.notFound, Code.permissionDenied, Code.unavailable]) {
+    const options = { code: String(code) };
+    const errors = [
+      await failure({
+        frontend: 'gateway.v0',
+        frontendOptions: { ...options, source: name, cmdline: `${name} code` },
+      }),
+      await failure({ frontend: 'dockerfile.v0', frontendOptions: options, locals }),
+    ];
+    for (const error of errors) {
+      assert.equal(error.code, code);
+      assert.match(error.message, /^failed to solve: \w+: with a code$/);
+      const subrequests = error.details.filter((one) => 'type' in one && one.type === 'errdefs.Subrequest');
+      assert.deepEqual(subrequests, [{ type: 'errdefs.Subrequest', value: { name: 'of mine' } }]);
+      assert.ok(error.details.some((one) => 'typeUrl' in one && one.typeUrl === FOREIGN_DETAIL));
+    }
+    assert.equal(errors[1]?.sources[0]?.ranges[0]?.start.line, 1);
+  }
 });
 
 test('a frontend that dies says why; one that returns nothing is an error', async () => {

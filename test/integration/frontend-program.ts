@@ -53,6 +53,14 @@ const frontend: Frontend = async (gateway) => {
     }
     case 'refuse':
       throw new BuildError('nothing of that kind', { code: Code.notFound });
+    case 'code':
+      throw new BuildError('with a code', {
+        code: Number(gateway.options.code) as Code,
+        details: [
+          { type: 'errdefs.Subrequest', value: { name: 'of mine' } },
+          { typeUrl: 'type.googleapis.com/google.protobuf.Empty', bytes: new Uint8Array() },
+        ],
+      });
     case 'die':
       process.stderr.write('it hurts\n');
       return process.exit(3);
