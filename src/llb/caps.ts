@@ -33,6 +33,7 @@ export const ENABLED_CAPS: readonly string[] = [
   'exporter.image.annotations',
   'exporter.image.attestations',
   'exporter.multiple',
+  'exporter.session',
   'exporter.sourcedateepoch',
   'file.base',
   'file.copy.alwaysreplaceexistingdestpaths',
@@ -96,7 +97,6 @@ export const UNSERVED_CAPS: readonly string[] = [
   'cache.gha',
   'cache.s3',
   'exec.meta.network.proxy',
-  'exporter.session',
 ];
 
 /** Capabilities of the frontend gateway that this build serves (FEATURES D48), sorted. */

@@ -98,3 +98,11 @@ test('what the build was not granted is refused', async () => {
     stream.end();
   });
 });
+
+test('clients read that they may choose exports by the result', async () => {
+  await inBuild(daemon, async (bridge, options) => {
+    const { LLBCaps } = await bridge.ping({}, options);
+    const cap = LLBCaps.find(({ ID }) => ID === 'exporter.session');
+    assert.equal(cap?.Enabled, true);
+  });
+});
