@@ -1,4 +1,5 @@
 import type { MessageType, MethodDefinition } from './types.ts';
+import { walkFields } from './well-formed.ts';
 
 /** A message whose only field is `bytes data = 1`: what streams of bytes are made of in BuildKit's services. */
 export interface BytesMessage {
@@ -44,34 +45,9 @@ function encodeParts({ data }: BytesMessage, headroom: number): readonly [Uint8A
 }
 
 function decode(bytes: Uint8Array): BytesMessage {
-  let at = 0;
-  const varint = (): number => {
-    let value = 0;
-    for (let scale = 1; ; scale *= 128) {
-      const byte = bytes[at++];
-      if (byte === undefined || scale >= 2 ** 70) throw new RangeError('truncated or oversized varint');
-      value += (byte & 127) * scale;
-      if (byte < 128) return value;
-    }
-  };
-  const skip = (length: number): number => {
-    const start = at;
-    at += length;
-    if (at > bytes.byteLength) throw new RangeError('truncated field');
-    return start;
-  };
   let data: Uint8Array = EMPTY;
-  while (at < bytes.byteLength) {
-    const tag = varint();
-    const wireType = tag % 8;
-    if (tag === TAG) {
-      const length = varint();
-      const start = skip(length);
-      data = bytes.subarray(start, at);
-    } else if (wireType === 0) varint();
-    else if (wireType === 2) skip(varint());
-    else if (wireType === 1 || wireType === 5) skip(wireType === 1 ? 8 : 4);
-    else throw new RangeError(`unsupported wire type ${wireType}`);
-  }
+  walkFields(bytes, (tag, start, end) => {
+    if (tag === TAG) data = bytes.subarray(start, end);
+  });
   return { data };
 }

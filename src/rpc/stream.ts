@@ -4,7 +4,7 @@ import { ErrorCode } from './http2/frames.ts';
 import type { Http2Stream } from './http2/stream.ts';
 import { SEND_QUEUE_BYTES } from './transport.ts';
 import type { MessageStream, MessageType } from './types.ts';
-import { expectFields } from './well-formed.ts';
+import { walkFields } from './well-formed.ts';
 
 const SENT = Promise.resolve();
 
@@ -61,7 +61,7 @@ export class CallStream<In, Out> implements MessageStream<In, Out> {
     const bytes = await this.#reader.next();
     if (bytes === undefined) return await this.atEnd();
     try {
-      if (!this.#in.strict) expectFields(bytes);
+      if (!this.#in.strict) walkFields(bytes);
       return this.#in.decode(bytes);
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);

@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SolveRequest } from '../pb/control.ts';
-import { expectFields } from './well-formed.ts';
+import { walkFields } from './well-formed.ts';
 
 test('every message of ours is well formed, and no cut of it in the middle of a field', () => {
   const whole = SolveRequest.encode(
     SolveRequest.fromPartial({ Ref: 'x'.repeat(200), Frontend: 'f', FrontendAttrs: { a: 'b' } }),
   ).finish();
-  expectFields(whole);
-  expectFields(new Uint8Array(0));
+  walkFields(whole);
+  walkFields(new Uint8Array(0));
   const ends = [...whole.keys()].filter((size) => {
     try {
-      expectFields(whole.subarray(0, size));
+      walkFields(whole.subarray(0, size));
       return true;
     } catch (error) {
       assert.ok(error instanceof RangeError);
@@ -35,7 +35,7 @@ test('what is no field is refused, although the generated decoder takes it', () 
     Array<number>(11).fill(0x80),
     [0x80, 0x80, 0x80, 0x80, 0x10, 0],
   ])
-    assert.throws(() => expectFields(Uint8Array.from(bad)), RangeError, bad.join(' '));
+    assert.throws(() => walkFields(Uint8Array.from(bad)), RangeError, bad.join(' '));
   assert.equal(SolveRequest.decode(Uint8Array.of(0x04)).Ref, '');
-  expectFields(Uint8Array.of(0x08, 1, 0x11, 0, 0, 0, 0, 0, 0, 0, 0, 0x1d, 0, 0, 0, 0, 0x22, 1, 7));
+  walkFields(Uint8Array.of(0x08, 1, 0x11, 0, 0, 0, 0, 0, 0, 0, 0, 0x1d, 0, 0, 0, 0, 0x22, 1, 7));
 });
