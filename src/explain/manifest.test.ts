@@ -4,6 +4,7 @@ import {
   chownSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -142,4 +143,14 @@ test('what is gone or damaged is not known', () => {
   const bad = join(dir, 'bad');
   writeFileSync(bad, 'x');
   assert.equal(manifestJobs.compareManifests({ before: good, after: bad, limit: 1 }), undefined);
+});
+
+test('what cannot be kept leaves nothing behind', () => {
+  const root = tree({ a: 'a' });
+  const folder = join(dir, `kept${serial++}`);
+  const file = join(folder, 'taken');
+  mkdirSync(join(file, 'full'), { recursive: true });
+  const index = join(dir, 'none');
+  assert.throws(() => manifestJobs.keepManifest({ dir: root, index, selectors: [WHOLE], file }, context));
+  assert.deepEqual(readdirSync(folder), ['taken']);
 });

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { errno } from '../base/errors.ts';
 import { type ContentSelector, TreeHasher } from '../cache/contenthash.ts';
@@ -55,8 +55,13 @@ function keepManifest(input: KeepManifestInput, context: JobContext): number {
   const bytes = zstdCompressSync(JSON.stringify(lister.entries.map(row)));
   if (bytes.length > MAX_MANIFEST_BYTES) return 0;
   const temporary = `${input.file}.${process.pid}.${hash('sha256', String(performance.now())).slice(0, 12)}`;
-  writeFileSync(temporary, bytes, { mode: 0o600 });
-  renameSync(temporary, input.file);
+  try {
+    writeFileSync(temporary, bytes, { mode: 0o600 });
+    renameSync(temporary, input.file);
+  } catch (error) {
+    rmSync(temporary, { force: true }); // the disk is full: what is there of it takes room, too
+    throw error;
+  }
   return bytes.length;
 }
 
