@@ -1,6 +1,7 @@
 /** `path.Clean` of Go: shortest equal name, '.' for nothing, no slash at the end but for the root. */
 export function cleanPath(name: string): string {
   if (name === '') return '.';
+  if (isClean(name)) return name; // most are, and some are long
   const rooted = name.startsWith('/');
   const parts: string[] = [];
   for (const part of name.split('/')) {
@@ -11,6 +12,11 @@ export function cleanPath(name: string): string {
   }
   const joined = parts.join('/');
   return rooted ? `/${joined}` : joined || '.';
+}
+
+/** False for some that are, such as names of hidden files. */
+function isClean(name: string): boolean {
+  return !name.startsWith('.') && !name.endsWith('/') && !name.includes('//') && !name.includes('/.');
 }
 
 /** `path.Join` of Go: empty elements do not count. */
