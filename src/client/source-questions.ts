@@ -1,4 +1,5 @@
 import { invalidArgument } from '../base/errors.ts';
+import { commitFromWire, downloadFromWire } from '../gateway/sources.ts';
 import { platformFromMessage, platformToMessage } from '../llb/platform.ts';
 import { ChecksumRequest_ChecksumAlgo as Algorithm, type ResolveSourceMetaRequest } from '../pb/gateway.ts';
 import type { CheckPolicyRequest, CheckPolicyResponse } from '../pb/policysession.ts';
@@ -19,20 +20,10 @@ export function questionFromWire(request: CheckPolicyRequest, signal: AbortSigna
     source: { identifier: Source?.identifier ?? '', attrs: Source?.attrs ?? {} },
     platform: request.Platform && platformFromMessage(request.Platform),
     ...(Image && { image: imageFromWire(Image) }),
-    ...(Git && {
-      git: {
-        ref: Git.Ref,
-        checksum: Git.Checksum,
-        commitChecksum: Git.CommitChecksum,
-        ...(Git.CommitObject.length > 0 ? { commitObject: Git.CommitObject } : {}),
-        ...(Git.TagObject.length > 0 ? { tagObject: Git.TagObject } : {}),
-      },
-    }),
+    ...(Git && { git: commitFromWire(Git) }),
     ...(HTTP && {
       http: {
-        digest: HTTP.Checksum,
-        filename: HTTP.Filename,
-        lastModified: HTTP.LastModified && new Date(Number(HTTP.LastModified.seconds) * 1000),
+        ...downloadFromWire(HTTP),
         ...(HTTP.ChecksumResponse && {
           checksum: { digest: HTTP.ChecksumResponse.Digest, suffix: HTTP.ChecksumResponse.Suffix },
         }),

@@ -60,8 +60,9 @@ interface Writer {
 
 /**
  * Keeps the disk from filling while builds run: makes room by removing what nobody uses; steps that write faster
- * than that stand still meanwhile. Where nothing is left to remove, it fails them, with an error that says so. The disk is asked for its free space, which
- * costs microseconds; the state directory is measured only where it has a limit of its own.
+ * than that stand still meanwhile. Where nothing is left to remove, it fails them, with an error that says so. The
+ * disk is asked for its free space, which costs microseconds; the state directory is measured only where it has a
+ * limit of its own.
  */
 export class DiskGuard implements AsyncDisposable {
   readonly #parts: DiskGuardParts;

@@ -1,6 +1,7 @@
 import { BuildError } from '../base/errors.ts';
 import { platformToMessage } from '../llb/platform.ts';
 import { parsePlatform } from '../oci/platform.ts';
+import type { ResolveSourceMetaResponse } from '../pb/gateway.ts';
 import type { ReferenceCalls } from './reference.ts';
 import type { ResolvedSource, ResolveImageOptions, ResolveSourceOptions, SourceIdentifier } from './types.ts';
 
@@ -37,21 +38,33 @@ export async function resolveSource(
   return {
     source: { identifier: Source.identifier, attrs: Source.attrs },
     ...(Image && { image: { digest: Image.Digest, config: Image.Config } }),
-    ...(Git && {
-      git: {
-        ref: Git.Ref,
-        checksum: Git.Checksum,
-        commitChecksum: Git.CommitChecksum,
-        ...(Git.CommitObject.length > 0 ? { commitObject: Git.CommitObject } : {}),
-        ...(Git.TagObject.length > 0 ? { tagObject: Git.TagObject } : {}),
-      },
-    }),
-    ...(HTTP && {
-      http: {
-        digest: HTTP.Checksum,
-        filename: HTTP.Filename,
-        lastModified: HTTP.LastModified && new Date(Number(HTTP.LastModified.seconds) * 1000),
-      },
-    }),
+    ...(Git && { git: commitFromWire(Git) }),
+    ...(HTTP && { http: downloadFromWire(HTTP) }),
+  };
+}
+
+type Messages = Pick<ResolveSourceMetaResponse, 'Git' | 'HTTP'>;
+
+/** A commit that was looked up. */
+export function commitFromWire(message: NonNullable<Messages['Git']>): NonNullable<ResolvedSource['git']> {
+  const { Ref, Checksum, CommitChecksum, CommitObject, TagObject } = message;
+  return {
+    ref: Ref,
+    checksum: Checksum,
+    commitChecksum: CommitChecksum,
+    ...(CommitObject.length > 0 ? { commitObject: CommitObject } : {}),
+    ...(TagObject.length > 0 ? { tagObject: TagObject } : {}),
+  };
+}
+
+/** A file of the web that was looked up. */
+export function downloadFromWire(
+  message: NonNullable<Messages['HTTP']>,
+): NonNullable<ResolvedSource['http']> {
+  const { Checksum, Filename, LastModified } = message;
+  return {
+    digest: Checksum,
+    filename: Filename,
+    lastModified: LastModified && new Date(Number(LastModified.seconds) * 1000),
   };
 }
