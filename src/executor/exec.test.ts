@@ -180,6 +180,20 @@ test('aborting ends a further process alone', async () => {
   assert.equal(await first.done, 0);
 });
 
+test('what a process writes to its terminal just before its end is not lost, however busy the machine is', async () => {
+  const outer = input();
+  const first = run('c7', 'cat', {}, { stdin: outer.source });
+  const lines = Array.from({ length: 40 }, (_, i) => `line ${i}\r\n`).join('');
+  const script = 'i=0; while [ $i -lt 40 ]; do echo "line $i"; i=$((i+1)); done';
+  const processes = Array.from({ length: 24 }, () => exec('c7', script, { tty: true }));
+  for (const process of processes) {
+    assert.equal(await process.done, 0);
+    assert.equal(process.out(), lines);
+  }
+  outer.end();
+  assert.equal(await first.done, 0);
+});
+
 for (const kind of ['first', 'further'] as const)
   test(`a terminal for the ${kind} process: all output comes on stdout, it has a size that changes`, async () => {
     const stdin = input();

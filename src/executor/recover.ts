@@ -9,7 +9,7 @@ import { removePlace } from './submounts.ts';
 /** Files and directories of a bundle; what is mounted on one is never entered. */
 export const BUNDLE_FILES = ['config.json', 'hosts', 'runtime.log', 'pid', 'rootfs'];
 /** Of the further processes of a container. */
-const EXEC_FILE = /^exec-\d+\.(?:json|pid)$/;
+const EXEC_FILE = /^exec-\d+\.(?:json|log|pid)$/;
 
 /**
  * Kills containers that an earlier daemon left running, removes their cgroups and mounts, and clears away

@@ -54,14 +54,13 @@ export class RunningContainer {
   async #exec(request: ExecRequest, io: RunIo): Promise<void> {
     await this.#untilUp(io.signal);
     const path = join(this.#bundle, `exec-${this.#count++}`);
-    const files = { processFile: `${path}.json`, pidFile: `${path}.pid` };
+    const files = { processFile: `${path}.json`, pidFile: `${path}.pid`, logFile: `${path}.log` };
     let code: number | undefined;
     let failure: unknown;
     try {
       // Its environment may hold secrets.
       writeFileSync(files.processFile, JSON.stringify(this.#processSpec(request)), { mode: 0o600 });
-      const logFile = join(this.#bundle, 'runtime.log');
-      const run = { id: this.#id, ...files, logFile, tty: request.tty === true };
+      const run = { id: this.#id, ...files, tty: request.tty === true };
       code = await execInContainer(this.#runtime, run, io);
     } catch (error) {
       failure = error;

@@ -6,6 +6,7 @@ import { BuildError, Code, errno } from '../base/errors.ts';
 import { openPty, resizeTerminalOf } from '../sys/pty.ts';
 import { type ChildProcess, findExecutable, killProcess, spawn } from '../sys/spawn.ts';
 import { isCgroupHybrid } from './cgroup.ts';
+import { restOfTerminal } from './terminal-rest.ts';
 import type { ProcessControl, RunIo } from './types.ts';
 
 /** An OCI runtime on this host. */
@@ -87,7 +88,7 @@ export async function supportsKeep(runtime: Runtime): Promise<boolean> {
 
 interface ProcessRun {
   readonly id: string;
-  /** Takes the runtime's own messages; without one they would come twice on the error stream. */
+  /** Takes the runtime's own messages, of this process alone; without one they would come twice on the error stream. */
   readonly logFile: string;
   /** Where the runtime writes the process id, for signals. */
   readonly pidFile: string;
@@ -167,7 +168,10 @@ async function follow(runtime: Runtime, run: ProcessRun, io: RunIo, command: Com
     const drained = Promise.all(streams);
     const late = endWithRuntime(child, drained, command.endOutput);
     await (command.endOutput ? Promise.all([drained, late]) : late);
-    return (await child.exited).code;
+    const { code } = await child.exited;
+    const rest = pty && restOfTerminal(run.logFile);
+    if (rest) await io.onStdout?.(rest);
+    return code;
   } catch (error) {
     await kill();
     await child.exited;
