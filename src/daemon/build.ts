@@ -117,6 +117,7 @@ export async function build(
   };
   let failure: unknown;
   try {
+    await cacheExports.prepare(signal);
     return await run(request, services, signal, parts);
   } catch (error) {
     failure = error;

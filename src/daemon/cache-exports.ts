@@ -1,12 +1,12 @@
 import { digestOf } from '../base/digest.ts';
 import { BuildError, Code } from '../base/errors.ts';
 import type { ImmutableRef } from '../cache/ref.ts';
+import { together } from '../cache/together.ts';
 import { Semaphore } from '../base/semaphore.ts';
 import { inlineCache } from '../remotecache/inline.ts';
 import type { ExportSource, MakeInlineCache } from '../exporter/exporter.ts';
 import { allRefs } from '../exporter/platforms.ts';
 import type { VertexSpec } from '../llb/parse.ts';
-import { writeCache } from '../remotecache/export.ts';
 import { oneOff } from '../remotecache/status.ts';
 import { traceCache } from '../remotecache/trace.ts';
 import type { Job } from '../solver/job.ts';
@@ -48,6 +48,22 @@ export class CacheExports {
       .map((entry) => ({ entry, target: configured(entry, () => places.target(entry, () => sessions)) }));
   }
 
+  /** Fails before the build for places that cannot be reached or used. */
+  async prepare(signal: AbortSignal): Promise<void> {
+    await together(
+      this.#exports
+        .filter(({ entry }) => !entry.ignoreError)
+        .map(({ entry, target }) => async (one: AbortSignal) => {
+          try {
+            await target.prepare?.(one);
+          } catch (error) {
+            throw unusable(entry.type, error);
+          }
+        }),
+      signal,
+    );
+  }
+
   /** One step for each; gives the keys of the response. */
   run(source: ExportSource, run: CacheExportRun): Promise<Record<string, string>>[] {
     return this.#exports.map(async (one, index) => {
@@ -86,8 +102,12 @@ function configured<T>({ type }: CacheExportEntry, make: () => T): T {
     return make();
   } catch (error) {
     if (error instanceof BuildError && error.message.startsWith('unknown cache exporter')) throw error;
-    throw BuildError.wrap(error, `failed to configure ${type} cache exporter`);
+    throw unusable(type, error);
   }
+}
+
+function unusable(type: string, error: unknown): BuildError {
+  return BuildError.wrap(error, `failed to configure ${type} cache exporter`);
 }
 
 async function write(
@@ -104,7 +124,7 @@ async function write(
     traceCache(resultKeys(source, run.keys), job.cacheTrace(), options, load),
   );
   return await oneOff(progress, 'sending cache export', () =>
-    writeCache(traced.chains, target.sink, target.form, store.content, { signal, progress }),
+    target.write(traced.chains, store.content, { signal, progress }),
   );
 }
 

@@ -3,7 +3,6 @@ import { BuildError, Code } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { ImmutableRef, RefManager } from '../cache/ref.ts';
 import type { VertexSpec } from '../llb/parse.ts';
-import { readCache } from '../remotecache/import.ts';
 import type { Job } from '../solver/job.ts';
 import type { CacheImport, CacheSource } from '../solver/sources.ts';
 import type { VertexProgress } from '../solver/types.ts';
@@ -64,11 +63,10 @@ export class CacheImports {
   ): Promise<readonly CacheSource<ImmutableRef>[]> {
     const { places, refs } = this.#parts;
     const { signal } = this.#job;
-    const { origin, root } = await configured(entry, async () => {
-      const place = places.origin(entry, () => this.#job.sessions);
-      return { origin: place, root: await place.resolve(signal) };
-    });
-    return await readCache(origin, root, id, { refs }, { signal, progress });
+    const read = await configured(entry, async () =>
+      places.origin(entry, () => this.#job.sessions).resolve(signal),
+    );
+    return await read(id, { refs }, { signal, progress });
   }
 }
 

@@ -2,8 +2,8 @@ import { type Digest, isDigest } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
 import type { Compression } from '../cache/ref.ts';
 import { parseCompression } from '../exporter/attrs.ts';
-import type { CacheSink } from '../remotecache/export.ts';
-import type { CacheOrigin } from '../remotecache/import.ts';
+import { type CacheSink, type CacheWriter, writeCache } from '../remotecache/export.ts';
+import { type CachePlace, manifestPlace } from '../remotecache/import.ts';
 import { localOrigin, localSink, localStoreId, type OpenStore } from '../remotecache/local.ts';
 import { type CacheForm, checkForm } from '../remotecache/manifest.ts';
 import {
@@ -25,9 +25,10 @@ const SESSION_WAIT_MS = 5000;
 export interface CacheTarget {
   /** Name of its vertex. */
   readonly name: string;
-  readonly sink: CacheSink;
-  readonly form: CacheForm;
   readonly compression: Compression;
+  /** Asks the place, before the build, whether it can be used. */
+  prepare?(signal: AbortSignal): Promise<void>;
+  readonly write: CacheWriter;
 }
 
 export type Sessions = () => readonly string[];
@@ -37,7 +38,7 @@ export interface CachePlaces {
   /** @throws BuildError for an unknown type or bad attributes */
   target(entry: CacheEntry, sessions: Sessions): CacheTarget;
   /** @throws BuildError for an unknown type or bad attributes */
-  origin(entry: CacheEntry, sessions: Sessions): CacheOrigin;
+  origin(entry: CacheEntry, sessions: Sessions): CachePlace;
 }
 
 export function cachePlaces(worker: Worker, manager: SessionManager): CachePlaces {
@@ -65,7 +66,7 @@ export function cachePlaces(worker: Worker, manager: SessionManager): CachePlace
           const form = formOf(entry);
           const place = { reference, insecure: cacheFlag(entry, 'registry.insecure', false) };
           const sink = registrySink(place, registry, sessions);
-          return { name: 'exporting cache to registry', sink, form, compression };
+          return { name: 'exporting cache to registry', compression, write: writer(sink, form) };
         }
         case 'local': {
           const { dest } = entry.attrs;
@@ -73,7 +74,7 @@ export function cachePlaces(worker: Worker, manager: SessionManager): CachePlace
           const compression = parseCompression(entry.attrs);
           const form = formOf(entry);
           const sink = localSink(store(dest, sessions));
-          return { name: 'exporting cache to client directory', sink, form, compression };
+          return { name: 'exporting cache to client directory', compression, write: writer(sink, form) };
         }
         default:
           throw new BuildError(`unknown cache exporter: ${JSON.stringify(entry.type)}`);
@@ -84,19 +85,23 @@ export function cachePlaces(worker: Worker, manager: SessionManager): CachePlace
         case 'registry': {
           const reference = cacheReference(entry.attrs.ref);
           const place = { reference, insecure: cacheFlag(entry, 'registry.insecure', false) };
-          return registryOrigin(place, registry, sessions);
+          return manifestPlace(registryOrigin(place, registry, sessions));
         }
         case 'local': {
           const { src } = entry.attrs;
           const digest = localDigest(entry);
           if (!src) throw new BuildError('local cache importer requires src');
-          return localOrigin(digest, store(src, sessions), layerProgress);
+          return manifestPlace(localOrigin(digest, store(src, sessions), layerProgress));
         }
         default:
           throw new BuildError(`unknown cache importer: ${entry.type}`);
       }
     },
   };
+}
+
+function writer(sink: CacheSink, form: CacheForm): CacheWriter {
+  return (chains, content, context) => writeCache(chains, sink, form, content, context);
 }
 
 function localDigest({ attrs: { digest } }: CacheEntry): Digest {

@@ -13,6 +13,16 @@ export interface ConfigLayer {
   readonly blob: Digest;
   /** Index of the layer below, `NO_PARENT` when there is none. */
   readonly parent: number;
+  /** What the layer's descriptor says, for caches that have no manifest to say it. */
+  readonly annotations?: LayerAnnotations;
+}
+
+export interface LayerAnnotations {
+  readonly mediaType: string;
+  readonly diffId: Digest;
+  readonly size: number;
+  /** RFC 3339 in UTC; undefined when nobody knows. */
+  readonly createdAt: string | undefined;
 }
 
 export interface ConfigRecord {
@@ -34,16 +44,24 @@ export interface ConfigInput {
 
 export const NO_PARENT = -1;
 
-const ZERO_TIME = Date.parse('0001-01-01T00:00:00Z');
+const NO_TIME = '0001-01-01T00:00:00Z';
+const ZERO_TIME = Date.parse(NO_TIME);
 
 /** RFC 3339 as Go writes it. */
 export function timeText(ms: number): string {
   return new Date(ms).toISOString().replace(/\.?0*Z$/, 'Z');
 }
 
+const annotationsJson = goStruct<LayerAnnotations>(
+  optional('mediaType', ({ mediaType }) => mediaType),
+  optional('diffID', ({ diffId }) => diffId),
+  optional('size', ({ size }) => size),
+  field('createdAt', ({ createdAt }) => createdAt ?? NO_TIME),
+);
 const layerJson = goStruct<ConfigLayer>(
   optional('blob', (layer) => layer.blob),
   optional('parent', (layer) => layer.parent),
+  optional('annotations', (layer) => annotationsJson(layer.annotations)),
 );
 const resultJson = goStruct<ConfigRecord['results'][number]>(
   field('layer', (result) => result.layer),
@@ -103,10 +121,32 @@ function parseJson(data: Uint8Array): unknown {
 }
 
 function decodeLayer(value: unknown): ConfigLayer {
-  const { blob, parent = 0 } = object(value, 'layer');
-  if (typeof blob !== 'string' || !isDigest(blob))
-    throw invalid(`layer with bad digest ${JSON.stringify(blob)}`);
-  return { blob, parent: index(parent) };
+  const { blob, parent = 0, annotations } = object(value, 'layer');
+  const layer = { blob: digest(blob, 'layer'), parent: index(parent) };
+  return present(annotations) ? { ...layer, annotations: decodeAnnotations(annotations) } : layer;
+}
+
+function decodeAnnotations(value: unknown): LayerAnnotations {
+  const { mediaType = '', diffID, size = 0, createdAt } = object(value, 'annotations');
+  if (typeof mediaType !== 'string') throw invalid('layer with bad media type');
+  if (!present(diffID) || diffID === '') throw invalid('cache layer with missing diffid');
+  const known = present(createdAt) && time(createdAt) !== ZERO_TIME;
+  return {
+    mediaType,
+    diffId: digest(diffID, 'diffID'),
+    size: index(size),
+    createdAt: known ? (createdAt as string) : undefined,
+  };
+}
+
+function digest(value: unknown, what: string): Digest {
+  if (typeof value !== 'string' || !isDigest(value))
+    throw invalid(`${what} with bad digest ${JSON.stringify(value)}`);
+  return value;
+}
+
+function present(value: unknown): boolean {
+  return value !== undefined && value !== null;
 }
 
 function decodeRecord(value: unknown): ConfigRecord {

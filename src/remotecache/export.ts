@@ -27,6 +27,16 @@ export interface CacheExportContext {
   readonly progress: VertexProgress;
 }
 
+/** What blobs are read from. */
+export type CacheContent = Pick<ContentStore, 'has' | 'read'>;
+
+/** Writes a cache to its place; gives keys of the response. */
+export type CacheWriter = (
+  chains: Chains,
+  content: CacheContent,
+  context: CacheExportContext,
+) => Promise<Record<string, string>>;
+
 /** Where the blobs of a cache are put. What is there already is not sent again. */
 export interface CacheSink {
   /** What is known to be there, without asking for each. */
@@ -43,7 +53,7 @@ export async function writeCache(
   chains: Chains,
   sink: CacheSink,
   form: CacheForm,
-  content: Pick<ContentStore, 'has' | 'read'>,
+  content: CacheContent,
   context: CacheExportContext,
 ): Promise<Record<string, string>> {
   const { config, layers } = formatChains(chains);
@@ -96,7 +106,7 @@ async function writeLayers(
   layers: readonly LayerStack[],
   known: Held,
   sink: CacheSink,
-  content: Pick<ContentStore, 'has' | 'read'>,
+  content: CacheContent,
   context: CacheExportContext,
 ): Promise<void> {
   const slots = new Semaphore(PARALLEL_LAYERS);
@@ -116,11 +126,11 @@ async function writeLayers(
 }
 
 /** From the content store, or straight from where a lazy layer lies. */
-function readBlob(
+export function readBlob(
   descriptor: Descriptor,
   offset: number,
   provider: BlobProvider | undefined,
-  content: Pick<ContentStore, 'has' | 'read'>,
+  content: CacheContent,
   signal: AbortSignal,
 ): AsyncIterable<Uint8Array> {
   return provider && !content.has(descriptor.digest)
@@ -128,7 +138,8 @@ function readBlob(
     : content.read(descriptor.digest, { signal, offset });
 }
 
-async function failing(prefix: string, work: () => Promise<void>): Promise<void> {
+/** An error of `work` starts with `prefix`. */
+export async function failing(prefix: string, work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } catch (error) {

@@ -35,6 +35,28 @@ export interface CacheImportContext {
   readonly progress: VertexProgress;
 }
 
+/** Reads the caches of a place that has been reached; `id` tells their results from those of others. */
+export type CacheReader = (
+  id: string,
+  services: CacheImportServices,
+  context: CacheImportContext,
+) => Promise<readonly CacheSource<ImmutableRef>[]>;
+
+/** A place to import from. What fails in `resolve` is a place that cannot be reached or used. */
+export interface CachePlace {
+  resolve(signal: AbortSignal): Promise<CacheReader>;
+}
+
+/** A place with manifests. */
+export function manifestPlace(origin: CacheOrigin): CachePlace {
+  return {
+    resolve: async (signal) => {
+      const root = await origin.resolve(signal);
+      return (id, services, context) => readCache(origin, root, id, services, context);
+    },
+  };
+}
+
 /** Reads the cache of manifest `root`, or the caches that images carry inside (FEATURES K8, K9). */
 export async function readCache(
   origin: CacheOrigin,
