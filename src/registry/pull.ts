@@ -1,83 +1,24 @@
 import { digestAlgorithm } from '../base/digest.ts';
 import { createHash } from 'node:crypto';
-import { BuildError, Code, hasCode, isCanceled, notFound } from '../base/errors.ts';
+import { BuildError, Code, hasCode, notFound } from '../base/errors.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { MAX_MANIFEST_BYTES } from '../oci/manifest.ts';
 import { isForeignLayer, isIndexType, isManifestType } from '../oci/media-types.ts';
 import type { RegistryHost } from './config.ts';
 import { isAuthorizationError, safeUrl, unexpectedStatus } from './errors.ts';
 import type { HttpResponse } from './http.ts';
-import { Backoff } from './retry.ts';
+import { resumed } from './resume.ts';
 import type { RepositoryRequest, RepositorySession } from './session.ts';
 
-/** New connections one transfer may need while bytes keep coming. */
-const MAX_RESUMES = 100;
-
 /** See `Registry.fetch`. */
-export async function* fetchContent(
+export function fetchContent(
   session: RepositorySession,
   hosts: readonly RegistryHost[],
   descriptor: Descriptor,
   offset: number,
 ): AsyncGenerator<Uint8Array, void> {
-  if (offset >= descriptor.size && descriptor.size > 0) return;
-  const backoff = new Backoff(session.context);
-  let at = offset;
-  for (let opened = 0; ; opened++) {
-    const start = at;
-    try {
-      for await (const chunk of open(session, hosts, descriptor, at)) {
-        at += chunk.length;
-        if (at > descriptor.size) throw tooLong(descriptor);
-        yield chunk;
-      }
-      if (at < descriptor.size) throw cutShort(descriptor, at);
-      return;
-    } catch (error) {
-      if (isCanceled(error) || opened >= MAX_RESUMES) throw error;
-      if (at > start) backoff.reset();
-      await backoff.pause(error);
-    }
-  }
-}
-
-function cutShort(descriptor: Descriptor, at: number): BuildError {
-  const cause = Object.assign(new Error('unexpected EOF'), { code: 'ECONNRESET' });
-  return new BuildError(
-    `failed to copy: ${descriptor.digest} ended after ${at} of ${descriptor.size} bytes: unexpected EOF`,
-    { code: Code.unavailable, cause },
-  );
-}
-
-function tooLong(descriptor: Descriptor): BuildError {
-  return new BuildError(`${descriptor.digest} is longer than its ${descriptor.size} bytes`, {
-    code: Code.failedPrecondition,
-  });
-}
-
-async function* open(
-  session: RepositorySession,
-  hosts: readonly RegistryHost[],
-  descriptor: Descriptor,
-  offset: number,
-): AsyncGenerator<Uint8Array, void> {
-  const response = await firstAnswer(session, hosts, descriptor, offset);
-  let skip = await bytesToSkip(response, offset);
-  for await (const chunk of response.body()) {
-    const rest = skip > 0 ? chunk.subarray(Math.min(skip, chunk.length)) : chunk;
-    skip -= chunk.length - rest.length;
-    if (rest.length > 0) yield rest;
-  }
-}
-
-/** A server that ignores Range sends everything again. */
-async function bytesToSkip(response: HttpResponse, offset: number): Promise<number> {
-  if (offset === 0) return 0;
-  const range = response.header('content-range');
-  if (range === undefined) return response.status === 206 ? 0 : offset;
-  if (range.startsWith(`bytes ${offset}-`)) return 0;
-  await response.discard();
-  throw new BuildError(`unhandled content range in response: ${range}`);
+  const open = (at: number): Promise<HttpResponse> => firstAnswer(session, hosts, descriptor, at);
+  return resumed(open, { name: descriptor.digest, size: descriptor.size }, offset, session.context);
 }
 
 async function firstAnswer(
