@@ -4,6 +4,7 @@ import { constants, createGunzip, createZstdDecompress, crc32, deflateRaw, zstdC
 import { BuildError, Code } from '../base/errors.ts';
 import { bunzip2 } from './bzip2.ts';
 import { findToc } from './estargz-footer.ts';
+import { type Segment, segments, storedBlocks } from './incompressible.ts';
 import { unxz } from './xz.ts';
 
 /** How a layer blob is packed, as its first bytes tell. */
@@ -133,6 +134,8 @@ export function createCompressor(
   };
 }
 
+const whole = (chunk: Buffer): Segment => ({ start: 0, end: chunk.length, stored: false });
+
 /** Header of Go's gzip writer: no name, no time, unknown system; the level's hint byte. */
 function gzipHeader(level: number): Uint8Array {
   return Uint8Array.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, level === 9 ? 2 : level === 1 ? 4 : 0, 255);
@@ -140,12 +143,12 @@ function gzipHeader(level: number): Uint8Array {
 
 /**
  * One gzip member out of blocks that are compressed side by side in the thread pool: each ends on a byte boundary
- * and starts with the end of the one before as dictionary.
+ * and starts with the end of the one before as dictionary. What compression would not make smaller is stored.
  */
 class GzipCompressor implements Compressor {
   readonly #level: number;
   readonly #write: (bytes: Uint8Array) => void;
-  readonly #inWork: Promise<Buffer>[] = [];
+  readonly #inWork: (readonly Buffer[] | Promise<readonly Buffer[]>)[] = [];
   #dictionary: Buffer | undefined;
   #crc = 0;
   #size = 0;
@@ -160,16 +163,19 @@ class GzipCompressor implements Compressor {
     if (chunk.length === 0) return;
     this.#crc = crc32(chunk, this.#crc);
     this.#size += chunk.length;
-    const block = this.#deflate(chunk, constants.Z_SYNC_FLUSH);
-    // Handled where it is awaited.
-    block.catch(() => {});
-    this.#inWork.push(block);
-    this.#dictionary = chunk.subarray(Math.max(0, chunk.length - DICTIONARY_BYTES));
-    if (this.#inWork.length >= MAX_BLOCKS) this.#write(await this.#inWork.shift()!);
+    for (const { start, end, stored } of this.#level === 0 ? [whole(chunk)] : segments(chunk)) {
+      const data = chunk.subarray(start, end);
+      const blocks = stored ? storedBlocks(data) : this.#deflate(data, constants.Z_SYNC_FLUSH);
+      // Handled where it is awaited.
+      if (blocks instanceof Promise) blocks.catch(() => {});
+      this.#inWork.push(blocks);
+      this.#dictionary = chunk.subarray(Math.max(0, end - DICTIONARY_BYTES), end);
+      if (this.#inWork.length >= MAX_BLOCKS) await this.#writeOldest();
+    }
   }
 
   async finish(): Promise<void> {
-    for (const block of this.#inWork.splice(0)) this.#write(await block);
+    while (this.#inWork.length > 0) await this.#writeOldest();
     // An empty final block: the ones before are all alike, whichever is last.
     this.#write(Uint8Array.of(3, 0));
     const tail = Buffer.alloc(8);
@@ -182,11 +188,15 @@ class GzipCompressor implements Compressor {
     this.#inWork.length = 0;
   }
 
-  #deflate(chunk: Buffer, finishFlush: number): Promise<Buffer> {
+  async #writeOldest(): Promise<void> {
+    for (const bytes of await this.#inWork.shift()!) this.#write(bytes);
+  }
+
+  #deflate(chunk: Buffer, finishFlush: number): Promise<readonly Buffer[]> {
     const dictionary = this.#dictionary;
     const options = { level: this.#level, finishFlush, chunkSize: READ_BYTES / 8 };
     return new Promise((resolve, reject) => {
-      const done = (error: Error | null, result: Buffer): void => (error ? reject(error) : resolve(result));
+      const done = (error: Error | null, result: Buffer): void => (error ? reject(error) : resolve([result]));
       deflateRaw(chunk, dictionary ? { ...options, dictionary } : options, done);
     });
   }
