@@ -3,7 +3,7 @@ import { csvPairs } from '../client/csv.ts';
 import type { CacheEntry } from '../client/solve-types.ts';
 
 /** Types that need what is not built yet. */
-const LATER = new Set(['gha', 's3', 'azblob']);
+const LATER = new Set(['gha']);
 
 export type Warn = (text: string) => void;
 

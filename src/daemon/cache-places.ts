@@ -6,12 +6,14 @@ import { type CacheSink, type CacheWriter, writeCache } from '../remotecache/exp
 import { type CachePlace, manifestPlace } from '../remotecache/import.ts';
 import { localOrigin, localSink, localStoreId, type OpenStore } from '../remotecache/local.ts';
 import { type CacheForm, checkForm } from '../remotecache/manifest.ts';
+import { objectPlace, objectWriter } from '../remotecache/object-cache.ts';
 import {
   cacheReference,
   type RegistryCacheServices,
   registryOrigin,
   registrySink,
 } from '../remotecache/registry.ts';
+import { s3Origin, s3Sink } from '../remotecache/s3/cache.ts';
 import { sessionContent } from '../session/caller/content.ts';
 import type { SessionManager } from '../session/manager.ts';
 import { type CacheEntry, cacheFlag } from './cache-options.ts';
@@ -57,6 +59,7 @@ export function cachePlaces(worker: Worker, manager: SessionManager): CachePlace
         .get(id, AbortSignal.any([signal, AbortSignal.timeout(SESSION_WAIT_MS)]))
         .then((session) => sessionContent(session, localStoreId(dir)));
     };
+  const cloud = { http: worker.http, env: process.env, layerProgress };
   return {
     target: (entry, sessions) => {
       switch (entry.type) {
@@ -76,6 +79,10 @@ export function cachePlaces(worker: Worker, manager: SessionManager): CachePlace
           const sink = localSink(store(dest, sessions));
           return { name: 'exporting cache to client directory', compression, write: writer(sink, form) };
         }
+        case 's3': {
+          const write = objectWriter(s3Sink(entry.attrs, cloud));
+          return { name: 'exporting cache to Amazon S3', compression: parseCompression({}), write };
+        }
         default:
           throw new BuildError(`unknown cache exporter: ${JSON.stringify(entry.type)}`);
       }
@@ -93,6 +100,8 @@ export function cachePlaces(worker: Worker, manager: SessionManager): CachePlace
           if (!src) throw new BuildError('local cache importer requires src');
           return manifestPlace(localOrigin(digest, store(src, sessions), layerProgress));
         }
+        case 's3':
+          return objectPlace(async () => s3Origin(entry.attrs, cloud));
         default:
           throw new BuildError(`unknown cache importer: ${entry.type}`);
       }

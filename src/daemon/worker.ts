@@ -63,6 +63,8 @@ export interface Worker extends AsyncDisposable {
   /** Says afterwards why steps ran; undefined when that is switched off. */
   readonly explainer: Explainer | undefined;
   readonly jobs: JobRunner<DaemonJobs>;
+  /** For servers that are no registries. */
+  readonly http: HttpClient;
 }
 
 export interface WorkerParts {
@@ -90,10 +92,7 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
   const mountDir = join(tmpDir, 'mounts');
   const contentIndexes = new ContentIndexes(join(store.layout.dir, 'contenthash'), jobs);
   const keys = new SqlKeyStore(store.db);
-  const refs = openRefs(parts, tmpDir, mountDir, (id) => {
-    keys.releaseResult(id);
-    store.db.afterCommit(() => contentIndexes.drop(id));
-  });
+  const refs = openRefs(parts, tmpDir, mountDir, recordDropper(keys, store, contentIndexes));
   const mountLocally = localMounts(new LocalMounter(mountDir));
   const clients = new SessionServices(sessions, tmpDir);
   const http = stack.adopt(httpClient(parts), (client) => client.close());
@@ -147,6 +146,7 @@ export async function openWorker(parts: WorkerParts): Promise<Worker> {
     devices,
     explainer,
     jobs,
+    http,
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 }
@@ -155,6 +155,14 @@ function openFsck(parts: CheckParts, explainer: Explainer | undefined): Fsck {
   const fsck = new Fsck(parts);
   if (explainer) fsck.add((_, options) => explainer.check(options, (path) => parts.store.discard(path)));
   return fsck;
+}
+
+/** What a record that is gone takes with it. */
+function recordDropper(keys: SqlKeyStore, store: Store, indexes: ContentIndexes): (id: string) => void {
+  return (id) => {
+    keys.releaseResult(id);
+    store.db.afterCommit(() => indexes.drop(id));
+  };
 }
 
 function httpClient({ proxy }: WorkerParts): HttpClient {

@@ -11,6 +11,11 @@ const IDLE_TIMEOUT_MS = 180_000;
 const KEEP_ALIVE_MS = 120_000;
 const MAX_IDLE_CONNECTIONS = 4;
 const MAX_REDIRECTS = 10;
+/** Never asked through a proxy: the machine itself, and what clouds tell it of itself. */
+const OF_THIS_MACHINE = [
+  ...['localhost', '127.0.0.1', '::1'],
+  ...['169.254.169.254', '169.254.170.2', '169.254.170.23', 'fd00:ec2::254', 'fd00:ec2::23'],
+];
 /** How much of an unwanted answer is read so that its connection can be used again. */
 const MAX_DRAIN_BYTES = 256 * 1024;
 
@@ -22,6 +27,8 @@ export interface HttpRequest {
   readonly body?: HttpBody;
   /** Gives the Authorization header for a URL; asked again for the target of a redirect. */
   readonly authorize?: (url: URL) => Promise<string | undefined>;
+  /** An answer that leads elsewhere is given as it is: the request is signed for where it goes. */
+  readonly keepRedirects?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -127,7 +134,7 @@ export class HttpClient {
     this.#proxyEnv = {
       ...(httpProxy ? { HTTP_PROXY: httpProxy } : {}),
       ...(httpsProxy ? { HTTPS_PROXY: httpsProxy } : {}),
-      NO_PROXY: [noProxy, 'localhost', '127.0.0.1', '::1'].filter(Boolean).join(','),
+      NO_PROXY: [noProxy, ...OF_THIS_MACHINE].filter(Boolean).join(','),
     };
     this.#userAgent = options.userAgent;
     this.#http = new HttpAgent({ ...this.#agentOptions() });
@@ -140,7 +147,8 @@ export class HttpClient {
       request.signal.throwIfAborted();
       const response = await this.#hop({ ...request, url, method });
       const location = response.header('location');
-      if (![301, 302, 303, 307, 308].includes(response.status) || !location || request.body) return response;
+      const leads = [301, 302, 303, 307, 308].includes(response.status) && location !== undefined;
+      if (!leads || request.body || request.keepRedirects) return response;
       await response.discard();
       if (redirects >= MAX_REDIRECTS) throw new BuildError(`stopped after ${MAX_REDIRECTS} redirects`);
       url = new URL(location, response.url);

@@ -11,7 +11,7 @@ import { type ConfigLayer, decodeConfig, encodeConfig, type LayerAnnotations } f
 import { type CacheContent, type CacheExportContext, type CacheWriter, failing, readBlob } from './export.ts';
 import { formatChains } from './format.ts';
 import { importedCache } from './graph.ts';
-import type { CacheImportContext, CacheReader } from './import.ts';
+import type { CacheImportContext, CachePlace, CacheReader } from './import.ts';
 import { MAX_OBJECT_CONFIG_BYTES } from './limits.ts';
 import { parseChains } from './parse.ts';
 import { oneOff } from './status.ts';
@@ -93,6 +93,11 @@ export interface ObjectOrigin {
   configs(maxBytes: number, context: CacheImportContext): Promise<readonly (Uint8Array | undefined)[]>;
   /** Reads layers on behalf of those who want them, who may be other builds. */
   provider(context: LoadContext): BlobProvider;
+}
+
+/** A place to import from, once `open` has reached it. */
+export function objectPlace(open: (signal: AbortSignal) => Promise<ObjectOrigin>): CachePlace {
+  return { resolve: async (signal) => objectReader(await open(signal)) };
 }
 
 /** Reads the caches of an origin, one for each name; what is not there is an empty cache. */

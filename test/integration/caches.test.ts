@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { after, before, test } from 'node:test';
+import { FakeS3, TEST_KEYS } from '../../src/testing/fake-s3.ts';
 import { Daemon, Registry, TempDir } from './harness.ts';
 
 let daemon: Daemon;
@@ -133,6 +134,42 @@ test('local: a folder of the client, found by its tag', async () => {
   assert.match(missing.stderr, /local cache import at .* skipped: no digest found for tag other/);
   assert.equal(missing.ran, 4);
   rmSync(cache, { recursive: true });
+});
+
+test('s3: a bucket, under several names; secrets stay out of the progress and the history', async () => {
+  await using s3 = await FakeS3.start();
+  const secret = TEST_KEYS.secretAccessKey;
+  const place = `type=s3,bucket=bucket,region=us-east-1,endpoint_url=http://${s3.host},use_path_style=true,access_key_id=${TEST_KEYS.accessKeyId},secret_access_key=${secret}`;
+  const { stderr } = await daemon.build(context, ['--export-cache', `${place},mode=max,name=one;two`]);
+  assert.match(stderr, /exporting cache to Amazon S3\n.*preparing build cache for export/s);
+  assert.match(stderr, /writing layer sha256:[0-9a-f]{64} .*done/);
+  const names = [...s3.objects.keys()].filter((name) => name.startsWith('bucket/manifests/'));
+  assert.deepEqual(names, ['bucket/manifests/one', 'bucket/manifests/two']);
+  const { length } = s3.seen;
+  await daemon.build(context, ['--export-cache', `${place},mode=max,name=one`]);
+  const puts = s3.seen.slice(length).filter(({ method }) => method === 'PUT');
+  assert.equal(puts.length, 1, 'layers that are there are not sent again');
+
+  const again = await onEmpty(['--import-cache', `${place},name=two`]);
+  assert.deepEqual([again.cached, again.ran], [4, 0], again.stderr);
+  assert.equal(uuids('again'), made);
+  const nowhere = await onEmpty(['--import-cache', `${place},name=nowhere`]);
+  assert.deepEqual([nowhere.cached, nowhere.ran], [0, 4], nowhere.stderr);
+
+  const wrong = place.replace('bucket=bucket', 'bucket=other');
+  const { code, stderr: refused } = await daemon.tryBuild(context, ['--export-cache', wrong]);
+  assert.equal(code, 1);
+  assert.match(
+    refused,
+    /PutObject of s3:\/\/other\/.*: 404 NoSuchBucket: The specified bucket does not exist/,
+  );
+  await daemon.build(context, ['--export-cache', `${wrong},ignore-error=true`]);
+  const unread = await onEmpty(['--import-cache', wrong]);
+  assert.match(unread.stderr, /ERROR: GetObject of s3:\/\/other\/manifests\/buildkit: 404 NoSuchBucket/);
+  assert.equal(unread.ran, 4);
+  const { stdout: records } = await empty.buildctl(['debug', 'histories', '--format', '{{json .}}']);
+  for (const text of [stderr, again.stderr, refused, unread.stderr, records])
+    assert.ok(!text.includes(secret));
 });
 
 test('a cache that cannot be had is told and does not fail the build; one that cannot be written does', async () => {
