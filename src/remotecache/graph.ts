@@ -1,5 +1,9 @@
 import { createHash } from 'node:crypto';
+import type { Digest } from '../base/digest.ts';
+import { notFound } from '../base/errors.ts';
+import { Semaphore } from '../base/semaphore.ts';
 import type { BlobProvider, GetByBlobOptions, ImmutableRef, RefManager } from '../cache/ref.ts';
+import { together } from '../cache/together.ts';
 import { annotationCreatedAt, annotationDescription, type Descriptor } from '../oci/descriptor.ts';
 import { parseTime } from '../oci/time.ts';
 import {
@@ -12,6 +16,9 @@ import {
 } from '../solver/keystore.ts';
 import type { CacheSource, LoadContext, RecordPart, Results } from '../solver/sources.ts';
 import { ancestors, type ChainItem, type Chains, type LayerStack, outputId, stackLayers } from './chains.ts';
+
+/** Blobs of one result that are asked for side by side. */
+const PARALLEL_QUESTIONS = 8;
 
 /** How the results of an imported cache become refs. */
 export interface ImportedLayers {
@@ -151,7 +158,10 @@ class ImportedResults implements Results<ImmutableRef> {
   }
 
   async load(id: string, context: LoadContext): Promise<ImmutableRef> {
-    const ref = await this.#ref(this.#graph.stack(id)!, context);
+    const top = this.#graph.stack(id)!;
+    const missing = await this.#missing(top, context);
+    if (missing !== undefined) throw notFound(`blob ${missing}: not found`);
+    const ref = await this.#ref(top, context);
     if (!this.#layers.eager || context.brief) return ref;
     try {
       const { progress } = this.#layers.provider(context);
@@ -163,11 +173,28 @@ class ImportedResults implements Results<ImmutableRef> {
     }
   }
 
+  /** Places that drop blobs as they like are asked first, so that nothing waits for bytes that will not come. */
+  async #missing(top: LayerStack, context: LoadContext): Promise<Digest | undefined> {
+    const provider = this.#layers.provider(context);
+    if (this.#layers.eager || context.brief || !provider.has) return undefined;
+    const slots = new Semaphore(PARALLEL_QUESTIONS);
+    const answers = await together(
+      stackLayers(top).map(({ descriptor }) => async (signal: AbortSignal) => {
+        using _slot = await slots.acquire(signal);
+        return (await provider.has?.(descriptor, { signal })) ? undefined : descriptor.digest;
+      }),
+      context.signal,
+    );
+    return answers.find((digest) => digest !== undefined);
+  }
+
   async parts(record: KeyRecord, context: LoadContext): Promise<readonly RecordPart<ImmutableRef>[]> {
     const parts: RecordPart<ImmutableRef>[] = [];
     try {
-      for (const below of this.#graph.below(record))
+      for (const below of this.#graph.below(record)) {
+        if ((await this.#missing(below.stack, context)) !== undefined) continue;
         parts.push({ record: below.record, result: await this.#ref(below.stack, context) });
+      }
       return parts;
     } catch (error) {
       await Promise.all(parts.map(({ result }) => result.release()));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Digest, digestOf } from '../base/digest.ts';
-import type { ImmutableRef } from '../cache/ref.ts';
+import type { BlobProvider, ImmutableRef } from '../cache/ref.ts';
 import { annotationUncompressed, type Descriptor } from '../oci/descriptor.ts';
 import { rootKey } from '../solver/keystore.ts';
 import type { LoadContext } from '../solver/sources.ts';
@@ -67,8 +67,7 @@ class Place {
     putConfig: async (json) => void this.objects.set('config', Buffer.from(json).toString()),
   };
 
-  async read(names = ['config']) {
-    const found: Descriptor[] = [];
+  async read(names = ['config'], more: Partial<BlobProvider> = {}, found: Descriptor[] = []) {
     const refs = {
       getByBlob: async (layer: Descriptor) => {
         found.push(layer);
@@ -78,7 +77,7 @@ class Place {
     const origin: ObjectOrigin = {
       configs: async () =>
         names.map((name) => this.objects.get(name)).map((json) => json && Buffer.from(json)) as never,
-      provider: () => ({ open: () => assert.fail() }),
+      provider: () => ({ open: () => assert.fail(), ...more }),
     };
     const { context } = testContext();
     const sources = await objectReader(origin)('id', { refs }, context);
@@ -139,6 +138,25 @@ test('what is there is not sent again, and only so many layers at once', async (
   assert.equal(place.objects.get(digestOf('a')), 'old');
   assert.ok(!statuses.includes(`writing layer ${digestOf('a')}`));
   assert.equal(place.most, 2);
+});
+
+test('a result with a layer that the place has dropped is not one, and touches no record', async () => {
+  const place = new Place();
+  const layers = [layerOf('a'), layerOf('b')];
+  await objectWriter(place.sink)(chainsOf(layers), content, testContext().context);
+  const asked: string[] = [];
+  const found: Descriptor[] = [];
+  const has = async ({ digest }: Descriptor): Promise<boolean> => {
+    asked.push(digest);
+    return digest !== digestOf('b');
+  };
+  await assert.rejects(place.read(['config'], { has }, found), {
+    message: `blob ${digestOf('b')}: not found`,
+  });
+  assert.deepEqual(asked.sort(), layers.map(({ digest }) => digest).sort());
+  assert.equal(found.length, 0);
+  await place.read(['config'], { has: async () => true }, found);
+  assert.equal(found.length, 2);
 });
 
 test('a layer that cannot be sent keeps the config from being written', async () => {
