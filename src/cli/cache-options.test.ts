@@ -20,5 +20,45 @@ test('caches are read in the present and the old form', () => {
   assert.match(warnings.join(), /--export-cache <ref> is deprecated.*--import-cache <ref> is deprecated/);
   assert.throws(() => parseExportCache('ref=a,subtype=b', warn), /--export-cache requires type=<type>/);
   assert.throws(() => parseImportCache('type=local,src', warn), /invalid value src/);
-  assert.throws(() => parseImportCache('type=gha', warn), /type=gha cannot be used yet/);
+});
+
+test('type=gha takes from the environment of GitHub Actions what is not said', () => {
+  const warn = (): void => {};
+  const attrs = (text: string, env: Record<string, string>) =>
+    parseImportCache(`type=gha${text}`, warn, env).attrs;
+  const first = { ACTIONS_CACHE_URL: 'http://one', ACTIONS_RUNTIME_TOKEN: 't' };
+  assert.deepEqual(attrs('', first), { url: 'http://one', token: 't' });
+  assert.deepEqual(attrs(',url=http://own,token=u,scope=s', first), {
+    url: 'http://own',
+    token: 'u',
+    scope: 's',
+  });
+  const both = { ...first, ACTIONS_RESULTS_URL: 'http://two' };
+  assert.deepEqual(attrs('', both), { url: 'http://one', token: 't' });
+  const second = { ...both, ACTIONS_CACHE_SERVICE_V2: 'true' };
+  assert.deepEqual(attrs('', second), { url_v2: 'http://two', url: 'http://one', token: 't' });
+  assert.deepEqual(attrs(',version=1', second), { version: '1', url: 'http://one', token: 't' });
+  assert.deepEqual(attrs(',version=2', both), {
+    version: '2',
+    url_v2: 'http://two',
+    url: 'http://one',
+    token: 't',
+  });
+  assert.equal(
+    attrs('', { ACTIONS_RESULTS_URL: 'http://two', ACTIONS_RUNTIME_TOKEN: 't' }).url,
+    'http://two',
+  );
+  assert.deepEqual(parseExportCache('type=gha', warn, first).attrs, {
+    url: 'http://one',
+    token: 't',
+    mode: 'min',
+  });
+  assert.throws(
+    () => attrs('', { ACTIONS_RUNTIME_TOKEN: 't' }),
+    /type gha requires url parameter to be set$/,
+  );
+  assert.throws(
+    () => attrs(',url=http://one', {}),
+    /type gha requires token parameter or \$ACTIONS_RUNTIME_TOKEN$/,
+  );
 });

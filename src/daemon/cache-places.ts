@@ -17,6 +17,7 @@ import { s3Origin, s3Sink } from '../remotecache/s3/cache.ts';
 import { sessionContent } from '../session/caller/content.ts';
 import type { SessionManager } from '../session/manager.ts';
 import { type CacheEntry, cacheFlag } from './cache-options.ts';
+import { type GhaOptions, ghaPlaces } from './gha-places.ts';
 import { layerProgress } from './layer-progress.ts';
 import type { Worker } from './worker.ts';
 
@@ -43,7 +44,8 @@ export interface CachePlaces {
   origin(entry: CacheEntry, sessions: Sessions): CachePlace;
 }
 
-export function cachePlaces(worker: Worker, manager: SessionManager): CachePlaces {
+export function cachePlaces(worker: Worker, manager: SessionManager, ghaOptions: GhaOptions): CachePlaces {
+  const gha = ghaPlaces(worker, ghaOptions);
   const registry: RegistryCacheServices = {
     registry: worker.registry,
     content: worker.store.content,
@@ -83,6 +85,8 @@ export function cachePlaces(worker: Worker, manager: SessionManager): CachePlace
           const write = objectWriter(s3Sink(entry.attrs, cloud));
           return { name: 'exporting cache to Amazon S3', compression: parseCompression({}), write };
         }
+        case 'gha':
+          return gha.target(entry);
         default:
           throw new BuildError(`unknown cache exporter: ${JSON.stringify(entry.type)}`);
       }
@@ -102,6 +106,8 @@ export function cachePlaces(worker: Worker, manager: SessionManager): CachePlace
         }
         case 's3':
           return objectPlace(async () => s3Origin(entry.attrs, cloud));
+        case 'gha':
+          return gha.origin(entry);
         default:
           throw new BuildError(`unknown cache importer: ${entry.type}`);
       }

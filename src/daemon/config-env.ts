@@ -21,6 +21,8 @@ export interface DaemonEnv {
   readonly cniInitLockPath: string;
   /** Socket of the service manager that wants to hear READY=1. */
   readonly notifySocket: string;
+  /** GitHub's REST API: of a server of one's own, where runners say so. */
+  readonly githubApi: string;
   /** Sockets passed by the service manager, from descriptor 3 on. */
   readonly listenFds: number;
 }
@@ -39,6 +41,7 @@ export function daemonEnv(env: Env): DaemonEnv {
     forceOverlayDiff: parseBool(env.BUILDKIT_DEBUG_FORCE_OVERLAY_DIFF ?? ''),
     setupCgroupV2Root: on('BUILDKIT_SETUP_CGROUPV2_ROOT'),
     cniInitLockPath: env.BUILDKIT_CNI_INIT_LOCK_PATH ?? '',
+    githubApi: env.GITHUB_API_URL || 'https://api.github.com',
     notifySocket: env.NOTIFY_SOCKET ?? '',
     listenFds: env.LISTEN_PID === String(process.pid) ? (number('LISTEN_FDS') ?? 0) : 0,
   };

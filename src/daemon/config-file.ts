@@ -146,8 +146,8 @@ const file = table({
     platformsCacheMaxAge: durationMs,
     maxRegistryConcurrency: positive,
   }),
-  cache: table({ gha: later(ghaSigning, 'the GitHub cache is') }),
-  ghacache: later(ghaSigning, 'the GitHub cache is'),
+  cache: table({ gha: ghaSigning }),
+  ghacache: ghaSigning,
 });
 
 export type FileConfig = Decoded<typeof file>;

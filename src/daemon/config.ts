@@ -57,6 +57,8 @@ export interface DaemonConfig {
   readonly history: { readonly maxAgeMs: number; readonly maxEntries: number };
   /** Whether what steps are made of is remembered, to say why they ran. Default true. */
   readonly explain: boolean;
+  /** Caches in GitHub's cache service are to be signed, or their signatures checked. */
+  readonly signedGha: boolean;
   /** Stop gracefully when the standard input ends (the private daemon of `buildctl build`). */
   readonly exitWithStdin: boolean;
   /** Where the state of builds is served over http. */
@@ -132,6 +134,7 @@ export async function parseDaemonArgs(argv: readonly string[], env: Env): Promis
     containerdEnabled: enabledContainerd(flags, file),
     provenanceEnvDir: absolute(file.provenanceEnvDir || paths.provenanceEnv),
     ...restOf(file),
+    signedGha: isGhaSigned(file, warn),
     exitWithStdin: flags.bool('exit-with-stdin'),
     debugAddress: debugAddressOf(flags, file),
     stallWarningMs: stallWarningOf(flags, file),
@@ -176,6 +179,15 @@ function restOf(file: FileConfig) {
       maxEntries: history?.maxEntries ?? HISTORY_ENTRIES,
     },
   };
+}
+
+/** FEATURES A29, K16. */
+function isGhaSigned({ ghacache, cache }: FileConfig, warn: (text: string) => void): boolean {
+  const isSigned = [ghacache, cache?.gha].some(
+    (gha) => (gha?.sign?.command?.length ?? 0) > 0 || gha?.verify?.required === true,
+  );
+  if (isSigned) warn('caches of type gha cannot be used: the configuration wants them signed (ghacache)');
+  return isSigned;
 }
 
 function warnLater(flags: FlagValues, warn: (text: string) => void): void {

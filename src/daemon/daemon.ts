@@ -33,6 +33,7 @@ import type { DaemonConfig } from './config.ts';
 import { contentService } from './content-service.ts';
 import { controlService } from './control.ts';
 import { cachePlaces } from './cache-places.ts';
+import { ghaOptions } from './gha-places.ts';
 import { EXPLANATION_MEDIA_TYPE, explainService, explanationJson, OpenBuilds } from './explain-service.ts';
 import { chooserFinder, exporterMaker } from './exporters.ts';
 import { loadProvenanceEnv } from './provenance-env.ts';
@@ -206,7 +207,7 @@ function createServer(parts: ServerParts): {
     makeExporter: exporterMaker(worker, sessions),
     chooserOf: chooserFinder(sessions),
     verifierOf: verifierFinder(sessions),
-    cachePlaces: cachePlaces(worker, sessions),
+    cachePlaces: cachePlaces(worker, sessions, ghaOptions(config, log)),
     history,
     requests: new RequestStore(),
     provenanceEnv: loadProvenanceEnv(config.provenanceEnvDir),

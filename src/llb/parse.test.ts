@@ -151,12 +151,14 @@ test('refuses broken definitions with the known texts', () => {
 test('checks capabilities of every vertex that is needed', () => {
   const unknown = define(image('alpine', { caps: ['never.heard'] }));
   assert.throws(() => parseDefinition(unknown), { message: 'unknown API capability never.heard' });
-  const unserved = define(image('alpine', { caps: ['cache.gha'] }));
+  const unserved = define(image('alpine', { caps: ['exec.meta.network.proxy'] }));
   assert.throws(() => parseDefinition(unserved), {
     message:
-      'requested experimental feature cache.gha  is not supported by build server, please update buildkit',
+      'requested experimental feature exec.meta.network.proxy  is not supported by build server, please update buildkit',
   });
-  parseDefinition(unserved, { caps: new Set(['cache.gha', 'source.image', 'constraints', 'platform']) });
+  parseDefinition(unserved, {
+    caps: new Set(['exec.meta.network.proxy', 'source.image', 'constraints', 'platform']),
+  });
 });
 
 test('finds cache mounts that a build without cache starts afresh', () => {

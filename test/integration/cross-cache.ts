@@ -1,6 +1,8 @@
 // Caches that one daemon writes and another, with nothing of its own, reads: how many steps are not run again.
+import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { cpSync } from 'node:fs';
+import { ActionsCache } from '../../src/testing/actions-cache.ts';
 import { Daemon, type Programs, Registry, TempDir } from './harness.ts';
 
 /** A pair of programs, by the name that the table has for them. */
@@ -24,7 +26,8 @@ export interface Count {
   readonly steps: number;
 }
 
-const KINDS = ['registry', 'inline', 'local'] as const;
+const KINDS = ['registry', 'inline', 'local', 'gha v1', 'gha v2'] as const;
+type Kind = (typeof KINDS)[number];
 const MODES = ['min', 'max'] as const;
 
 /** All kinds of steps; the first stage is one that `mode=min` does not keep. */
@@ -58,6 +61,7 @@ export async function crossCaches(
   log: (line: string) => void,
 ): Promise<readonly CrossCacheRow[]> {
   await using registry = await Registry.start();
+  await using actions = await ActionsCache.start();
   await registry.pushBusybox();
   using dir = new TempDir();
   makeContexts(dir, registry.host);
@@ -69,18 +73,19 @@ export async function crossCaches(
       for (const mode of MODES) {
         const place = `${from.name}-${to.name}-${mode}`;
         const image = `${registry.host}/${kind}/${place}`;
-        await writer.build(dir.join('same'), exportArgs(kind, mode, image, dir.join(place)));
+        const where = { image, folder: dir.join(place), scope: place, actions };
+        await writer.build(dir.join('same'), exportArgs(kind, mode, where));
         const read = async (context: string): Promise<Count> => {
           await reader.buildctl(['prune', '--all']);
-          const source =
-            kind === 'local' ? `type=local,src=${dir.join(place)}` : `type=registry,ref=${image}`;
+          const source = ['--import-cache', importSource(kind, where)];
           const output = ['--output', `type=local,dest=${dir.join('out')}`];
-          const { stderr } = await reader.build(dir.join(context), ['--import-cache', source, ...output]);
+          const { stderr } = await reader.build(dir.join(context), [...source, ...output]);
           return count(stderr);
         };
         const same = await read('same');
         const row = { kind, mode, from: from.name, to: to.name, same, changed: await read('changed') };
         rows.push(row);
+        assert.deepEqual(actions.violations, [], `${kind} ${row.from} to ${row.to}`);
         log(`${kind} ${mode} ${row.from} to ${row.to}: ${text(same)}, changed ${text(row.changed)}`);
       }
   }
@@ -108,11 +113,27 @@ function text({ cached, steps }: Count): string {
   return `${cached}/${steps}`;
 }
 
-function exportArgs(kind: string, mode: string, image: string, folder: string): string[] {
+/** Where the cache of a row lies, for each kind. */
+interface Where {
+  readonly image: string;
+  readonly folder: string;
+  readonly scope: string;
+  readonly actions: ActionsCache;
+}
+
+function exportArgs(kind: Kind, mode: string, where: Where): string[] {
+  const { image, folder } = where;
   if (kind === 'inline')
     return ['--export-cache', `type=inline,mode=${mode}`, '--output', `type=image,name=${image},push=true`];
-  const place = kind === 'local' ? `dest=${folder}` : `ref=${image}`;
-  return ['--export-cache', `type=${kind},mode=${mode},${place}`];
+  const place = kind === 'local' ? `type=local,dest=${folder}` : importSource(kind, where);
+  return ['--export-cache', `${place},mode=${mode}`];
+}
+
+function importSource(kind: Kind, { image, folder, scope, actions }: Where): string {
+  if (kind === 'local') return `type=local,src=${folder}`;
+  if (kind !== 'gha v1' && kind !== 'gha v2') return `type=registry,ref=${image}`;
+  const attrs = { ...actions.attrs(kind === 'gha v1' ? 1 : 2), scope: `${kind.slice(4)}-${scope}` };
+  return ['type=gha', ...Object.entries(attrs).map(([key, value]) => `${key}=${value}`)].join(',');
 }
 
 function makeContexts(dir: TempDir, host: string): void {

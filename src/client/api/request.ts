@@ -1,12 +1,13 @@
 import { invalidArgument } from '../../base/errors.ts';
 import { definitionBytes } from '../../gateway/definition.ts';
-import type { Frontend } from '../../gateway/types.ts';
+import type { CacheOption, Frontend } from '../../gateway/types.ts';
 import { memoryTree } from '../../session/fsutil/memory-source.ts';
 import { type AuthConfig, type CredentialSource, NO_CREDENTIALS } from '../../session/host/docker-config.ts';
 import type { OfferedDirectory } from '../../session/host/filesync.ts';
 import { Uploads } from '../../session/host/upload.ts';
+import { withActionsEnv } from '../actions-env.ts';
 import { credentialsIn } from '../attachables.ts';
-import type { SecretSource, SolveRequest, SshSource } from '../solve-types.ts';
+import type { CacheEntry, SecretSource, SolveRequest, SshSource } from '../solve-types.ts';
 import { exportEntry } from './exports.ts';
 import type {
   BuildOptions,
@@ -46,9 +47,13 @@ export function solveRequest(
     ...askedLater(options),
     ...services(options),
     exports: (options.exports ?? []).map(exportEntry),
-    cacheExports: (options.cacheExports ?? []).map(({ type, attrs = {} }) => ({ type, attrs })),
-    cacheImports: (options.cacheImports ?? []).map(({ type, attrs = {} }) => ({ type, attrs })),
+    cacheExports: (options.cacheExports ?? []).map(cacheEntry),
+    cacheImports: (options.cacheImports ?? []).map(cacheEntry),
   };
+}
+
+function cacheEntry({ type, attrs = {} }: CacheOption): CacheEntry {
+  return withActionsEnv({ type, attrs }, process.env);
 }
 
 function wholeNumber(version: number): number {
