@@ -2,6 +2,7 @@ import { type Digest, isDigest } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
 import type { Compression } from '../cache/ref.ts';
 import { parseCompression } from '../exporter/attrs.ts';
+import { type AzblobCacheServices, azblobOrigin, azblobSink } from '../remotecache/azblob/cache.ts';
 import { type CacheSink, type CacheWriter, writeCache } from '../remotecache/export.ts';
 import { type CachePlace, manifestPlace } from '../remotecache/import.ts';
 import { localOrigin, localSink, localStoreId, type OpenStore } from '../remotecache/local.ts';
@@ -13,7 +14,7 @@ import {
   registryOrigin,
   registrySink,
 } from '../remotecache/registry.ts';
-import { s3Origin, s3Sink } from '../remotecache/s3/cache.ts';
+import { type S3CacheServices, s3Origin, s3Sink } from '../remotecache/s3/cache.ts';
 import { sessionContent } from '../session/caller/content.ts';
 import type { SessionManager } from '../session/manager.ts';
 import { type CacheEntry, cacheFlag } from './cache-options.ts';
@@ -45,13 +46,53 @@ export interface CachePlaces {
 }
 
 export function cachePlaces(worker: Worker, manager: SessionManager, ghaOptions: GhaOptions): CachePlaces {
-  const gha = ghaPlaces(worker, ghaOptions);
-  const registry: RegistryCacheServices = {
+  const cloud = { http: worker.http, env: process.env, layerProgress };
+  const types = new Map<string, CachePlaces>([
+    ['registry', registryPlaces(worker)],
+    ['local', localPlaces(manager)],
+    ['s3', s3Places(cloud)],
+    ['azblob', azblobPlaces(cloud)],
+    ['gha', ghaPlaces(worker, ghaOptions)],
+  ]);
+  return {
+    target: (entry, sessions) => {
+      const places = types.get(entry.type);
+      if (!places) throw new BuildError(`unknown cache exporter: ${JSON.stringify(entry.type)}`);
+      return places.target(entry, sessions);
+    },
+    origin: (entry, sessions) => {
+      const places = types.get(entry.type);
+      if (!places) throw new BuildError(`unknown cache importer: ${entry.type}`);
+      return places.origin(entry, sessions);
+    },
+  };
+}
+
+function registryPlaces(worker: Worker): CachePlaces {
+  const services: RegistryCacheServices = {
     registry: worker.registry,
     content: worker.store.content,
     credentials: (sessions) => worker.sources.credentials.of(sessions),
     layerProgress,
   };
+  return {
+    target: (entry, sessions) => {
+      const compression = parseCompression(entry.attrs);
+      const reference = cacheReference(entry.attrs.ref);
+      const form = formOf(entry);
+      const place = { reference, insecure: cacheFlag(entry, 'registry.insecure', false) };
+      const sink = registrySink(place, services, sessions);
+      return { name: 'exporting cache to registry', compression, write: writer(sink, form) };
+    },
+    origin: (entry, sessions) => {
+      const reference = cacheReference(entry.attrs.ref);
+      const place = { reference, insecure: cacheFlag(entry, 'registry.insecure', false) };
+      return manifestPlace(registryOrigin(place, services, sessions));
+    },
+  };
+}
+
+function localPlaces(manager: SessionManager): CachePlaces {
   const store =
     (dir: string, sessions: Sessions): OpenStore =>
     (signal) => {
@@ -61,57 +102,42 @@ export function cachePlaces(worker: Worker, manager: SessionManager, ghaOptions:
         .get(id, AbortSignal.any([signal, AbortSignal.timeout(SESSION_WAIT_MS)]))
         .then((session) => sessionContent(session, localStoreId(dir)));
     };
-  const cloud = { http: worker.http, env: process.env, layerProgress };
   return {
     target: (entry, sessions) => {
-      switch (entry.type) {
-        case 'registry': {
-          const compression = parseCompression(entry.attrs);
-          const reference = cacheReference(entry.attrs.ref);
-          const form = formOf(entry);
-          const place = { reference, insecure: cacheFlag(entry, 'registry.insecure', false) };
-          const sink = registrySink(place, registry, sessions);
-          return { name: 'exporting cache to registry', compression, write: writer(sink, form) };
-        }
-        case 'local': {
-          const { dest } = entry.attrs;
-          if (!dest) throw new BuildError('local cache exporter requires dest');
-          const compression = parseCompression(entry.attrs);
-          const form = formOf(entry);
-          const sink = localSink(store(dest, sessions));
-          return { name: 'exporting cache to client directory', compression, write: writer(sink, form) };
-        }
-        case 's3': {
-          const write = objectWriter(s3Sink(entry.attrs, cloud));
-          return { name: 'exporting cache to Amazon S3', compression: parseCompression({}), write };
-        }
-        case 'gha':
-          return gha.target(entry);
-        default:
-          throw new BuildError(`unknown cache exporter: ${JSON.stringify(entry.type)}`);
-      }
+      const { dest } = entry.attrs;
+      if (!dest) throw new BuildError('local cache exporter requires dest');
+      const compression = parseCompression(entry.attrs);
+      const form = formOf(entry);
+      const sink = localSink(store(dest, sessions));
+      return { name: 'exporting cache to client directory', compression, write: writer(sink, form) };
     },
     origin: (entry, sessions) => {
-      switch (entry.type) {
-        case 'registry': {
-          const reference = cacheReference(entry.attrs.ref);
-          const place = { reference, insecure: cacheFlag(entry, 'registry.insecure', false) };
-          return manifestPlace(registryOrigin(place, registry, sessions));
-        }
-        case 'local': {
-          const { src } = entry.attrs;
-          const digest = localDigest(entry);
-          if (!src) throw new BuildError('local cache importer requires src');
-          return manifestPlace(localOrigin(digest, store(src, sessions), layerProgress));
-        }
-        case 's3':
-          return objectPlace(async () => s3Origin(entry.attrs, cloud));
-        case 'gha':
-          return gha.origin(entry);
-        default:
-          throw new BuildError(`unknown cache importer: ${entry.type}`);
-      }
+      const { src } = entry.attrs;
+      const digest = localDigest(entry);
+      if (!src) throw new BuildError('local cache importer requires src');
+      return manifestPlace(localOrigin(digest, store(src, sessions), layerProgress));
     },
+  };
+}
+
+function s3Places(services: S3CacheServices): CachePlaces {
+  return {
+    target: ({ attrs }) => {
+      const write = objectWriter(s3Sink(attrs, services));
+      return { name: 'exporting cache to Amazon S3', compression: parseCompression({}), write };
+    },
+    origin: ({ attrs }) => objectPlace(async () => s3Origin(attrs, services)),
+  };
+}
+
+function azblobPlaces(services: AzblobCacheServices): CachePlaces {
+  const name = 'exporting cache to Azure Blob Storage';
+  return {
+    target: ({ attrs }) => {
+      const sink = azblobSink(attrs, services);
+      return { name, compression: parseCompression({}), prepare: sink.prepare, write: objectWriter(sink) };
+    },
+    origin: ({ attrs }) => objectPlace((signal) => azblobOrigin(attrs, services, signal)),
   };
 }
 

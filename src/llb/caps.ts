@@ -5,6 +5,7 @@ import { BuildError, Code } from '../base/errors.ts';
  * `UNSERVED_CAPS` in the commit that makes it work: clients adapt to what they read.
  */
 export const ENABLED_CAPS: readonly string[] = [
+  'cache.azblob',
   'cache.gha',
   'cache.s3',
   'constraints',
@@ -94,7 +95,7 @@ export const ENABLED_CAPS: readonly string[] = [
 ];
 
 /** The capabilities that exist and are not served yet, sorted. */
-export const UNSERVED_CAPS: readonly string[] = ['cache.azblob', 'exec.meta.network.proxy'];
+export const UNSERVED_CAPS: readonly string[] = ['exec.meta.network.proxy'];
 
 /** Capabilities of the frontend gateway that this build serves (FEATURES D48), sorted. */
 export const ENABLED_GATEWAY_CAPS: readonly string[] = [

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { after, before, test } from 'node:test';
+import { FakeAzblob, TEST_ACCOUNT } from '../../src/testing/fake-azblob.ts';
 import { FakeS3, TEST_KEYS } from '../../src/testing/fake-s3.ts';
 import { Daemon, Registry, TempDir } from './harness.ts';
 
@@ -170,6 +171,34 @@ test('s3: a bucket, under several names; secrets stay out of the progress and th
   const { stdout: records } = await empty.buildctl(['debug', 'histories', '--format', '{{json .}}']);
   for (const text of [stderr, again.stderr, refused, unread.stderr, records])
     assert.ok(!text.includes(secret));
+});
+
+test('azblob: a container that is made when it is missing, asked for before the build', async () => {
+  await using azure = await FakeAzblob.start();
+  const place = `type=azblob,account_url=http://${azure.host}/${TEST_ACCOUNT.name},account_name=${TEST_ACCOUNT.name},container=box,secret_access_key=${TEST_ACCOUNT.key}`;
+  const { stderr } = await daemon.build(context, ['--export-cache', `${place},mode=max,name=one;two`]);
+  assert.match(stderr, /exporting cache to Azure Blob Storage\n.*preparing build cache for export/s);
+  const names = [...azure.containers.get('box')!.keys()].filter((name) => name.startsWith('manifests/'));
+  assert.deepEqual(names, ['manifests/one', 'manifests/two']);
+  const again = await onEmpty(['--import-cache', `${place},name=gone;two`]);
+  assert.deepEqual([again.cached, again.ran], [4, 0], again.stderr);
+  assert.match(again.stderr, /importing cache manifest from azblob:\d+/);
+  assert.equal(uuids('again'), made);
+
+  const wrong = place.replace(TEST_ACCOUNT.key, 'd3Jvbmc=');
+  const { code, stderr: refused } = await daemon.tryBuild(context, ['--export-cache', wrong]);
+  assert.equal(code, 1);
+  assert.match(
+    refused,
+    /failed to configure azblob cache exporter: failed to create container client: failed to get properties of cache container box: .*403 AuthenticationFailed/,
+  );
+  assert.doesNotMatch(refused, /\] RUN/, 'nothing is built');
+  await daemon.build(context, ['--export-cache', `${wrong},ignore-error=true`]);
+  const unread = await onEmpty(['--import-cache', wrong]);
+  assert.match(unread.stderr, /ERROR: failed to configure azblob cache importer: .*403 AuthenticationFailed/);
+  assert.equal(unread.ran, 4);
+  for (const text of [stderr, again.stderr, refused, unread.stderr])
+    assert.ok(!text.includes(TEST_ACCOUNT.key));
 });
 
 test('a cache that cannot be had is told and does not fail the build; one that cannot be written does', async () => {

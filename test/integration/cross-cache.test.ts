@@ -14,7 +14,7 @@ test('every kind of cache gives all steps of the same build to a daemon that has
     pairs.push([ours, other], [other, ours]);
   }
   const rows = await crossCaches(pairs, () => {});
-  assert.equal(rows.length, 10 * pairs.length);
+  assert.equal(rows.length, 14 * pairs.length);
   for (const { kind, mode, from, to, same, changed } of rows) {
     const row = `${kind} ${mode} ${from} ${to}`;
     assert.deepEqual(same, { cached: 14, steps: 14 }, row);

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { cpSync } from 'node:fs';
 import { ActionsCache } from '../../src/testing/actions-cache.ts';
+import { FakeAzblob, TEST_ACCOUNT } from '../../src/testing/fake-azblob.ts';
+import { FakeS3, TEST_KEYS } from '../../src/testing/fake-s3.ts';
 import { Daemon, type Programs, Registry, TempDir } from './harness.ts';
 
 /** A pair of programs, by the name that the table has for them. */
@@ -26,8 +28,7 @@ export interface Count {
   readonly steps: number;
 }
 
-const KINDS = ['registry', 'inline', 'local', 'gha v1', 'gha v2'] as const;
-type Kind = (typeof KINDS)[number];
+const KINDS = ['registry', 'inline', 'local', 's3', 'azblob', 'gha v1', 'gha v2'] as const;
 const MODES = ['min', 'max'] as const;
 
 /** All kinds of steps; the first stage is one that `mode=min` does not keep. */
@@ -63,6 +64,8 @@ export async function crossCaches(
   await using registry = await Registry.start();
   await using actions = await ActionsCache.start();
   await registry.pushBusybox();
+  await using s3 = await FakeS3.start();
+  await using azure = await FakeAzblob.start();
   using dir = new TempDir();
   makeContexts(dir, registry.host);
   const rows: CrossCacheRow[] = [];
@@ -71,14 +74,23 @@ export async function crossCaches(
     await using reader = await Daemon.start({ config: registry.config, programs: to });
     for (const kind of KINDS)
       for (const mode of MODES) {
-        const place = `${from.name}-${to.name}-${mode}`;
-        const image = `${registry.host}/${kind}/${place}`;
-        const where = { image, folder: dir.join(place), scope: place, actions };
-        await writer.build(dir.join('same'), exportArgs(kind, mode, where));
+        const name = `${from.name}-${to.name}-${mode}`;
+        const image = `${registry.host}/${kind}/${name}`;
+        const places: Record<typeof kind, Place> = {
+          registry: { to: `type=registry,ref=${image}` },
+          inline: { to: 'type=inline', from: `type=registry,ref=${image}`, image },
+          local: { to: `type=local,dest=${dir.join(name)}`, from: `type=local,src=${dir.join(name)}` },
+          s3: { to: s3Place(s3, name) },
+          azblob: { to: azblobPlace(azure, name) },
+          'gha v1': { to: ghaPlace(actions, 1, name) },
+          'gha v2': { to: ghaPlace(actions, 2, name) },
+        };
+        const place = places[kind];
+        await writer.build(dir.join('same'), exportArgs(place, mode));
         const read = async (context: string): Promise<Count> => {
           await reader.buildctl(['prune', '--all']);
-          const source = ['--import-cache', importSource(kind, where)];
           const output = ['--output', `type=local,dest=${dir.join('out')}`];
+          const source = ['--import-cache', place.from ?? place.to];
           const { stderr } = await reader.build(dir.join(context), [...source, ...output]);
           return count(stderr);
         };
@@ -113,26 +125,31 @@ function text({ cached, steps }: Count): string {
   return `${cached}/${steps}`;
 }
 
-/** Where the cache of a row lies, for each kind. */
-interface Where {
-  readonly image: string;
-  readonly folder: string;
-  readonly scope: string;
-  readonly actions: ActionsCache;
+/** Attributes of a cache for both flags, where they are not the same. */
+interface Place {
+  readonly to: string;
+  readonly from?: string;
+  /** Pushed with the cache inside. */
+  readonly image?: string;
 }
 
-function exportArgs(kind: Kind, mode: string, where: Where): string[] {
-  const { image, folder } = where;
-  if (kind === 'inline')
-    return ['--export-cache', `type=inline,mode=${mode}`, '--output', `type=image,name=${image},push=true`];
-  const place = kind === 'local' ? `type=local,dest=${folder}` : importSource(kind, where);
-  return ['--export-cache', `${place},mode=${mode}`];
+function exportArgs({ to, image }: Place, mode: string): string[] {
+  const output = image === undefined ? [] : ['--output', `type=image,name=${image},push=true`];
+  return ['--export-cache', `${to},mode=${mode}`, ...output];
 }
 
-function importSource(kind: Kind, { image, folder, scope, actions }: Where): string {
-  if (kind === 'local') return `type=local,src=${folder}`;
-  if (kind !== 'gha v1' && kind !== 'gha v2') return `type=registry,ref=${image}`;
-  const attrs = { ...actions.attrs(kind === 'gha v1' ? 1 : 2), scope: `${kind.slice(4)}-${scope}` };
+function s3Place({ host }: FakeS3, name: string): string {
+  const { accessKeyId, secretAccessKey } = TEST_KEYS;
+  return `type=s3,bucket=bucket,region=us-east-1,endpoint_url=http://${host},use_path_style=true,access_key_id=${accessKeyId},secret_access_key=${secretAccessKey},name=${name}`;
+}
+
+function azblobPlace({ host }: FakeAzblob, name: string): string {
+  const { name: account, key } = TEST_ACCOUNT;
+  return `type=azblob,account_url=http://${host}/${account},account_name=${account},secret_access_key=${key},container=box,name=${name}`;
+}
+
+function ghaPlace(actions: ActionsCache, version: 1 | 2, name: string): string {
+  const attrs = { ...actions.attrs(version), scope: `v${version}-${name}` };
   return ['type=gha', ...Object.entries(attrs).map(([key, value]) => `${key}=${value}`)].join(',');
 }
 

@@ -1,3 +1,4 @@
+import { BuildError } from '../../base/errors.ts';
 import { SharedTask } from '../../base/shared-task.ts';
 
 /** New ones are asked for this long before the old ones end. */
@@ -29,7 +30,7 @@ export class Expiring<T extends MayExpire> {
     } catch (error) {
       signal.throwIfAborted();
       if (kept && left > 0) return kept; // good for a while still
-      throw error;
+      throw final(error);
     } finally {
       this.#task.reset();
     }
@@ -41,4 +42,10 @@ export class Expiring<T extends MayExpire> {
     if (ends) this.#kept = undefined;
     return ends;
   }
+}
+
+/** Whoever looked has tried often enough: without its cause, the request that wants it is not tried again for it. */
+function final(error: unknown): BuildError {
+  const { message, code, hint } = BuildError.from(error);
+  return new BuildError(message, { code, ...(hint === undefined ? {} : { hint }) });
 }
