@@ -247,5 +247,6 @@ async function misbehave(
     response.writeHead(status, { ...headers, 'content-length': data.length });
     response.write(data.subarray(0, fault.cutAfter), () => response.destroy());
   } else if ('hangUp' in fault) request.destroy();
+  else if ('silent' in fault) request.resume();
   else throw new Error('a fault that this server does not have');
 }

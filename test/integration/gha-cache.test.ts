@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, afterEach, before, test } from 'node:test';
-import { ActionsCache, actionsToken } from '../../src/testing/actions-cache.ts';
+import { ActionsCache, actionsToken, GITHUB_TOKEN } from '../../src/testing/actions-cache.ts';
 import { Daemon, Registry, TempDir } from './harness.ts';
 
 let daemon: Daemon;
@@ -16,7 +16,8 @@ before(async () => {
   registry = await Registry.start();
   actions = await ActionsCache.start();
   await registry.pushBusybox();
-  daemon = await Daemon.start({ config: registry.config, args: ['--debug'] });
+  const env = { GITHUB_API_URL: actions.url };
+  daemon = await Daemon.start({ config: registry.config, args: ['--debug'], env });
   empty = await Daemon.start({ config: registry.config, args: ['--debug'] });
   dir.write({
     'ctx/Dockerfile':
@@ -104,6 +105,19 @@ test('blobs that the service has dropped: their steps run again', async () => {
   actions.store.evict('buildkit-blob-1-');
   const again = await onEmpty(['--import-cache', 'type=gha'], env);
   assert.equal(again.ran, 4, again.stderr);
+  actions.store.evict('');
+});
+
+test('with a token for the API, what is there is listed and not asked for', async () => {
+  const env = jobEnv(2);
+  const cache = `type=gha,mode=max,repository=own/app,ghtoken=${GITHUB_TOKEN}`;
+  await daemon.build(context, ['--export-cache', 'type=gha,mode=max'], { env });
+  const before = actions.requests.length;
+  await daemon.build(context, ['--export-cache', cache], { env });
+  const [first, ...rest] = actions.requests.slice(before);
+  assert.equal(first, 'GET /repos/own/app/actions/caches');
+  assert.equal(rest.length, 4, 'the index: found, reserved, sent, finished');
+  assert.ok(!daemon.log().includes(GITHUB_TOKEN));
   actions.store.evict('');
 });
 

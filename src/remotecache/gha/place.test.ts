@@ -264,12 +264,36 @@ bothVersions('what cannot be written says why, without token and signed addresse
   await fails(/403 Forbidden$/, () => setup.sink().putConfig(Buffer.from('c'), setup.context));
 });
 
+bothVersions('an export that is cancelled ends at once', async (setup) => {
+  const stop = new AbortController();
+  const context = { ...setup.context, signal: stop.signal };
+  setup.server.fault = () => ({ silent: true });
+  const data = Buffer.from('a');
+  const found = setup.sink().has(layerOf(data), context);
+  const saved = setup.sink().putConfig(data, context);
+  const read = setup.origin().configs(1000, context);
+  setTimeout(() => stop.abort(), 50);
+  for (const work of [found, saved, read]) await assert.rejects(work, { name: 'AbortError' });
+  setup.server.fault = () => ({ status: 429 });
+  const waiting = new AbortController();
+  const paused = setup.sink().has(layerOf(data), { ...setup.context, signal: waiting.signal });
+  setTimeout(() => waiting.abort(), 50);
+  await assert.rejects(paused, { name: 'AbortError' });
+});
+
 test('v2: an answer that is not ok', async () => {
   const answer = (body: unknown) => ({ status: 200, body: JSON.stringify(body) });
   await using setup = new Setup(await ActionsCache.start(), 2);
   const { server } = setup;
   server.fault = ({ path }) => (path.endsWith('CreateCacheEntry') ? answer({ ok: false }) : undefined);
   await assert.rejects(setup.put(Buffer.from('a')), /failed to reserve cache$/);
+  let message = 'read-only for now';
+  server.fault = ({ path }) =>
+    path.endsWith('CreateCacheEntry') ? answer({ ok: false, message }) : undefined;
+  await assert.rejects(setup.put(Buffer.from('a')), /failed to reserve cache: read-only for now$/);
+  message = 'cache entry with the same key, version, and scope already exists';
+  await setup.put(Buffer.from('a'));
+  assert.equal(server.store.keys().length, 0, 'left to whoever has taken it');
   server.fault = ({ path }) => (path.endsWith('Upload') ? answer({ ok: false }) : undefined);
   await assert.rejects(setup.put(Buffer.from('a')), /failed to commit cache$/);
 });

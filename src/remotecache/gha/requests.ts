@@ -228,8 +228,12 @@ function errorFields(body: string): ErrorFields {
   };
 }
 
+/** The key is taken, in an answer that is none of an error. */
+export class TakenError extends BuildError {}
+
 /** The key is taken: by an entry, or by somebody who is sending one. */
 export function isTaken(error: unknown): boolean {
+  if (error instanceof TakenError) return true;
   if (!(error instanceof StatusError)) return false;
   const { message, typeKey, code } = errorFields(error.body);
   return (

@@ -3,7 +3,7 @@ import { BuildError } from '../../base/errors.ts';
 import { Semaphore } from '../../base/semaphore.ts';
 import type { HttpBody } from '../../registry/http.ts';
 import { inMemory, inParts, jsonBody, PARALLEL_PARTS, PART_BYTES, type Part, partBody } from './parts.ts';
-import type { CallContext, Requests } from './requests.ts';
+import { type CallContext, type Requests, TakenError } from './requests.ts';
 import {
   type Blob,
   type CacheService,
@@ -43,13 +43,13 @@ export class SecondService implements CacheService {
 
   async reserve(key: string, context: CallContext): Promise<Send> {
     const answer = await this.#call('CreateCacheEntry', { key, version: ENTRY_VERSION }, context);
-    if (answer.ok !== true) throw new BuildError('failed to reserve cache');
+    if (answer.ok !== true) throw refused('failed to reserve cache', answer);
     const url = entryUrl(answer.signed_upload_url);
     return async (blob, own) => {
       await this.#upload(url, blob, own);
       const size = { key, size_bytes: blob.size, version: ENTRY_VERSION };
       const done = await this.#call('FinalizeCacheEntryUpload', size, own);
-      if (done.ok !== true) throw new BuildError('failed to commit cache');
+      if (done.ok !== true) throw refused('failed to commit cache', done);
     };
   }
 
@@ -90,6 +90,13 @@ export class SecondService implements CacheService {
     const request = { method: 'POST', url, token: this.#token, headers, body: jsonBody(message) } as const;
     return (await this.#requests.json(request, context)) ?? {};
   }
+}
+
+/** What is not ok may say why: the key is taken, or the repository writes no caches for now. */
+function refused(failure: string, { message }: Record<string, unknown>): BuildError {
+  if (typeof message !== 'string' || message === '') return new BuildError(failure);
+  const text = `${failure}: ${message}`;
+  return /already exists/i.test(message) ? new TakenError(text) : new BuildError(text);
 }
 
 /** The signature is over the query as it stands: nothing of it may be written otherwise. */
