@@ -157,6 +157,10 @@ test('s3: a bucket, under several names; secrets stay out of the progress and th
   const nowhere = await onEmpty(['--import-cache', `${place},name=nowhere`]);
   assert.deepEqual([nowhere.cached, nowhere.ran], [0, 4], nowhere.stderr);
 
+  for (const name of s3.objects.keys()) if (name.startsWith('bucket/blobs/')) s3.objects.delete(name);
+  const dropped = await onEmpty(['--import-cache', `${place},name=two`]);
+  assert.deepEqual([dropped.cached, dropped.ran], [0, 4], dropped.stderr);
+
   const wrong = place.replace('bucket=bucket', 'bucket=other');
   const { code, stderr: refused } = await daemon.tryBuild(context, ['--export-cache', wrong]);
   assert.equal(code, 1);

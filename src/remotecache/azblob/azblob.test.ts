@@ -95,6 +95,9 @@ test('a container is made when it is missing; layers and configs are blobs in fo
   await assert.rejects(all.configs(3, load), /failed to load cache manifest two: .*is larger than 3 bytes/);
   const { has } = all.provider(load);
   assert.deepEqual([await has!(layer, context), await has!(blob(Buffer.from('x')), context)], [true, false]);
+  const asked = azure.seen.length;
+  assert.ok(await all.provider(load).has!(layer, context));
+  assert.equal(azure.seen.length, asked, 'what has been there is not asked for again');
 });
 
 test('large layers go up in blocks, and come down from where a connection broke', async () => {

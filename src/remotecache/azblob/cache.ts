@@ -6,6 +6,7 @@ import type { HttpClient } from '../../registry/http.ts';
 import { resumed } from '../../registry/resume.ts';
 import type { VertexProgress } from '../../solver/types.ts';
 import { isReason, storeError } from '../cloud/errors.ts';
+import { askingOnce } from '../cloud/known.ts';
 import { sendParts } from '../cloud/parts.ts';
 import type { ObjectOrigin, ObjectSink } from '../object-cache.ts';
 import { type AzblobConfig, parseAzblobAttrs } from './attrs.ts';
@@ -82,6 +83,7 @@ export async function azblobOrigin(
     const headers: Record<string, string> = offset > 0 ? { range: `bytes=${offset}-` } : {};
     return client.send({ operation: 'GetBlob', method: 'GET', key, headers }, own);
   };
+  const has = askingOnce((digest, own) => isThere(client, config.blobKey(digest), own));
   return {
     configs: (maxBytes, context) =>
       together(
@@ -98,7 +100,7 @@ export async function azblobOrigin(
         resumed((at) => get(config.blobKey(digest), at, own), { name: digest, size }, offset, {
           signal: own,
         }),
-      has: ({ digest }, { signal: own }) => isThere(client, config.blobKey(digest), own),
+      has,
       progress: services.layerProgress(progress),
     }),
   };

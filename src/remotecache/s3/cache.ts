@@ -4,6 +4,8 @@ import { Semaphore } from '../../base/semaphore.ts';
 import type { LayerProgress } from '../../cache/ref.ts';
 import type { VertexProgress } from '../../solver/types.ts';
 import type { HttpClient } from '../../registry/http.ts';
+import { storeError } from '../cloud/errors.ts';
+import { askingOnce } from '../cloud/known.ts';
 import type { ObjectOrigin, ObjectSink } from '../object-cache.ts';
 import { parseS3Attrs, type S3Config } from './attrs.ts';
 import { S3Client } from './client.ts';
@@ -48,6 +50,7 @@ export function s3Sink(attrs: Attrs, services: S3CacheServices): ObjectSink {
 /** Reads a cache from a bucket, of several names the first. @throws BuildError for bad attributes */
 export function s3Origin(attrs: Attrs, services: S3CacheServices): ObjectOrigin {
   const { config, objects, blobKey } = open(attrs, services);
+  const has = askingOnce((digest, signal) => isThere(objects, blobKey(digest), signal));
   return {
     configs: async (maxBytes, { signal }) => {
       const key = `${config.prefix}${config.manifestsPrefix}${config.names[0]}`;
@@ -56,9 +59,20 @@ export function s3Origin(attrs: Attrs, services: S3CacheServices): ObjectOrigin 
     provider: ({ progress }) => ({
       open: ({ digest, size }, offset, { signal }) =>
         objects.read(blobKey(digest), { name: digest, size }, offset, signal),
+      has,
       progress: services.layerProgress(progress),
     }),
   };
+}
+
+/** Rules of a bucket drop layers; one that must not be listed calls them denied. */
+async function isThere(objects: S3Objects, key: string, signal: AbortSignal): Promise<boolean> {
+  try {
+    return (await objects.head(key, signal)) !== undefined;
+  } catch (error) {
+    if (storeError(error)?.status === 403) return false;
+    throw error;
+  }
 }
 
 function open(

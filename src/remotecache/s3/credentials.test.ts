@@ -98,6 +98,35 @@ test('profiles come from the shared files, with roles on top of others', async (
   await assert.rejects(find({ ...files, AWS_PROFILE: 'env' }), /no credentials to take on its role with/);
 });
 
+test('a profile names a program', async () => {
+  const answer = JSON.stringify({
+    Version: 1,
+    AccessKeyId: 'p',
+    SecretAccessKey: 'ps',
+    SessionToken: 'pt',
+    Expiration: LATER,
+  });
+  const config = file(
+    'programs',
+    `[default]\ncredential_process = cat '${file('answer', answer)}'\n` +
+      '[profile bad]\ncredential_process = echo oh no >&2; echo secret; exit 3\n' +
+      '[profile wrong]\ncredential_process = echo secret\n',
+  );
+  const env = { AWS_CONFIG_FILE: config, PATH: process.env.PATH! };
+  assert.deepEqual(await find(env), {
+    accessKeyId: 'p',
+    secretAccessKey: 'ps',
+    sessionToken: 'pt',
+    expiresAt: Date.parse(LATER),
+  });
+  await assert.rejects(find({ ...env, AWS_PROFILE: 'bad' }), {
+    message: 'credential_process: exit code 3: oh no',
+  });
+  await assert.rejects(find({ ...env, AWS_PROFILE: 'wrong' }), {
+    message: 'credential_process: the answer is no JSON object',
+  });
+});
+
 test('a web identity is exchanged for a role, again while the service fails', async () => {
   const token = file('token', 'jwt\n');
   const faults: Fault[] = [{ status: 503 }];

@@ -2,6 +2,7 @@ import { BuildError, Code } from '../../base/errors.ts';
 import type { HttpClient } from '../../registry/http.ts';
 import { Expiring } from '../cloud/expiring.ts';
 import { containerCredentials, machineCredentials } from './metadata.ts';
+import { programCredentials } from './process.ts';
 import { loadProfiles, type Profile, type Profiles } from './profiles.ts';
 import type { AwsCredentials } from './sigv4.ts';
 import { assumeRole, assumeRoleWithToken } from './sts.ts';
@@ -109,7 +110,9 @@ async function fromProfile(
     return await assumeRole({ ...role, externalId: profile.get('external_id') ?? '' }, source, search);
   }
   if (keys) return keys;
-  for (const key of ['credential_process', 'sso_session', 'sso_start_url'])
+  const command = profile.get('credential_process');
+  if (command) return await programCredentials(command, search);
+  for (const key of ['sso_session', 'sso_start_url'])
     if (profile.has(key))
       throw new BuildError(`profile ${JSON.stringify(name)}: ${key} is not supported by s3 cache`);
   return undefined;

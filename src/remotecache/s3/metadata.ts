@@ -64,7 +64,8 @@ export async function machineCredentials({ http, env, signal }: Search): Promise
   return credentialsIn(await ask(http, { from, url: own, headers, ...limits }, signal), from);
 }
 
-function credentialsIn(text: string, from: string): AwsCredentials {
+/** Credentials as JSON: of the services of machines and of programs, which call the token of a session differently. */
+export function credentialsIn(text: string, from: string): AwsCredentials {
   const fields = jsonFields(text, from);
   const of = (key: string): string => (typeof fields[key] === 'string' ? fields[key] : '');
   if (of('Code') !== '' && of('Code') !== 'Success')
@@ -75,7 +76,7 @@ function credentialsIn(text: string, from: string): AwsCredentials {
   return {
     accessKeyId: of('AccessKeyId'),
     secretAccessKey: of('SecretAccessKey'),
-    sessionToken: of('Token'),
+    sessionToken: of('Token') || of('SessionToken'),
     ...(Number.isNaN(expiresAt) ? {} : { expiresAt }),
   };
 }

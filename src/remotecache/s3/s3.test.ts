@@ -94,6 +94,24 @@ test('large layers go up in parts and come down in one, from any byte on', async
   assert.equal(s3.seen.at(-1)!.headers['accept-encoding'], 'identity');
 });
 
+test('a layer that rules of the bucket have dropped is missed before it is read', async () => {
+  const layer = blob(Buffer.from('layer'));
+  const faults: Fault[] = [];
+  await withFaults(
+    () => faults.shift(),
+    async (host) => {
+      const has = () => s3Origin(attrsOf(host), services).provider(load).has!(layer, context);
+      assert.equal(await has(), false);
+      faults.push({ status: 403 });
+      assert.equal(await has(), false);
+      faults.push({ status: 400 });
+      await assert.rejects(has(), /HeadObject of .*: 400/);
+      await s3Sink(attrsOf(host), services).put(layer, content(Buffer.from('layer')), context);
+      assert.equal(await has(), true);
+    },
+  );
+});
+
 test('an upload that fails leaves no parts behind', async () => {
   await using s3 = await FakeS3.start();
   const sink = s3Sink(attrsOf(s3.host), services);
