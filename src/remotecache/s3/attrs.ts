@@ -59,8 +59,11 @@ export function parseS3Attrs(attrs: Values, env: Values): S3Config {
       MAX_PARALLELISM,
     ),
     disableAcceptEncoding: parseBool(attrs.disable_accept_encoding ?? '') ?? false,
-    adaptive: retryMode(attrs.retry_mode ?? env.AWS_RETRY_MODE) === 'adaptive',
-    maxAttempts: Math.min(positive(attrs, 'retry_max_attempts') ?? DEFAULT_ATTEMPTS, MAX_ATTEMPTS),
+    adaptive: retryMode(attrs.retry_mode) ?? env.AWS_RETRY_MODE === 'adaptive',
+    maxAttempts: Math.min(
+      positive(attrs, 'retry_max_attempts') ?? (Number(env.AWS_MAX_ATTEMPTS) || DEFAULT_ATTEMPTS),
+      MAX_ATTEMPTS,
+    ),
   };
 }
 
@@ -78,8 +81,9 @@ function positive(attrs: Values, key: string): number | undefined {
   return value;
 }
 
-function retryMode(text: string | undefined): string {
+/** Whether it is the adaptive one; undefined when nothing is said. */
+function retryMode(text: string | undefined): boolean | undefined {
   if (text !== undefined && text !== 'standard' && text !== 'adaptive')
     throw new BuildError('retry_mode must be "standard" or "adaptive"');
-  return text ?? 'standard';
+  return text === undefined ? undefined : text === 'adaptive';
 }

@@ -317,6 +317,14 @@ test('attributes and environment, in the words of BuildKit', () => {
   for (const key of ['upload_parallelism', 'retry_max_attempts'])
     for (const bad of ['0', '-1', 'x', ''])
       assert.throws(() => sink({ ...place, [key]: bad }), { message: `${key} must be a positive integer` });
+  const retries = (attrs: Record<string, string>, env: Record<string, string>) => {
+    const { adaptive, maxAttempts } = parseS3Attrs({ ...place, ...attrs }, env);
+    return [adaptive, maxAttempts];
+  };
+  const env = { AWS_RETRY_MODE: 'adaptive', AWS_MAX_ATTEMPTS: '7' };
+  assert.deepEqual(retries({}, env), [true, 7]);
+  assert.deepEqual(retries({ retry_mode: 'standard', retry_max_attempts: '2' }, env), [false, 2]);
+  assert.deepEqual(retries({}, { AWS_RETRY_MODE: 'legacy', AWS_MAX_ATTEMPTS: 'x' }), [false, 3]);
   assert.throws(() => sink({ ...place, retry_mode: 'x' }), {
     message: 'retry_mode must be "standard" or "adaptive"',
   });
