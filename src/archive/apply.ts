@@ -6,11 +6,12 @@ import { basePath, cleanPath, dirPath } from '../match/paths.ts';
 import type { JobContext } from '../pool/types.ts';
 import { futimes } from '../sys/file.ts';
 import { openRootfs, type Rootfs } from '../sys/rootfs.ts';
-import { isDirMode, isRegularMode, isSymlinkMode, S_IFBLK, S_IFCHR, S_IFIFO } from '../sys/stat.ts';
+import { isDirMode, isSymlinkMode, S_IFBLK, S_IFCHR, S_IFIFO } from '../sys/stat.ts';
 import { readBlob } from './compression.ts';
 import { type TarHeader, type TarTime, TarType } from './tar-header.ts';
 import { type TarHandler, TarReader } from './tar-reader.ts';
-import { findBelow } from './view.ts';
+import { settleLayer, type Unsettled } from './settle.ts';
+import { setXattr } from './extracted-xattr.ts';
 
 export const WHITEOUT_PREFIX = '.wh.';
 export const OPAQUE_MARK = '.wh..wh..opq';
@@ -27,6 +28,8 @@ export interface ApplyLayerInput {
   readonly whiteouts: 'overlay' | 'delete';
   /** Trees below, top first, that give owner and mode to directories the layer does not mention. */
   readonly parents?: readonly string[];
+  /** The trees below are not there yet: what depends on them is told, and left to `settleLayer`. */
+  readonly ahead?: boolean;
 }
 
 export interface ApplyLayerResult {
@@ -36,15 +39,14 @@ export interface ApplyLayerResult {
   readonly size: number;
   /** Bytes of the uncompressed archive. */
   readonly archiveSize: number;
+  /** Of a layer that was unpacked ahead, if anything is. */
+  readonly unsettled?: Unsettled;
 }
 
 /** Extracts a layer. What was written stays when it fails; the caller drops the directory. */
 export async function applyLayer(input: ApplyLayerInput, context: JobContext): Promise<ApplyLayerResult> {
   using target = openRootfs(input.target);
-  using parents = new Parents(input.parents ?? []);
-  const below = input.parents ?? [];
-  const hides = (path: string): boolean => findBelow(input.target, below, path) !== undefined;
-  const extractor = new Extractor(target, { whiteouts: input.whiteouts, parents, hides });
+  const extractor = new Extractor(target, { whiteouts: input.whiteouts });
   const reader = new TarReader(extractor);
   const hash: Hash = createHash('sha256');
   let archiveSize = 0;
@@ -60,36 +62,13 @@ export async function applyLayer(input: ApplyLayerInput, context: JobContext): P
   } finally {
     extractor.closeFile();
   }
-  return { diffId: `sha256:${hash.digest('hex')}` as Digest, size: extractor.size, archiveSize };
-}
-
-/** Directories of the layers below, for the metadata of a parent that has to be made. */
-class Parents implements Disposable {
-  readonly #roots: readonly Rootfs[];
-
-  constructor(dirs: readonly string[]) {
-    this.#roots = dirs.map(openRootfs);
-  }
-
-  [Symbol.dispose](): void {
-    for (const root of this.#roots) root[Symbol.dispose]();
-  }
-
-  /** Gives the new directory `path` of `target` what the same one below has. */
-  copyTo(target: Rootfs, path: string): void {
-    for (const root of this.#roots) {
-      const stat = root.lstatOrNone(path);
-      if (!stat) continue;
-      if (!isDirMode(stat.mode)) return;
-      target.lchown(path, stat.uid, stat.gid);
-      target.chmod(path, stat.mode);
-      for (const [name, value] of Object.entries(root.readXattrs(path) ?? {}))
-        if (!name.startsWith('trusted.overlay.')) setXattr(target, path, name, value);
-      const times = { sec: stat.mtimeSec, nsec: stat.mtimeNsec };
-      target.utimes(path, times, times);
-      return;
-    }
-  }
+  const diffId = `sha256:${hash.digest('hex')}` as Digest;
+  const result = { diffId, size: extractor.size, archiveSize };
+  const { unsettled } = extractor;
+  if (!unsettled) return result;
+  if (input.ahead) return { ...result, unsettled };
+  settleLayer({ target: input.target, parents: input.parents ?? [], unsettled }, context);
+  return result;
 }
 
 /** Where `path` leads inside the root, with `name` behind it; parts that are not there are taken at their word. */
@@ -122,9 +101,6 @@ function followLinks(root: Rootfs, path: string, name = ''): string {
 export interface ExtractorOptions {
   /** `keep`: names of whiteouts are names like others. */
   readonly whiteouts: 'overlay' | 'delete' | 'keep';
-  readonly parents?: Parents;
-  /** Whether layers below have something at a path without links. */
-  readonly hides?: (path: string) => boolean;
   /** Of every entry, instead of its own. */
   readonly owner?: { readonly uid: number; readonly gid: number };
   /** Attributes that cannot be set are left out. */
@@ -139,6 +115,10 @@ export class Extractor implements TarHandler {
   readonly #overlay: boolean;
   /** Times of directories, set when nothing is written to them any more. */
   readonly #dirTimes = new Map<string, TarHeader>();
+  /** Directories that were made without an entry. */
+  readonly #unlisted = new Set<string>();
+  /** Marks that hide something of a layer below, or would. */
+  readonly #marks = new Set<string>();
   /** What this layer has written, for opaque marks that come late. Only kept where whiteouts remove. */
   readonly #written = new Set<string>();
   /** Directory whose existence was checked last. */
@@ -195,6 +175,12 @@ export class Extractor implements TarHandler {
     }
   }
 
+  /** What depends on the layers below, if anything does. */
+  get unsettled(): Unsettled | undefined {
+    const dirs = [...this.#unlisted].filter((dir) => !this.#dirTimes.has(dir));
+    return dirs.length + this.#marks.size === 0 ? undefined : { dirs, marks: [...this.#marks] };
+  }
+
   closeFile(): void {
     const file = this.#file;
     this.#file = undefined;
@@ -203,7 +189,7 @@ export class Extractor implements TarHandler {
 
   #makeParent(dir: string): void {
     if (dir === '.' || dir === this.#lastParent) return;
-    const made = (path: string): void => this.#options.parents?.copyTo(this.#root, path);
+    const made = (path: string): void => void this.#unlisted.add(path);
     try {
       this.#root.mkdirAll(dir, 0o755, made);
     } catch (error) {
@@ -289,9 +275,7 @@ export class Extractor implements TarHandler {
   }
 
   #hide(header: TarHeader, path: string): void {
-    // In a directory that is this layer's alone overlayfs would list the mark.
-    const isNeeded = this.#options.hides?.(followLinks(this.#root, dirPath(path), basePath(path))) ?? true;
-    if (!isNeeded && !this.#root.lstatOrNone(path)) return;
+    this.#marks.add(followLinks(this.#root, dirPath(path), basePath(path)));
     try {
       this.#root.mknod(path, S_IFCHR, 0, 0);
     } catch (error) {
@@ -310,22 +294,6 @@ export class Extractor implements TarHandler {
       else if (isDirMode(this.#root.lstat(path).mode)) this.#removeUnwritten(path);
     }
     this.#lastParent = undefined;
-  }
-}
-
-/** Attributes that the file system cannot keep are left out, as are `user.` ones of special files. */
-function setXattr(root: Rootfs, path: string, name: string, value: Uint8Array): void {
-  try {
-    root.setXattr(path, name, value);
-  } catch (error) {
-    const code = errno(error);
-    if (code === 'EOPNOTSUPP' || code === 'ENOTSUP') return;
-    const { mode } = root.lstat(path);
-    if (code === 'EPERM' && name.startsWith('user.') && !isRegularMode(mode) && !isDirMode(mode)) return;
-    throw BuildError.wrap(
-      error,
-      `failed to setxattr ${JSON.stringify(path)} for key ${JSON.stringify(name)}`,
-    );
   }
 }
 

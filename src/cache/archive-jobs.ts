@@ -11,15 +11,18 @@ import type { BlobFile, LayerJobs, TreeView } from './layer-jobs.ts';
  */
 export function archiveLayerJobs(runner: JobRunner<ArchiveJobs>, mounter: LocalMounter): LayerJobs {
   return {
-    apply: async ({ blob, mounts, overlay }, options) => {
+    apply: async ({ blob, mounts, overlay, ahead = false }, options) => {
       if (overlay) {
         const { upperDir: target, lowerDirs: parents } = overlay;
         // The lowest layer is mounted by itself, where marks of overlayfs would show as files.
-        const whiteouts = parents.length > 0 ? 'overlay' : 'delete';
-        return await runner.run('applyLayer', { blob, target, whiteouts, parents }, options);
+        const whiteouts = ahead || parents.length > 0 ? 'overlay' : 'delete';
+        return await runner.run('applyLayer', { blob, target, whiteouts, parents, ahead }, options);
       }
       await using tree = mounter.mount(mounts);
       return await runner.run('applyLayer', { blob, target: tree.path, whiteouts: 'delete' }, options);
+    },
+    settle: async ({ overlay: { upperDir: target, lowerDirs: parents }, unsettled }, options) => {
+      await runner.run('settleLayer', { target, parents, unsettled }, options);
     },
     diff: async ({ lower, upper, overlay, output, form }, options) => {
       const target = {

@@ -1,3 +1,4 @@
+import type { Unsettled } from '../archive/settle.ts';
 import type { Digest } from '../base/digest.ts';
 import type { Mount } from '../oci/mount.ts';
 import type { OverlayLayout, SnapshotUsage } from '../store/snapshot.ts';
@@ -30,6 +31,14 @@ export interface ApplyInput {
   readonly mounts: readonly Mount[];
   /** The same as overlay directories, where the snapshotter has them: the layer may be unpacked without mounting. */
   readonly overlay: OverlayLayout | undefined;
+  /** The snapshot stands on nothing yet; it will get its parents later. Overlay directories only. */
+  readonly ahead?: boolean;
+}
+
+export interface SettleInput {
+  /** Of a snapshot that a layer was unpacked into ahead, with the parents that it gets now. */
+  readonly overlay: OverlayLayout;
+  readonly unsettled: Unsettled;
 }
 
 export interface DiffInput {
@@ -69,8 +78,10 @@ export interface LayerJobOptions {
 
 /** Heavy work on layers, done in worker threads. All arguments are plain data. An abort stops the work. */
 export interface LayerJobs {
-  /** Unpacks a layer; gives the digest of the tar. */
-  apply(input: ApplyInput, options: LayerJobOptions): Promise<{ diffId: Digest }>;
+  /** Unpacks a layer; gives the digest of the tar and, of one that was unpacked ahead, what is left to settle. */
+  apply(input: ApplyInput, options: LayerJobOptions): Promise<{ diffId: Digest; unsettled?: Unsettled }>;
+  /** Ends what `apply` has begun ahead. */
+  settle(input: SettleInput, options: LayerJobOptions): Promise<void>;
   /** Writes the layer that leads from lower to upper. */
   diff(input: DiffInput, options: LayerJobOptions): Promise<BlobFile>;
   /** Writes a layer in another form. */

@@ -291,7 +291,7 @@ test('a merge of images is exported without a download or an unpacking', async (
   assert.deepEqual([...merged.providers().keys()].length, 3);
   assert.equal(opened, 0);
   const calls = { ...jobs.calls };
-  assert.deepEqual(calls, { apply: 0, diff: 0, convert: 0, merge: 0 });
+  assert.deepEqual(calls, { apply: 0, settle: 0, diff: 0, convert: 0, merge: 0 });
   const events: string[] = [];
   const progress = {
     download: () => {},

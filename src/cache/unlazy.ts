@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { Unsettled } from '../archive/settle.ts';
 import type { Digest } from '../base/digest.ts';
 import { BuildError, Code, hasCode } from '../base/errors.ts';
 import { SharedTask } from '../base/shared-task.ts';
@@ -17,6 +18,14 @@ interface Shared {
   readonly waiters: Set<LayerProgress>;
   /** End of the newest run: one that was given up may still be clearing away when the next begins. */
   last: Promise<void>;
+}
+
+/** A layer in an active snapshot of its own. */
+interface Unpacked {
+  readonly key: string;
+  /** It stands on nothing yet. */
+  readonly ahead: boolean;
+  readonly unsettled: Unsettled | undefined;
 }
 
 /** Brings lazy layers: blobs into the content store, trees into the snapshotter, each once for all who want it. */
@@ -39,8 +48,8 @@ export class Unlazier {
   }
 
   /**
-   * The trees of the record's whole chain are there afterwards. Layers are downloaded side by side and unpacked
-   * from the bottom up, each on its finished parent.
+   * The trees of the record's whole chain are there afterwards. Layers are downloaded and, where the snapshotter
+   * can put one on its parent later, unpacked side by side; their snapshots are committed from the bottom up.
    */
   async extract(record: LiveRecord, context: RefContext = {}): Promise<void> {
     await this.#bring(record, context, record);
@@ -150,39 +159,58 @@ export class Unlazier {
     inner: RefContext,
   ): Promise<void> {
     const { parent, row } = record;
+    const { snapshots, leases } = this.#core.parts;
+    using lease = leases.hold();
+    const unpack = async (below: LiveRecord | undefined, own: AbortSignal): Promise<Unpacked> => {
+      progress.extract(row.blob!, false);
+      const ahead = below !== parent;
+      try {
+        return await this.#unpack(record, below, ahead, lease.id, own);
+      } catch (error) {
+        own.throwIfAborted();
+        if (await this.#core.parts.content.verify(row.blob!, { signal: own })) throw error;
+        // The bytes were to blame: once more with those of the provider, which are compared with the digest.
+        if (!record.provider) throw this.#core.damaged(record, `layer ${row.blob} is damaged`, error);
+        await this.download(record, { ...inner, signal: own });
+        return await this.#unpack(record, below, ahead, lease.id, own);
+      }
+    };
+    let unpacked: Unpacked | undefined;
     await together(
       [
         async (own) => parent && (await this.#bring(parent, { ...inner, signal: own }, record)),
-        (own) => this.download(record, { ...inner, signal: own }),
+        async (own) => {
+          await this.download(record, { ...inner, signal: own });
+          // Layers are unpacked side by side, too: what one needs of those below can be done last.
+          if (parent && snapshots.canRebase && !this.#core.isExtracted(parent))
+            unpacked = await unpack(undefined, own);
+        },
       ],
       signal,
     );
-    progress.extract(row.blob!, false);
-    try {
-      await this.#unpack(record, signal);
-    } catch (error) {
-      signal.throwIfAborted();
-      if (await this.#core.parts.content.verify(row.blob!, { signal })) throw error;
-      // The bytes were to blame: once more with those of the provider, which are compared with the digest.
-      if (!record.provider) throw this.#core.damaged(record, `layer ${row.blob} is damaged`, error);
-      await this.download(record, { ...inner, signal });
-      await this.#unpack(record, signal);
-    }
+    await this.#commit(record, unpacked ?? (await unpack(parent, signal)), signal);
     progress.extract(row.blob!, true);
   }
 
-  async #unpack({ parent, row }: LiveRecord, signal: AbortSignal): Promise<void> {
+  /** @param below what the new snapshot is made on: the record's parent, or nothing when `ahead` of that */
+  async #unpack(
+    { row }: LiveRecord,
+    below: LiveRecord | undefined,
+    ahead: boolean,
+    lease: string,
+    signal: AbortSignal,
+  ): Promise<Unpacked> {
     const blob = row.blob!;
-    const { content, snapshots, leases, jobs } = this.#core.parts;
-    using lease = leases.hold();
+    const { content, snapshots, jobs } = this.#core.parts;
     const key = `extract-${randomBytes(8).toString('hex')}`;
-    await snapshots.prepare(key, parent?.row.snapshot, { lease: lease.id, signal });
-    const { diffId } = await jobs.apply(
+    await snapshots.prepare(key, below?.row.snapshot, { lease, signal });
+    const { diffId, unsettled } = await jobs.apply(
       {
         blob: content.path(blob),
         mediaType: row.media_type ?? '',
         mounts: snapshots.mounts(key),
         overlay: snapshots.layout(key),
+        ahead,
       },
       { signal },
     );
@@ -190,8 +218,24 @@ export class Unlazier {
       throw new BuildError(`layer ${blob} unpacks to ${diffId}, expected ${row.diff_id}`, {
         code: Code.failedPrecondition,
       });
+    return { key, ahead, unsettled };
+  }
+
+  async #commit(
+    { parent, row }: LiveRecord,
+    { key, ahead, unsettled }: Unpacked,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { snapshots, jobs } = this.#core.parts;
+    const onto = ahead ? parent?.row.snapshot : undefined;
+    const layout = snapshots.layout(key);
+    const below = onto === undefined ? undefined : snapshots.layout(onto);
+    if (unsettled && layout && below) {
+      const lowerDirs = [below.upperDir, ...below.lowerDirs];
+      await jobs.settle({ overlay: { ...layout, lowerDirs }, unsettled }, { signal });
+    }
     try {
-      snapshots.commit(row.snapshot, key);
+      snapshots.commit(row.snapshot, key, undefined, onto);
     } catch (error) {
       // Another record has brought the same tree meanwhile.
       if (!hasCode(error, Code.alreadyExists)) throw error;

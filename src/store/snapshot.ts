@@ -30,6 +30,8 @@ export interface OverlayLayout {
  */
 export interface Snapshotter {
   readonly name: 'overlayfs' | 'native';
+  /** Whether a snapshot that was made on nothing may get its parent when it is committed. */
+  readonly canRebase: boolean;
   /** A new active snapshot on top of committed `parent`. @throws alreadyExists, notFound. */
   prepare(name: string, parent: string | undefined, options?: PrepareOptions): Promise<void>;
   /** A read-only snapshot of committed `parent` (or of nothing). */
@@ -37,10 +39,11 @@ export interface Snapshotter {
   /**
    * Makes active `active` the committed snapshot `name`; its mounts must be gone or read-only by then. `usage` is
    * kept where a walk would count too much: files that other snapshots have as well. When `name` is there and its
-   * tree is lost, the new tree takes the place of the old one, below all that stands on it.
+   * tree is lost, the new tree takes the place of the old one, below all that stands on it. `onto` is the committed
+   * snapshot on which one that was made on nothing is put, as a difference to it (`canRebase`).
    * @throws alreadyExists
    */
-  commit(name: string, active: string, usage?: SnapshotUsage): void;
+  commit(name: string, active: string, usage?: SnapshotUsage, onto?: string): void;
   /** Writable for an active snapshot, read-only for the others. A single bind mount where no layers are stacked. */
   mounts(name: string): readonly Mount[];
   /** The layers behind a snapshot; undefined where the snapshotter keeps whole trees. */

@@ -29,10 +29,10 @@ export function tarOf(dir: string): Buffer {
 
 /** The real layer jobs on the calling thread, a little slow and counted. */
 export function countedLayerJobs(store: Store): LayerJobs & {
-  readonly calls: Record<'apply' | 'diff' | 'convert' | 'merge', number>;
+  readonly calls: Record<'apply' | 'settle' | 'diff' | 'convert' | 'merge', number>;
 } {
   const jobs = archiveLayerJobs(inlineJobs(archiveJobs), new LocalMounter(`${store.layout.tmp}/mounts`));
-  const calls = { apply: 0, diff: 0, convert: 0, merge: 0 };
+  const calls = { apply: 0, settle: 0, diff: 0, convert: 0, merge: 0 };
   const counted = async <T>(name: keyof typeof calls, work: () => Promise<T>): Promise<T> => {
     calls[name]++;
     await new Promise((resolve) => setTimeout(resolve, 5));
@@ -41,6 +41,7 @@ export function countedLayerJobs(store: Store): LayerJobs & {
   return {
     calls,
     apply: (input, options) => counted('apply', () => jobs.apply(input, options)),
+    settle: (input, options) => counted('settle', () => jobs.settle(input, options)),
     diff: (input, options) => counted('diff', () => jobs.diff(input, options)),
     convert: (input, options) => counted('convert', () => jobs.convert(input, options)),
     merge: (input, options) => counted('merge', () => jobs.merge(input, options)),

@@ -1,5 +1,6 @@
 import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { BuildError } from '../../base/errors.ts';
 import type { Mount } from '../../oci/mount.ts';
 import type { PrepareOptions, SnapshotInfo, SnapshotKind, Snapshotter, SnapshotUsage } from '../snapshot.ts';
 import { SnapshotRows, type SnapshotterOptions } from './rows.ts';
@@ -7,6 +8,7 @@ import { SnapshotRows, type SnapshotterOptions } from './rows.ts';
 /** Snapshots as whole copies of their parents: works everywhere, costs time and space. */
 export class NativeSnapshotter implements Snapshotter {
   readonly name = 'native';
+  readonly canRebase = false;
   readonly rows: SnapshotRows;
   readonly #jobs: SnapshotterOptions['jobs'];
 
@@ -42,7 +44,8 @@ export class NativeSnapshotter implements Snapshotter {
     });
   }
 
-  commit(name: string, active: string, usage?: SnapshotUsage): void {
+  commit(name: string, active: string, usage?: SnapshotUsage, onto?: string): void {
+    if (onto !== undefined) throw new BuildError('the native snapshotter keeps whole trees: no new parent');
     this.rows.commit(name, active, usage);
   }
 

@@ -19,6 +19,7 @@ import { type SnapshotRow, SnapshotRows, type SnapshotterOptions } from './rows.
  */
 export class OverlaySnapshotter implements Snapshotter {
   readonly name = 'overlayfs';
+  readonly canRebase = true;
   readonly rows: SnapshotRows;
 
   constructor(options: SnapshotterOptions) {
@@ -53,16 +54,21 @@ export class OverlaySnapshotter implements Snapshotter {
       mkdirSync(upper, { mode: 0o755 });
       chmodSync(upper, 0o755);
       if (kind === 'active') mkdirSync(join(dir, 'work'), { mode: 0o711 });
-      if (!below) return;
-      // The root directory of the merged tree is the topmost layer's.
-      const root = statSync(this.#upper(below.id));
-      chownSync(upper, root.uid, root.gid);
-      chmodSync(upper, root.mode & 0o7777);
+      if (below) this.#takeRoot(upper, below);
     });
   }
 
-  commit(name: string, active: string, usage?: SnapshotUsage): void {
-    this.rows.commit(name, active, usage);
+  /** The root directory of the merged tree is the topmost layer's. */
+  #takeRoot(upper: string, below: SnapshotRow): void {
+    const root = statSync(this.#upper(below.id));
+    chownSync(upper, root.uid, root.gid);
+    chmodSync(upper, root.mode & 0o7777);
+  }
+
+  commit(name: string, active: string, usage?: SnapshotUsage, onto?: string): void {
+    const below = this.rows.parentOf(undefined, onto);
+    if (below) this.#takeRoot(this.#upper(this.rows.need(active).id), below);
+    this.rows.commit(name, active, usage, below);
   }
 
   mounts(name: string): readonly Mount[] {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { BuildError, Code, errno, notFound } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { JobRunner } from '../../pool/types.ts';
+import { spreadSubdirectories } from '../../sys/inode-flags.ts';
 import { lstatOrNone } from '../../sys/stat.ts';
 import type { Collector } from '../collector.ts';
 import type { Database } from '../database.ts';
@@ -48,6 +49,7 @@ export class SnapshotRows {
     this.options = options;
     this.#db = options.db;
     mkdirSync(options.dir, { recursive: true, mode: 0o700 });
+    spreadSubdirectories(options.dir);
     const last = this.#db.get<{ seq: number }>("SELECT seq FROM sqlite_sequence WHERE name = 'snapshots'");
     this.#nextId = (last?.seq ?? 0) + 1;
   }
@@ -88,9 +90,9 @@ export class SnapshotRows {
       .map(({ id }) => id);
   }
 
-  /** The committed parent to stand on, checked. */
-  parentOf(name: string, parent: string | undefined): SnapshotRow | undefined {
-    if (this.get(name))
+  /** The committed parent to stand on, checked, of the snapshot `name` that is to be made. */
+  parentOf(name: string | undefined, parent: string | undefined): SnapshotRow | undefined {
+    if (name !== undefined && this.get(name))
       throw new BuildError(`snapshot ${name}: already exists`, { code: Code.alreadyExists });
     if (parent === undefined) return undefined;
     const row = this.need(parent);
@@ -142,18 +144,23 @@ export class SnapshotRows {
     }
   }
 
-  commit(name: string, active: string, usage?: SnapshotUsage): void {
+  /** @param onto becomes the parent of a snapshot that has none */
+  commit(name: string, active: string, usage?: SnapshotUsage, onto?: SnapshotRow): void {
     this.#db.transaction(() => {
       const row = this.need(active);
       if (row.kind !== 'active')
         throw new BuildError(`snapshot ${active} is not active`, { code: Code.failedPrecondition });
+      if (onto && row.parent !== null)
+        throw new BuildError(`snapshot ${active} has a parent already`, { code: Code.failedPrecondition });
+      const parent = onto?.id ?? row.parent;
       const there = name === active ? undefined : this.get(name);
       if (there && this.hasTree(there.id))
         throw new BuildError(`snapshot ${name}: already exists`, { code: Code.alreadyExists });
       if (there) return this.#replaceTree(there, row, usage);
       this.#db.run(
-        "UPDATE snapshots SET name = ?, kind = 'committed', size = ?, inodes = ? WHERE id = ?",
+        "UPDATE snapshots SET name = ?, kind = 'committed', parent = ?, size = ?, inodes = ? WHERE id = ?",
         name,
+        parent,
         usage ? usage.size + this.#ownBytes(row.id) : null,
         usage?.inodes ?? null,
         row.id,

@@ -101,6 +101,47 @@ export function snapshotContract(name: string, create: () => Promise<SnapshotFix
   });
 
   stateTests(name, create);
+  rebaseTest(name, create);
+}
+
+function rebaseTest(name: string, create: () => Promise<SnapshotFixture>): void {
+  test(`${name}: a snapshot made on nothing gets its parent when it is committed`, async () => {
+    await using fixture = await create();
+    const { snapshots, lease } = fixture;
+    await snapshots.prepare('low', undefined, { lease });
+    withMounted(snapshots.mounts('low'), (dir) => {
+      writeFileSync(join(dir, 'below'), 'one');
+      chmodSync(dir, 0o711);
+      chownSync(dir, 7, 8);
+    });
+    await snapshots.prepare('top', undefined, { lease });
+    withMounted(snapshots.mounts('top'), (dir) => writeFileSync(join(dir, 'above'), 'two'));
+    assert.throws(
+      () => snapshots.commit('TOP', 'top', undefined, 'low'),
+      (e) => !snapshots.canRebase || hasCode(e, Code.failedPrecondition),
+    );
+    snapshots.commit('LOW', 'low');
+    if (!snapshots.canRebase) {
+      assert.throws(() => snapshots.commit('TOP', 'top', undefined, 'LOW'), /whole trees/);
+      return;
+    }
+    snapshots.commit('TOP', 'top', undefined, 'LOW');
+    assert.equal(snapshots.stat('TOP')?.parent, 'LOW');
+    withMounted(snapshots.mounts('TOP'), (dir) => {
+      assert.deepEqual(readdirSync(dir).sort(), ['above', 'below']);
+      assert.equal(lstatSync(dir).mode & 0o7777, 0o711);
+      assert.equal(lstatSync(dir).uid, 7);
+    });
+    assert.throws(
+      () => snapshots.remove('LOW'),
+      (e) => hasCode(e, Code.failedPrecondition),
+    );
+    await snapshots.prepare('child', 'TOP', { lease });
+    assert.throws(
+      () => snapshots.commit('CHILD', 'child', undefined, 'LOW'),
+      (e) => hasCode(e, Code.failedPrecondition),
+    );
+  });
 }
 
 function stateTests(name: string, create: () => Promise<SnapshotFixture>): void {

@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import {
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { walkTree } from '../match/walk.ts';
+import { inlineRunner } from '../pool/serve.ts';
+import { readXattrs } from '../sys/xattr.ts';
+import { archiveJobs } from './jobs.ts';
+import { type TarHeader, TarType } from './tar-header.ts';
+import { encodeTarHeader, padding, TAR_END } from './tar-writer.ts';
+
+const base = mkdtempSync(join(tmpdir(), 'settle-'));
+after(() => rmSync(base, { recursive: true, force: true }));
+const runner = inlineRunner(archiveJobs);
+let count = 0;
+function fresh(): string {
+  const dir = join(base, String(count++));
+  mkdirSync(dir);
+  return dir;
+}
+
+type Entry = Partial<TarHeader> & { name: string; data?: string };
+
+function tar(entries: readonly Entry[]): Buffer {
+  const parts: Buffer[] = [];
+  for (const { data, ...header } of entries) {
+    const bytes = Buffer.from(data ?? '');
+    const type = header.name.endsWith('/') ? TarType.dir : TarType.file;
+    const plain = { type, mode: 0o644, uid: 0, gid: 0, linkname: '', devMajor: 0, devMinor: 0 };
+    const full = { ...plain, mtime: { sec: 1000, nsec: 0 }, size: bytes.length, ...header };
+    parts.push(encodeTarHeader(full), bytes, Buffer.alloc(padding(bytes.length)));
+  }
+  return Buffer.concat([...parts, TAR_END]);
+}
+
+/** Extracts into a new directory, as upper one of an overlay: at once, or ahead of the layers below. */
+async function extracted(archive: Buffer, parents: readonly string[], ahead: boolean): Promise<string> {
+  const target = fresh();
+  const blob = join(fresh(), 'blob');
+  writeFileSync(blob, archive);
+  const input = { blob, target, whiteouts: 'overlay' as const };
+  if (!ahead) {
+    const { unsettled } = await runner.run('applyLayer', { ...input, parents });
+    assert.equal(unsettled, undefined);
+    return target;
+  }
+  const { unsettled } = await runner.run('applyLayer', { ...input, parents: [], ahead });
+  if (unsettled) await runner.run('settleLayer', { target, parents, unsettled });
+  return target;
+}
+
+/** All that a tree is; times of now are `new`. */
+function described(dir: string): string[] {
+  const lines: string[] = [];
+  for (const { path, fullPath } of walkTree(dir)) {
+    const stat = lstatSync(fullPath);
+    const what = stat.isFile()
+      ? readFileSync(fullPath, 'utf8')
+      : stat.isSymbolicLink()
+        ? readlinkSync(fullPath)
+        : '';
+    const xattrs = Object.entries(readXattrs(fullPath) ?? {}).map(([name, value]) => `${name}=${value}`);
+    const time = stat.mtimeMs > 1e12 ? 'new' : stat.isCharacterDevice() ? '' : stat.mtimeMs;
+    lines.push(
+      [path, stat.mode.toString(8), stat.uid, stat.gid, stat.rdev, time, what, ...xattrs.sort()].join(' '),
+    );
+  }
+  return lines;
+}
+
+test('what was unpacked ahead of its parents is the same in the end', async () => {
+  const lowest = fresh();
+  const lower = fresh();
+  execFileSync(
+    'bash',
+    [
+      '-ec',
+      'mkdir -p d/sub o real p/q; touch d/gone d/sub/x o/old real/hidden p/q/f; chmod 1711 p; chown 7:8 p; chmod 700 p/q; ',
+    ],
+    { cwd: lowest },
+  );
+  execFileSync('bash', ['-ec', 'mkdir -p d; touch d/own; mknod d/sub c 0 0'], { cwd: lower });
+  const archive = tar([
+    { name: 'd/', mode: 0o755 },
+    { name: 'd/.wh.gone', uid: 3 },
+    { name: 'd/.wh.never' },
+    { name: 'd/.wh.sub' },
+    { name: 'new/', mode: 0o700 },
+    { name: 'new/.wh.nothing' },
+    { name: 'o/', mode: 0o755 },
+    { name: 'o/.wh..wh..opq' },
+    { name: 'o/.wh.old' },
+    { name: 'p/q/r/file', data: 'deep' },
+    { name: 'p/other', data: 'x' },
+    { name: 'link', type: TarType.symlink, linkname: 'real' },
+    { name: 'link/.wh.hidden' },
+    { name: '.wh.back' },
+    { name: 'back', data: 'again' },
+    { name: 'late/file', data: '1' },
+    { name: 'late/', mode: 0o711, uid: 9 },
+  ]);
+  const [usual, ahead] = await Promise.all(
+    [false, true].map((how) => extracted(archive, [lower, lowest], how)),
+  );
+  assert.deepEqual(described(ahead!), described(usual!));
+  const text = described(ahead!).join('\n');
+  assert.doesNotMatch(text, /never|nothing|o\/old|d\/sub/);
+  assert.match(text, /d\/gone 20000 3/);
+  assert.match(text, /^p 41711 7 8/m);
+});
+
+test('a layer that has all its directories and hides nothing needs no second look', async () => {
+  const archive = tar([
+    { name: 'a/', mode: 0o755 },
+    { name: 'a/b/', mode: 0o750 },
+    { name: 'a/b/c', data: 'x' },
+  ]);
+  const blob = join(fresh(), 'blob');
+  writeFileSync(blob, archive);
+  const target = fresh();
+  const result = await runner.run('applyLayer', { blob, target, whiteouts: 'overlay', ahead: true });
+  assert.equal('unsettled' in result, false);
+});
+
+test('random layers are the same both ways', async () => {
+  let seed = 11;
+  const random = (below: number): number => {
+    seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
+    return (seed >>> 8) % below;
+  };
+  const path = (): string => Array.from({ length: 1 + random(3) }, () => 'abc'[random(3)]!).join('/');
+  const entry = (): Entry => {
+    const at = path();
+    const slash = at.lastIndexOf('/') + 1;
+    const kind = random(10);
+    if (kind < 3) return { name: `${at}/`, mode: [0o755, 0o700][random(2)]!, uid: random(3) };
+    if (kind < 6) return { name: at, data: String(random(100)) };
+    if (kind < 9) return { name: `${at.slice(0, slash)}.wh.${at.slice(slash)}` };
+    return { name: `${at}/.wh..wh..opq` };
+  };
+  for (let round = 0; round < 60; round++) {
+    const below: string[] = [];
+    for (let layer = 0; layer < 3; layer++) {
+      const archive = tar(Array.from({ length: 1 + random(14) }, entry));
+      let trees: string[];
+      try {
+        trees = await Promise.all([false, true].map((how) => extracted(archive, below, how)));
+      } catch {
+        continue; // an archive that makes no sense, like a file below a file
+      }
+      assert.deepEqual(described(trees[1]!), described(trees[0]!), `round ${round}, layer ${layer}`);
+      below.unshift(trees[layer % 2]!);
+    }
+  }
+});

@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { type Digest, digestOf } from '../base/digest.ts';
+import { annotationUncompressed, type Descriptor } from '../oci/descriptor.ts';
+import { countedLayerJobs, openTestCache, tarOf } from '../testing/cache.ts';
+import { withMounted } from '../testing/contracts/snapshot.ts';
+import { temporaryStore } from '../testing/store.ts';
+import type { BlobProvider } from './ref.ts';
+
+interface Layer {
+  readonly descriptor: Descriptor;
+  readonly data: Uint8Array;
+}
+
+/** A layer of what the shell lines leave in an empty directory. */
+function layer(root: string, name: string, script: string): Layer {
+  const dir = join(root, `content-${name}`);
+  mkdirSync(dir);
+  execFileSync('bash', ['-ec', script], { cwd: dir });
+  const archive = tarOf(dir);
+  const data = gzipSync(archive);
+  const annotations = { [annotationUncompressed]: digestOf(archive) };
+  const mediaType = 'application/vnd.oci.image.layer.v1.tar+gzip';
+  return {
+    descriptor: { mediaType, digest: digestOf(data) as Digest, size: data.length, annotations },
+    data,
+  };
+}
+
+function provider({ data }: Layer, ready: Promise<void> = Promise.resolve()): { provider: BlobProvider } {
+  return {
+    provider: {
+      open: async function* (_descriptor, offset) {
+        await ready;
+        yield data.subarray(offset);
+      },
+    },
+  };
+}
+
+for (const snapshotter of ['overlayfs', 'native'])
+  test(`${snapshotter}: a layer need not wait for those below it to be unpacked`, async () => {
+    await using fixture = await temporaryStore(snapshotter);
+    const { store, root } = fixture;
+    const jobs = countedLayerJobs(store);
+    const refs = openTestCache(store, jobs);
+    const low = layer(root, 'low', 'mkdir -m 711 d; chown 7:8 d; touch d/gone d/kept');
+    const top = layer(root, 'top', 'mkdir d e; touch d/new d/.wh.gone d/.wh.never e/.wh.nothing');
+    const arrives = Promise.withResolvers<void>();
+    await using first = await refs.getByBlob(low.descriptor, undefined, provider(low, arrives.promise));
+    await using second = await refs.getByBlob(top.descriptor, first, provider(top));
+    const extracting = second.extract();
+    const ahead = snapshotter === 'overlayfs' ? 1 : 0;
+    for (let waits = 0; waits < 100 && (ahead === 1 ? jobs.calls.apply === 0 : waits < 20); waits++)
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.equal(jobs.calls.apply, ahead);
+    arrives.resolve();
+    await extracting;
+    assert.equal(jobs.calls.apply, 2);
+    assert.equal(jobs.calls.settle, ahead);
+    await using mounts = await second.mount(true);
+    withMounted(mounts.mounts, (dir) => {
+      assert.deepEqual(readdirSync(dir).sort(), ['d', 'e']);
+      assert.deepEqual(readdirSync(join(dir, 'd')).sort(), ['kept', 'new']);
+      assert.deepEqual(readdirSync(join(dir, 'e')), []);
+    });
+  });
+
+test('what was unpacked ahead goes when the layers below do not come', async () => {
+  await using fixture = await temporaryStore();
+  const { store, root } = fixture;
+  const jobs = countedLayerJobs(store);
+  const refs = openTestCache(store, jobs);
+  const low = layer(root, 'low', 'touch a');
+  const top = layer(root, 'top', 'touch b');
+  const fails = Promise.withResolvers<void>();
+  const first = await refs.getByBlob(low.descriptor, undefined, provider(low, fails.promise));
+  await using second = await refs.getByBlob(top.descriptor, first, provider(top));
+  await first.release();
+  const extracting = second.extract();
+  extracting.catch(() => {});
+  for (let waits = 0; waits < 100 && jobs.calls.apply === 0; waits++)
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.equal(jobs.calls.apply, 1);
+  fails.reject(new Error('no such blob'));
+  await assert.rejects(extracting, /no such blob/);
+  await store.gc();
+  const count = store.db.get<{ n: number }>('SELECT count(*) AS n FROM snapshots');
+  assert.equal(count?.n, 0);
+});
