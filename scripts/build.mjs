@@ -9,7 +9,7 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { DAEMON_NODE_FLAGS } from '../src/client/daemon-flags.ts';
+import { DAEMON_NODE_FLAGS, MALLOC_TUNABLES } from '../src/client/daemon-flags.ts';
 import { buildLibraries } from './build-library.mjs';
 import { later } from './later-plugin.mjs';
 
@@ -91,7 +91,7 @@ function licence([name, files]) {
 
 /** Must parse on any Node: what an old one cannot parse lies in lib/. */
 function launcher(name) {
-  const node = name === 'buildkitd' ? `-S node ${DAEMON_NODE_FLAGS.join(' ')}` : 'node';
+  const node = name === 'buildkitd' ? `-S GLIBC_TUNABLES=${MALLOC_TUNABLES} node ${DAEMON_NODE_FLAGS.join(' ')}` : 'node';
   return `#!/usr/bin/env ${node}
 'use strict';
 if (parseInt(process.versions.node, 10) < ${oldest}) {

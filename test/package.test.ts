@@ -7,7 +7,7 @@ import { isBuiltin } from 'node:module';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { DAEMON_NODE_FLAGS } from '../src/client/daemon-flags.ts';
+import { DAEMON_NODE_FLAGS, daemonEnvironment, MALLOC_TUNABLES } from '../src/client/daemon-flags.ts';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const BUILT = existsSync(join(ROOT, 'dist/npm/buildctl.cjs'));
@@ -25,7 +25,10 @@ test('bin entries are executable scripts of the package', { skip }, () => {
   assert.deepEqual(Object.keys(manifest.bin).sort(), ['buildctl', 'buildkitd']);
   for (const [name, path] of Object.entries(manifest.bin)) {
     assert.ok(manifest.files.some((entry) => path.startsWith(`${entry}/`)));
-    const node = name === 'buildkitd' ? `-S node ${DAEMON_NODE_FLAGS.join(' ')}` : 'node';
+    const node =
+      name === 'buildkitd'
+        ? `-S GLIBC_TUNABLES=${MALLOC_TUNABLES} node ${DAEMON_NODE_FLAGS.join(' ')}`
+        : 'node';
     assert.equal(readFileSync(join(ROOT, path), 'utf8').split('\n')[0], `#!/usr/bin/env ${node}`);
     assert.ok((statSync(join(ROOT, path)).mode & 0o111) !== 0);
   }
@@ -34,6 +37,11 @@ test('bin entries are executable scripts of the package', { skip }, () => {
 test('the launcher of a checkout runs the daemon with the same flags', () => {
   const text = readFileSync(join(ROOT, 'bin/buildkitd'), 'utf8');
   assert.ok(text.includes(`exec "$node" ${DAEMON_NODE_FLAGS.join(' ')} "$root/dist/buildkitd.cjs"`));
+  assert.ok(
+    text.includes(`export GLIBC_TUNABLES="${MALLOC_TUNABLES}\${GLIBC_TUNABLES:+:$GLIBC_TUNABLES}"\n`),
+  );
+  assert.equal(daemonEnvironment({ A: '1' }).GLIBC_TUNABLES, MALLOC_TUNABLES);
+  assert.equal(daemonEnvironment({ GLIBC_TUNABLES: 'x=1' }).GLIBC_TUNABLES, `${MALLOC_TUNABLES}:x=1`);
 });
 
 test('everything that is packed exists, and nothing but products and documents is', { skip }, () => {

@@ -16,7 +16,7 @@ import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BuildError, Code } from '../base/errors.ts';
 import { isStandalone } from '../sys/standalone.ts';
-import { DAEMON_NODE_FLAGS } from './daemon-flags.ts';
+import { DAEMON_NODE_FLAGS, daemonEnvironment } from './daemon-flags.ts';
 
 /** The daemon a build speaks to: one that runs already, or its own (FEATURES: no daemon needed). */
 export interface BuildDaemon extends AsyncDisposable {
@@ -186,7 +186,11 @@ class PrivateDaemon implements BuildDaemon {
     for (const name of new Set(allow)) flags.push('--allow-insecure-entitlement', name);
     const [file, ...first] = command;
     // In a process group of its own, so that Ctrl-C reaches it through the build only.
-    this.#child = spawn(file, [...first, ...flags], { stdio: ['pipe', 'ignore', 'pipe'], detached: true });
+    this.#child = spawn(file, [...first, ...flags], {
+      stdio: ['pipe', 'ignore', 'pipe'],
+      detached: true,
+      env: daemonEnvironment(process.env),
+    });
     this.#child.stdin?.on('error', () => {}); // it has ended, which is noticed elsewhere
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#child.once('close', () => resolve());
