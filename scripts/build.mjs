@@ -91,7 +91,10 @@ function licence([name, files]) {
 
 /** Must parse on any Node: what an old one cannot parse lies in lib/. */
 function launcher(name) {
-  const node = name === 'buildkitd' ? `-S GLIBC_TUNABLES=${MALLOC_TUNABLES} node ${DAEMON_NODE_FLAGS.join(' ')}` : 'node';
+  const node =
+    name === 'buildkitd'
+      ? `-S GLIBC_TUNABLES=${MALLOC_TUNABLES} node ${DAEMON_NODE_FLAGS.join(' ')}`
+      : 'node';
   return `#!/usr/bin/env ${node}
 'use strict';
 if (parseInt(process.versions.node, 10) < ${oldest}) {

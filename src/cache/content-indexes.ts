@@ -1,14 +1,17 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync, statSync } from 'node:fs';
 import { opendir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobRunner } from '../pool/types.ts';
-import type { ContentHashJobs } from './contenthash.ts';
+import { type ContentHashJobs, updateContentIndex } from './contenthash.ts';
 import type { TreeChange } from './contenthash-index.ts';
 import type { ImmutableRef } from './ref.ts';
 
 /** Metadata key: the record whose index describes this record's tree (a local source keeps one for all its commits). */
 export const contentIndexKey = 'content-index';
 const SUFFIX = '.index';
+/** Changes, and bytes of an index, that are dealt with at once: a millisecond, where a thread takes longer to start. */
+const MAX_OWN_CHANGES = 100;
+const MAX_OWN_BYTES = 64 << 10;
 
 /** Files with the known digests of records' trees (FEATURES F19), one per record. */
 export class ContentIndexes {
@@ -29,7 +32,9 @@ export class ContentIndexes {
   /** After a transfer into a record's tree: only what changed is read again. */
   async update(recordId: string, changes: readonly TreeChange[], signal: AbortSignal): Promise<void> {
     const index = this.#file(recordId);
-    await this.#jobs.run('updateContentIndex', { index, changes }, { signal });
+    const size = statSync(index, { throwIfNoEntry: false })?.size ?? 0;
+    if (changes.length <= MAX_OWN_CHANGES && size <= MAX_OWN_BYTES) updateContentIndex({ index, changes });
+    else await this.#jobs.run('updateContentIndex', { index, changes }, { signal });
   }
 
   /** Forgets what is known of a tree that is in an unknown state. */

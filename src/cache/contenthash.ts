@@ -57,7 +57,7 @@ export interface UpdateIndexInput {
 }
 
 /** Brings the index of a transferred tree up to date (FEATURES F19). */
-function updateContentIndex(input: UpdateIndexInput): void {
+export function updateContentIndex(input: UpdateIndexInput): void {
   const index = HashIndex.load(input.index);
   index.setTransferredRoot();
   index.update(input.changes);

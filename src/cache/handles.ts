@@ -143,6 +143,17 @@ export class ImmutableHandle extends Handle implements ImmutableRef {
     await core.holding(record, () => together(downloads, context.signal));
   }
 
+  lazyBlobs(): ReadonlyMap<Digest, (context?: RefContext) => Promise<void>> {
+    const { core, unlazier } = this.host;
+    const found = new Map<Digest, (context?: RefContext) => Promise<void>>();
+    for (const record of this.live.chain()) {
+      const { blob } = record.row;
+      if (blob !== null && !core.parts.content.has(blob))
+        found.set(blob, (context) => core.holding(record, () => unlazier.download(record, context)));
+    }
+    return found;
+  }
+
   providers(): ReadonlyMap<Digest, BlobProvider> {
     const { content } = this.host.core.parts;
     const found = new Map<Digest, BlobProvider>();

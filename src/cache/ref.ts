@@ -71,6 +71,8 @@ export interface ImmutableRef extends RefCommon {
   ensureBlobs(options: EnsureBlobsOptions, context?: RefContext): Promise<readonly Descriptor[]>;
   /** Makes lazy blobs of `ensureBlobs` local (content only, no unpacking). */
   ensureLocalBlobs(context?: RefContext): Promise<void>;
+  /** The same one by one: those that are not local, by digest, with what makes them so. */
+  lazyBlobs(): ReadonlyMap<Digest, (context?: RefContext) => Promise<void>>;
   /** Providers of blobs of this chain that are not local, by digest: an exporter may copy from them directly. */
   providers(): ReadonlyMap<Digest, BlobProvider>;
   /** Bytes of the record's own part. */

@@ -82,8 +82,8 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
   const { jobs, background } = openPools(stack, parts.worker);
   const running = new Running();
   const pacer = new Pacer(() => running.count > 0);
-  const { snapshotter } = config.oci;
-  const store = stack.use(openStore({ root: config.root, snapshotter, jobs, background, pacer, log }));
+  const { root, oci } = config;
+  const store = stack.use(openStore({ root, snapshotter: oci.snapshotter, jobs, background, pacer, log }));
   if (store.warning) log.warn(store.warning);
   const sessions = new SessionManager({ log });
   stack.defer(() => sessions.close());
@@ -95,7 +95,7 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
   });
   stack.defer(() => registry.close());
   const tls = config.tls && readTlsIdentity(config.tls);
-  if (config.oci.enabled === false) throw new BuildError('no worker found, rebuild the buildkit daemon?');
+  if (oci.enabled === false) throw new BuildError('no worker found, rebuild the buildkit daemon?');
   const worker = stack.use(
     await openWorker({
       config,
@@ -114,18 +114,10 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
   const gc = stack.use(openGc(config, worker, log));
   const guard = stack.use(openGuard(config, worker, log));
   const history = stack.use(openHistory(config, worker, log));
-  const { server, builds, solver } = createServer({
-    config,
-    log,
-    store,
-    worker,
-    sessions,
-    history,
-    gc,
-    guard,
-    running,
-    stopping: stopping.signal,
-  });
+  const warm = (): void => jobs.warm();
+  const { signal } = stopping;
+  const built = { config, log, store, worker, sessions, history, gc, guard, running, warm };
+  const { server, builds, solver } = createServer({ ...built, stopping: signal });
   const listeners: Listener[] = [];
   stack.defer(async () => {
     stopping.abort(new BuildError('context canceled: the daemon is stopping', { code: Code.canceled }));
@@ -184,6 +176,8 @@ interface ServerParts {
   readonly gc: AutoGc;
   readonly guard: DiskGuard;
   readonly running: Running;
+  /** Readies what builds will want. */
+  readonly warm: () => void;
   readonly stopping: AbortSignal;
 }
 
@@ -226,7 +220,7 @@ function createServer(parts: ServerParts): {
     workers,
     solve: (request, signal, folders) =>
       running.track(
-        attended(guard, gc, async () => {
+        attended({ guard, gc, warm: parts.warm }, async () => {
           using _open = open.begin(request, folders);
           return await build(request, services, { signal, ended: (job) => open.ended(job) });
         }),

@@ -37,7 +37,11 @@ export function diskBytes(path: string): number {
 }
 
 /** Runs a build while the disk is watched; garbage is collected when it has ended. */
-export async function attended<T>(guard: DiskGuard, gc: AutoGc, build: () => Promise<T>): Promise<T> {
+export async function attended<T>(
+  { guard, gc, warm }: { readonly guard: DiskGuard; readonly gc: AutoGc; readonly warm: () => void },
+  build: () => Promise<T>,
+): Promise<T> {
+  warm();
   using _watched = guard.watch();
   try {
     return await build();

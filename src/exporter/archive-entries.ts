@@ -1,4 +1,4 @@
-import { digestHex } from '../base/digest.ts';
+import { type Digest, digestHex } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
 import { goJson } from '../base/gojson.ts';
 import { encodeTarHeader, padding, TAR_END } from '../archive/tar-writer.ts';
@@ -42,11 +42,19 @@ export function layoutIndex(descriptor: Descriptor, names: readonly string[]): U
   return encodeManifest({ kind: 'index', mediaType: mediaTypeOciIndex, manifests }, { indent: '' });
 }
 
+export interface ArchiveOptions {
+  readonly names: readonly string[];
+  readonly docker: boolean;
+  /** Waits until a blob, which may still be on its way, is in the content store. */
+  readonly there: (digest: Digest) => Promise<void>;
+  readonly signal: AbortSignal;
+}
+
 /** All entries of the archive of an image, by name. `docker` adds Docker's `manifest.json` (FEATURES J22). */
 export async function archiveEntries(
   content: ContentStore,
   descriptor: Descriptor,
-  options: { readonly names: readonly string[]; readonly docker: boolean; readonly signal: AbortSignal },
+  options: ArchiveOptions,
 ): Promise<ArchiveEntry[]> {
   const tree = await readTree(content, descriptor.digest, options.signal);
   const entries = new Map<string, ArchiveEntry>();
@@ -54,7 +62,10 @@ export async function archiveEntries(
   add({ name: 'blobs/', mode: 0o755 });
   add({ name: 'blobs/sha256/', mode: 0o755 });
   for (const { digest, size } of [...tree.manifests, ...tree.blobs]) {
-    const read = (signal: AbortSignal) => content.read(digest, { signal });
+    const read = async function* (signal: AbortSignal) {
+      await options.there(digest);
+      yield* content.read(digest, { signal });
+    };
     add({ name: `blobs/sha256/${digestHex(digest)}`, mode: 0o444, size, read });
   }
   add(file('oci-layout', 0o444, Buffer.from(OCI_LAYOUT)));

@@ -2,7 +2,10 @@ import { BuildError, Code, hasCode } from '../base/errors.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { normalizeReference } from '../oci/reference.ts';
 import type { LeaseStore } from '../store/lease.ts';
+import type { Digest } from '../base/digest.ts';
+import { together } from '../cache/together.ts';
 import { archiveEntries, archiveStream } from './archive-entries.ts';
+import { ArrivingBlobs } from './arriving-blobs.ts';
 import { type Attrs, epochOf, flagAttr, type ImageAttrs, parseImageAttrs, withMetadata } from './attrs.ts';
 import {
   type ExportContext,
@@ -56,9 +59,16 @@ export class ArchiveExporter implements Exporter {
       const epoch = epochOf(this.#parsed.epoch, source, undefined);
       const created = epoch ? new Date(Number(epoch.ns / 1_000_000n)) : new Date();
       const { response, descriptor } = imageResponse(image, names.join(','), createdAnnotation(created));
-      await Promise.all(allRefs(source).map((ref) => ref.ensureLocalBlobs({ signal: context.signal })));
-      if (this.#tar) await this.#sendTar(descriptor, names, response, context);
-      else await this.#sendBlobs(descriptor, context);
+      const blobs = new ArrivingBlobs(allRefs(source));
+      if (this.#tar) {
+        const send = (signal: AbortSignal): Promise<void> =>
+          this.#sendTar(descriptor, names, response, blobs, { ...context, signal });
+        // What is there is sent while the rest still comes.
+        await together([(signal) => blobs.bring(signal), send], context.signal);
+      } else {
+        await blobs.bring(context.signal);
+        await this.#sendBlobs(descriptor, context);
+      }
       return { response, descriptor, release: () => lease[Symbol.dispose]() };
     } catch (error) {
       lease[Symbol.dispose]();
@@ -71,11 +81,15 @@ export class ArchiveExporter implements Exporter {
     descriptor: Descriptor,
     names: readonly string[],
     metadata: Readonly<Record<string, string>>,
+    blobs: ArrivingBlobs,
     context: ExportContext,
   ): Promise<void> {
     const { signal } = context;
-    const options = { names, docker: this.type === 'docker', signal };
+    const there = (digest: Digest): Promise<void> => blobs.there(digest);
+    const options = { names, docker: this.type === 'docker', there, signal };
     const entries = await archiveEntries(this.#services.content, descriptor, options);
+    // A file that the client has is not given up for layers that do not come.
+    await blobs.begun();
     await using sink = await this.#target.openFile({ metadata, signal });
     await oneOff(context.progress, 'sending tarball', async () => {
       try {

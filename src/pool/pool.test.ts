@@ -114,6 +114,20 @@ test('threads start with the work, share the queue and end when idle', async () 
   assert.equal(await runner.run('add', { a: 1, b: 1 }), 2);
 });
 
+test('a thread can be there before the first job, and ends when none comes', async () => {
+  await using pool = new WorkerPool<typeof jobs>({ size: 2, worker: { file: entry }, idleMs: 50 });
+  pool.warm();
+  pool.warm();
+  assert.equal(pool.threads, 1);
+  assert.equal(await pool.run('add', { a: 1, b: 2 }), 3);
+  assert.equal(pool.threads, 1);
+  pool.warm();
+  assert.equal(pool.threads, 1);
+  for (let waits = 0; waits < 100 && pool.threads > 0; waits++)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.equal(pool.threads, 0);
+});
+
 test('a waiting job leaves the queue at once; a full queue refuses', async () => {
   await using runner = pool({ size: 1, maxQueue: 1 });
   const first = new AbortController();

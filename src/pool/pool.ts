@@ -102,6 +102,12 @@ export class WorkerPool<J extends Jobs> implements JobRunner<J>, AsyncDisposable
     });
   }
 
+  /** For work that is about to come: starts a thread if there is none, which takes longer than most jobs. */
+  warm(): void {
+    if (this.#closed || this.#threads.size > 0) return;
+    this.#rest(this.#start());
+  }
+
   /** Ends all threads; jobs that run or wait are rejected. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
@@ -178,6 +184,10 @@ export class WorkerPool<J extends Jobs> implements JobRunner<J>, AsyncDisposable
 
   #release(thread: Thread): void {
     thread.task = undefined;
+    this.#rest(thread);
+  }
+
+  #rest(thread: Thread): void {
     thread.worker.unref();
     this.#free.push(thread);
     thread.idle = setTimeout(() => this.#retire(thread), this.#options.idleMs ?? IDLE_MS).unref();

@@ -211,7 +211,7 @@ export class HttpClient {
     const key = JSON.stringify([tls?.insecure ?? false, ca, keyPairs, tlsConfigDirs]);
     let agent = this.#https.get(key);
     if (!agent) {
-      agent = loadSecureContext(tls?.config).then(
+      agent = loadSecureContext(tls?.config, tls?.insecure).then(
         (secureContext) =>
           new HttpsAgent({
             ...this.#agentOptions(),
