@@ -42,7 +42,9 @@ function uuids(name: string): string {
 }
 
 function steps(stderr: string): { cached: number; ran: number } {
-  const of = (id: string): string => new RegExp(`^${id} (CACHED|DONE)`, 'm').exec(stderr)?.[1] ?? '';
+  // The last word counts: a step that was found in a cache runs after all when its layers are not there.
+  const of = (id: string): string =>
+    [...stderr.matchAll(new RegExp(`^${id} (CACHED|DONE)`, 'gm'))].at(-1)?.[1] ?? '';
   const ids = [...stderr.matchAll(/^(#\d+) \[(?:first|stage-1) [^\]]*\] (?:RUN|COPY)/gm)].map((m) => m[1]!);
   const ends = [...new Set(ids)].map(of);
   return {
