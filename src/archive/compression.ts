@@ -16,6 +16,8 @@ const READ_BYTES = 1 << 20;
 const DICTIONARY_BYTES = 32 * 1024;
 /** Data of one zstd frame, at least. Far more than the window of usual levels, so that cutting costs next to nothing. */
 const FRAME_BYTES = 4 << 20;
+/** What a frame may take beside a 256th more than its data (ZSTD_COMPRESSBOUND in zstd.h). */
+const FRAME_MARGIN_BYTES = 64 << 10;
 /** Blocks that are compressed at the same time. */
 const MAX_BLOCKS = 4;
 const DEFAULT_GZIP_LEVEL = -1;
@@ -246,7 +248,9 @@ class ZstdCompressor implements Compressor {
     this.#frames++;
     const frame = new Promise<Buffer>((resolve, reject) => {
       const done = (error: Error | null, result: Buffer): void => (error ? reject(error) : resolve(result));
-      zstdCompress(data, { params: this.#params, chunkSize: READ_BYTES }, done);
+      // With room for all of the output the data is compressed where it lies, else a copy of it, in pieces.
+      const chunkSize = data.length + (data.length >> 8) + FRAME_MARGIN_BYTES;
+      zstdCompress(data, { params: this.#params, chunkSize }, done);
     });
     // Handled where it is awaited.
     frame.catch(() => {});
