@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import { closeSync, fchmodSync, fchownSync, writeSync } from 'node:fs';
-import type { Digest } from '../base/digest.ts';
+import { type Digest, digestOf } from '../base/digest.ts';
 import { BuildError, Code, errno } from '../base/errors.ts';
 import { basePath, cleanPath, dirPath } from '../match/paths.ts';
 import type { JobContext } from '../pool/types.ts';
@@ -15,6 +15,9 @@ import { setXattr } from './extracted-xattr.ts';
 
 export const WHITEOUT_PREFIX = '.wh.';
 export const OPAQUE_MARK = '.wh..wh..opq';
+/** Names that a layer unpacked ahead may leave to be settled: they are kept until its parents are there. */
+const MAX_UNSETTLED = 2000;
+const EMPTY_DIGEST = digestOf('');
 /** As many as the kernel follows. */
 const MAX_LINKS = 40;
 export const OPAQUE_XATTR = 'trusted.overlay.opaque';
@@ -41,6 +44,8 @@ export interface ApplyLayerResult {
   readonly archiveSize: number;
   /** Of a layer that was unpacked ahead, if anything is. */
   readonly unsettled?: Unsettled;
+  /** Too much of a layer depends on those below it to be ahead: it was not unpacked to its end. */
+  readonly tooMuch?: boolean;
 }
 
 /** Extracts a layer. What was written stays when it fails; the caller drops the directory. */
@@ -56,6 +61,8 @@ export async function applyLayer(input: ApplyLayerInput, context: JobContext): P
       hash.update(chunk);
       archiveSize += chunk.length;
       reader.push(chunk);
+      if (input.ahead && extractor.unsettledNames > MAX_UNSETTLED)
+        return { diffId: EMPTY_DIGEST, size: 0, archiveSize: 0, tooMuch: true };
     }
     reader.close();
     extractor.finish();
@@ -175,9 +182,18 @@ export class Extractor implements TarHandler {
     }
   }
 
+  /** How much depends on the layers below. */
+  get unsettledNames(): number {
+    return this.#unlisted.size + this.#marks.size;
+  }
+
+  readonly #realPath = (path: string): string => followLinks(this.#root, path);
+
   /** What depends on the layers below, if anything does. */
   get unsettled(): Unsettled | undefined {
-    const dirs = [...this.#unlisted].filter((dir) => !this.#dirTimes.has(dir));
+    // The archive may list a directory by another way than the one that led to it first.
+    const listed = new Set(this.#unlisted.size > 0 ? [...this.#dirTimes.keys()].map(this.#realPath) : []);
+    const dirs = [...this.#unlisted].filter((dir) => !listed.has(dir));
     return dirs.length + this.#marks.size === 0 ? undefined : { dirs, marks: [...this.#marks] };
   }
 
@@ -189,7 +205,7 @@ export class Extractor implements TarHandler {
 
   #makeParent(dir: string): void {
     if (dir === '.' || dir === this.#lastParent) return;
-    const made = (path: string): void => void this.#unlisted.add(path);
+    const made = (path: string): void => void this.#unlisted.add(followLinks(this.#root, path));
     try {
       this.#root.mkdirAll(dir, 0o755, made);
     } catch (error) {

@@ -132,6 +132,62 @@ test('a layer that has all its directories and hides nothing needs no second loo
   assert.equal('unsettled' in result, false);
 });
 
+test('what replaces the place of a mark later is not followed, nor asked for what lies behind it', async () => {
+  const lower = fresh();
+  execFileSync('bash', ['-ec', 'mkdir -p a/b; touch a/b/x'], { cwd: lower });
+  for (const later of [
+    { name: 'a', data: 'file' },
+    { name: 'a', type: TarType.symlink, linkname: '/' },
+    { name: 'a', type: TarType.symlink, linkname: 'nowhere' },
+  ]) {
+    const archive = tar([
+      { name: 'a/b/.wh.x' },
+      { name: 'a/none/.wh.x' },
+      { name: 'a/etc/.wh.passwd' },
+      later,
+    ]);
+    const [usual, ahead] = await Promise.all([false, true].map((how) => extracted(archive, [lower], how)));
+    assert.deepEqual(described(ahead!), described(usual!));
+    assert.equal(described(ahead!).length, 1);
+  }
+});
+
+test('a directory that the archive lists by another way keeps what it says there', async () => {
+  const lower = fresh();
+  execFileSync('bash', ['-ec', 'mkdir -p real/sub; chmod 777 real/sub; chown 5 real/sub; ln -s real link'], {
+    cwd: lower,
+  });
+  const archive = tar([
+    { name: 'real/', mode: 0o755 },
+    { name: 'link', type: TarType.symlink, linkname: 'real' },
+    { name: 'link/sub/file', data: 'x' },
+    { name: 'real/sub/', mode: 0o700 },
+  ]);
+  for (const how of [false, true]) {
+    const lines = described(await extracted(archive, [lower], how));
+    assert.ok(
+      lines.some((line) => line.startsWith('real/sub 40700 0 0')),
+      lines.join(),
+    );
+  }
+});
+
+test('a layer of which too much depends on its parents is given up ahead of them', async () => {
+  const archive = tar(Array.from({ length: 2001 }, (_, i) => ({ name: `d/.wh.${i}` })));
+  const blob = join(fresh(), 'blob');
+  writeFileSync(blob, archive);
+  const input = { blob, whiteouts: 'overlay' as const };
+  const given = await runner.run('applyLayer', { ...input, target: fresh(), ahead: true });
+  assert.equal(given.tooMuch, true);
+  const target = fresh();
+  const { tooMuch } = await runner.run('applyLayer', { ...input, target, parents: [fresh()] });
+  assert.equal(tooMuch, undefined);
+  assert.deepEqual(
+    described(target).map((line) => line.split(' ')[0]),
+    ['d'],
+  );
+});
+
 test('random layers are the same both ways', async () => {
   let seed = 11;
   const random = (below: number): number => {

@@ -29,14 +29,23 @@ export function settleLayer(input: SettleLayerInput, context: JobContext): void 
   using target = openRootfs(input.target);
   for (const path of input.unsettled.marks) {
     context.throwIfAborted();
+    // Later entries may have put something else in the place of its directory.
+    if (!standsInDirectory(target, path)) continue;
     if (findBelow(input.target, input.parents, path) === undefined) unmark(target, path);
   }
   using below = new DisposableStack();
   const parents = input.parents.map((dir) => below.use(openRootfs(dir)));
   for (const path of input.unsettled.dirs) {
     context.throwIfAborted();
-    if (isDirMode(target.lstatOrNone(path)?.mode ?? 0)) copyDir(parents, target, path);
+    if (standsInDirectory(target, `${path}/.`)) copyDir(parents, target, path);
   }
+}
+
+/** Whether all above the last part are directories, none of them reached through a link. */
+function standsInDirectory(target: Rootfs, path: string): boolean {
+  for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1))
+    if (!isDirMode(target.lstatOrNone(path.slice(0, slash))?.mode ?? 0)) return false;
+  return true;
 }
 
 /** In a directory that is this layer's alone overlayfs would list the mark. */

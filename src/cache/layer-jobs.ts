@@ -78,8 +78,14 @@ export interface LayerJobOptions {
 
 /** Heavy work on layers, done in worker threads. All arguments are plain data. An abort stops the work. */
 export interface LayerJobs {
-  /** Unpacks a layer; gives the digest of the tar and, of one that was unpacked ahead, what is left to settle. */
-  apply(input: ApplyInput, options: LayerJobOptions): Promise<{ diffId: Digest; unsettled?: Unsettled }>;
+  /**
+   * Unpacks a layer; gives the digest of the tar and, of one that was unpacked ahead, what is left to settle. Of
+   * `tooMuch` to be kept, it was given up.
+   */
+  apply(
+    input: ApplyInput,
+    options: LayerJobOptions,
+  ): Promise<{ diffId: Digest; unsettled?: Unsettled; tooMuch?: boolean }>;
   /** Ends what `apply` has begun ahead. */
   settle(input: SettleInput, options: LayerJobOptions): Promise<void>;
   /** Writes the layer that leads from lower to upper. */

@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
+import { availableParallelism } from 'node:os';
 import type { Unsettled } from '../archive/settle.ts';
 import type { Digest } from '../base/digest.ts';
 import { BuildError, Code, hasCode } from '../base/errors.ts';
+import { Semaphore } from '../base/semaphore.ts';
 import { SharedTask } from '../base/shared-task.ts';
 import { annotationUncompressed, type Descriptor } from '../oci/descriptor.ts';
 import { combineTrees, stepsOf } from './combine-trees.ts';
@@ -20,9 +22,16 @@ interface Shared {
   last: Promise<void>;
 }
 
+/** Layers that are unpacked at once ahead of their parents, beside the one whose turn it is. */
+const PARALLEL_AHEAD = Math.max(1, availableParallelism() - 1);
+/** Life of what was unpacked when the daemon is killed and not started again; a start ends it. */
+const UNPACKED_LEASE_MS = 7 * 24 * 60 * 60 * 1000;
+
 /** A layer in an active snapshot of its own. */
 interface Unpacked {
   readonly key: string;
+  /** Holds it; to be given back once it is committed, or not wanted. */
+  readonly lease: Disposable;
   /** It stands on nothing yet. */
   readonly ahead: boolean;
   readonly unsettled: Unsettled | undefined;
@@ -33,6 +42,7 @@ export class Unlazier {
   readonly #core: CacheCore;
   readonly #downloads = new Map<string, Shared>();
   readonly #extractions = new Map<string, Shared>();
+  readonly #ahead = new Semaphore(PARALLEL_AHEAD);
 
   constructor(core: CacheCore) {
     this.#core = core;
@@ -159,52 +169,75 @@ export class Unlazier {
     inner: RefContext,
   ): Promise<void> {
     const { parent, row } = record;
-    const { snapshots, leases } = this.#core.parts;
-    using lease = leases.hold();
-    const unpack = async (below: LiveRecord | undefined, own: AbortSignal): Promise<Unpacked> => {
+    const { snapshots } = this.#core.parts;
+    const unpack = async (below: LiveRecord | undefined, own: AbortSignal): Promise<Unpacked | undefined> => {
       progress.extract(row.blob!, false);
-      const ahead = below !== parent;
       try {
-        return await this.#unpack(record, below, ahead, lease.id, own);
+        return await this.#unpack(record, below, own);
       } catch (error) {
         own.throwIfAborted();
         if (await this.#core.parts.content.verify(row.blob!, { signal: own })) throw error;
         // The bytes were to blame: once more with those of the provider, which are compared with the digest.
         if (!record.provider) throw this.#core.damaged(record, `layer ${row.blob} is damaged`, error);
         await this.download(record, { ...inner, signal: own });
-        return await this.#unpack(record, below, ahead, lease.id, own);
+        return await this.#unpack(record, below, own);
       }
     };
-    let unpacked: Unpacked | undefined;
+    using stack = new DisposableStack();
+    let ahead: Unpacked | undefined;
+    const parentIsThere = new AbortController();
     await together(
       [
-        async (own) => parent && (await this.#bring(parent, { ...inner, signal: own }, record)),
+        async (own) => {
+          if (parent) await this.#bring(parent, { ...inner, signal: own }, record);
+          parentIsThere.abort();
+        },
         async (own) => {
           await this.download(record, { ...inner, signal: own });
-          // Layers are unpacked side by side, too: what one needs of those below can be done last.
-          if (parent && snapshots.canRebase && !this.#core.isExtracted(parent))
-            unpacked = await unpack(undefined, own);
+          if (!parent || !snapshots.canRebase) return;
+          // What a layer needs of those below it can be done last.
+          using slot = await this.#slotAhead(parentIsThere.signal, own);
+          if (slot) ahead = await unpack(undefined, own);
+          if (ahead) stack.use(ahead.lease);
         },
       ],
       signal,
     );
-    await this.#commit(record, unpacked ?? (await unpack(parent, signal)), signal);
+    const unpacked = ahead ?? (await unpack(parent, signal));
+    if (!unpacked) throw new BuildError(`layer ${row.blob} was not unpacked`);
+    if (unpacked !== ahead) stack.use(unpacked.lease);
+    await this.#commit(record, unpacked, signal);
     progress.extract(row.blob!, true);
   }
 
-  /** @param below what the new snapshot is made on: the record's parent, or nothing when `ahead` of that */
+  /** Undefined when the parent is there first. */
+  async #slotAhead(parentIsThere: AbortSignal, signal: AbortSignal): Promise<Disposable | undefined> {
+    try {
+      return await this.#ahead.acquire(AbortSignal.any([parentIsThere, signal]));
+    } catch {
+      signal.throwIfAborted();
+      return undefined;
+    }
+  }
+
+  /**
+   * @param below what the new snapshot is made on: the record's parent, or nothing to be ahead of that
+   * @returns undefined for a layer of which too much depends on its parent to be ahead
+   */
   async #unpack(
-    { row }: LiveRecord,
+    { row, parent }: LiveRecord,
     below: LiveRecord | undefined,
-    ahead: boolean,
-    lease: string,
     signal: AbortSignal,
-  ): Promise<Unpacked> {
+  ): Promise<Unpacked | undefined> {
     const blob = row.blob!;
-    const { content, snapshots, jobs } = this.#core.parts;
+    const ahead = below !== parent;
+    const { content, snapshots, leases, jobs } = this.#core.parts;
+    using stack = new DisposableStack();
+    // Of what is ahead nobody knows how long it will have to wait.
+    const lease = stack.use(leases.hold({ expiresInMs: UNPACKED_LEASE_MS }));
     const key = `extract-${randomBytes(8).toString('hex')}`;
-    await snapshots.prepare(key, below?.row.snapshot, { lease, signal });
-    const { diffId, unsettled } = await jobs.apply(
+    await snapshots.prepare(key, below?.row.snapshot, { lease: lease.id, signal });
+    const { diffId, unsettled, tooMuch } = await jobs.apply(
       {
         blob: content.path(blob),
         mediaType: row.media_type ?? '',
@@ -214,11 +247,13 @@ export class Unlazier {
       },
       { signal },
     );
+    if (tooMuch) return undefined;
     if (diffId !== row.diff_id)
       throw new BuildError(`layer ${blob} unpacks to ${diffId}, expected ${row.diff_id}`, {
         code: Code.failedPrecondition,
       });
-    return { key, ahead, unsettled };
+    stack.move();
+    return { key, lease, ahead, unsettled };
   }
 
   async #commit(

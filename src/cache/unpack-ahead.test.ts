@@ -92,3 +92,54 @@ test('what was unpacked ahead goes when the layers below do not come', async () 
   const count = store.db.get<{ n: number }>('SELECT count(*) AS n FROM snapshots');
   assert.equal(count?.n, 0);
 });
+
+test('what is ahead waits as long as it takes for the layers below', async () => {
+  await using fixture = await temporaryStore();
+  const { store, root } = fixture;
+  const jobs = countedLayerJobs(store);
+  const refs = openTestCache(store, jobs);
+  const low = layer(root, 'low', 'touch a');
+  const middle = layer(root, 'middle', 'touch b');
+  const top = layer(root, 'top', 'touch c');
+  const arrives = Promise.withResolvers<void>();
+  await using first = await refs.getByBlob(low.descriptor, undefined, provider(low, arrives.promise));
+  await using second = await refs.getByBlob(middle.descriptor, first, provider(middle));
+  await using third = await refs.getByBlob(top.descriptor, second, provider(top));
+  const extracting = third.extract();
+  for (let waits = 0; waits < 100 && jobs.calls.apply === 0; waits++)
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  const hours = 24 * 60 * 60 * 1000;
+  store.db.run('UPDATE leases SET expires_at = expires_at - ?', hours);
+  await store.gc();
+  arrives.resolve();
+  await extracting;
+  await using mounts = await third.mount(true);
+  withMounted(mounts.mounts, (dir) => assert.deepEqual(readdirSync(dir).sort(), ['a', 'b', 'c']));
+  const temporary = store.leases.list().filter((lease) => lease.temporary);
+  assert.deepEqual(temporary, [], 'given back');
+});
+
+test('a layer with too much to settle is unpacked on its parent', async () => {
+  await using fixture = await temporaryStore();
+  const { store, root } = fixture;
+  const jobs = countedLayerJobs(store);
+  const refs = openTestCache(store, jobs);
+  const low = layer(root, 'low', 'mkdir d; touch d/gone d/kept');
+  const top = layer(
+    root,
+    'top',
+    'mkdir d; cd d; touch .wh.gone; for ((i = 0; i < 2001; i++)); do : >.wh.$i; done',
+  );
+  const arrives = Promise.withResolvers<void>();
+  await using first = await refs.getByBlob(low.descriptor, undefined, provider(low, arrives.promise));
+  await using second = await refs.getByBlob(top.descriptor, first, provider(top));
+  const extracting = second.extract();
+  for (let waits = 0; waits < 200 && jobs.calls.apply === 0; waits++)
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  arrives.resolve();
+  await extracting;
+  assert.equal(jobs.calls.apply, 3);
+  assert.equal(jobs.calls.settle, 0);
+  await using mounts = await second.mount(true);
+  withMounted(mounts.mounts, (dir) => assert.deepEqual(readdirSync(join(dir, 'd')), ['kept']));
+});
