@@ -17,7 +17,7 @@ import { Fsck } from './fsck.ts';
 const WRITER = new URL('../testing/fault-writer.ts', import.meta.url).pathname;
 
 /** Renames, syncs, new directories and commits of the writer; the point before one is the point after the last. */
-const POINTS = 54;
+const POINTS = 60;
 
 async function problems(store: Store): Promise<string[]> {
   const keys = new SqlKeyStore(store.db);

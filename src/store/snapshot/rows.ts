@@ -1,4 +1,5 @@
-import { mkdirSync, rmSync, statSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { BuildError, Code, errno, notFound } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
@@ -13,6 +14,9 @@ import type { StoreJobs } from '../jobs.ts';
 import type { SqlLeaseStore } from '../lease-store.ts';
 import type { PrepareOptions, SnapshotInfo, SnapshotKind, SnapshotUsage } from '../snapshot.ts';
 import type { Trash } from '../trash.ts';
+
+/** Of the name that a directory is made with. */
+const NEW_PREFIX = 'new-';
 
 export interface SnapshotterOptions {
   readonly db: Database;
@@ -43,13 +47,15 @@ export interface SnapshotRow {
 export class SnapshotRows {
   readonly options: SnapshotterOptions;
   readonly #db: Database;
+  /** The file system puts a new directory where the name says that it is made with. */
+  readonly #spreads: boolean;
   #nextId: number;
 
   constructor(options: SnapshotterOptions) {
     this.options = options;
     this.#db = options.db;
     mkdirSync(options.dir, { recursive: true, mode: 0o700 });
-    spreadSubdirectories(options.dir);
+    this.#spreads = spreadSubdirectories(options.dir);
     const last = this.#db.get<{ seq: number }>("SELECT seq FROM sqlite_sequence WHERE name = 'snapshots'");
     this.#nextId = (last?.seq ?? 0) + 1;
   }
@@ -115,18 +121,20 @@ export class SnapshotRows {
     const { leases, trash } = this.options;
     const id = this.#nextId++;
     const dir = this.dir(id);
-    const journal = `snapshots/${id}`;
+    // Numbers begin anew with each store: made with them, its snapshots would lie where those of the last one did.
+    const first = this.#spreads ? `${NEW_PREFIX}${randomBytes(8).toString('hex')}` : String(id);
+    const journal = [...new Set([first, String(id)])].map((one) => `snapshots/${one}`);
     this.#db.transaction(() => {
       if (options.lease !== undefined) leases.add(options.lease, { kind: 'snapshot', id: name });
-      this.#db.run('INSERT OR IGNORE INTO doomed VALUES (?)', journal);
+      for (const path of journal) this.#db.run('INSERT OR IGNORE INTO doomed VALUES (?)', path);
     });
     try {
-      makeDir(dir, trash, this.options.files);
+      this.#makeDir(join(this.options.dir, first), dir);
       const filled = fill(dir);
       if (filled) await filled;
       this.#db.transaction(() => {
         this.parentOf(name, parent?.name);
-        this.#db.run('DELETE FROM doomed WHERE path = ?', journal);
+        for (const path of journal) this.#db.run('DELETE FROM doomed WHERE path = ?', path);
         this.#db.run(
           'INSERT INTO snapshots (id, name, kind, parent, created_at) VALUES (?, ?, ?, ?, ?)',
           id,
@@ -139,9 +147,19 @@ export class SnapshotRows {
       });
     } catch (error) {
       trash.take(dir);
-      this.#db.run('DELETE FROM doomed WHERE path = ?', journal);
+      trash.take(join(this.options.dir, first));
+      for (const path of journal) this.#db.run('DELETE FROM doomed WHERE path = ?', path);
       throw error;
     }
+  }
+
+  /** @param first name that it is made with */
+  #makeDir(first: string, dir: string): void {
+    const { files, trash } = this.options;
+    makeDir(first, trash, files);
+    if (first === dir) return;
+    if (existsSync(dir) && !trash.take(dir)) rmSync(dir, { recursive: true, force: true });
+    files.renameSync(first, dir);
   }
 
   /** @param onto becomes the parent of a snapshot that has none */
