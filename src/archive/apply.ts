@@ -187,12 +187,12 @@ export class Extractor implements TarHandler {
     return this.#unlisted.size + this.#marks.size;
   }
 
-  readonly #realPath = (path: string): string => followLinks(this.#root, path);
-
   /** What depends on the layers below, if anything does. */
   get unsettled(): Unsettled | undefined {
-    // The archive may list a directory by another way than the one that led to it first.
-    const listed = new Set(this.#unlisted.size > 0 ? [...this.#dirTimes.keys()].map(this.#realPath) : []);
+    // The archive may list a directory by another way than the one that led to it first; its own name is the same.
+    const names = new Set([...this.#unlisted].map(basePath));
+    const same = [...this.#dirTimes.keys()].filter((dir) => names.has(basePath(dir)));
+    const listed = new Set(same.map((dir) => followLinks(this.#root, dir)));
     const dirs = [...this.#unlisted].filter((dir) => !listed.has(dir));
     return dirs.length + this.#marks.size === 0 ? undefined : { dirs, marks: [...this.#marks] };
   }

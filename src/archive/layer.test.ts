@@ -17,12 +17,12 @@ import { digestOf } from '../base/digest.ts';
 import { inlineRunner } from '../pool/serve.ts';
 import { lstat } from '../sys/stat.ts';
 import { lgetxattr, llistxattr, lsetxattr } from '../sys/xattr.ts';
+import { type TarEntry, tarOfEntries } from '../testing/tar.ts';
 import type { ApplyLayerResult } from './apply.ts';
 import type { DiffLayerInput } from './diff.ts';
 import { archiveJobs } from './jobs.ts';
-import { type TarHeader, TarType } from './tar-header.ts';
+import { TarType } from './tar-header.ts';
 import { readTarEntries } from './tar-reader.ts';
-import { encodeTarHeader, padding, TAR_END } from './tar-writer.ts';
 
 const base = mkdtempSync(join(tmpdir(), 'layer-'));
 after(() => rmSync(base, { recursive: true, force: true }));
@@ -42,18 +42,7 @@ function shell(script: string): string {
   return dir;
 }
 
-type Entry = Partial<TarHeader> & { name: string; data?: string };
-
-function tar(...entries: Entry[]): Buffer {
-  const parts: Buffer[] = [];
-  for (const { data, ...header } of entries) {
-    const bytes = Buffer.from(data ?? '');
-    const plain = { type: TarType.file, mode: 0o644, uid: 0, gid: 0, linkname: '', devMajor: 0, devMinor: 0 };
-    const full = { ...plain, mtime: { sec: 1000, nsec: 0 }, size: bytes.length, ...header };
-    parts.push(encodeTarHeader(full), bytes, Buffer.alloc(padding(bytes.length)));
-  }
-  return Buffer.concat([...parts, TAR_END]);
-}
+const tar = (...entries: TarEntry[]): Buffer => tarOfEntries(entries);
 
 function apply(
   archive: Buffer,

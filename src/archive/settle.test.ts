@@ -15,9 +15,9 @@ import { after, test } from 'node:test';
 import { walkTree } from '../match/walk.ts';
 import { inlineRunner } from '../pool/serve.ts';
 import { readXattrs } from '../sys/xattr.ts';
+import { type TarEntry, tarOfEntries } from '../testing/tar.ts';
 import { archiveJobs } from './jobs.ts';
-import { type TarHeader, TarType } from './tar-header.ts';
-import { encodeTarHeader, padding, TAR_END } from './tar-writer.ts';
+import { TarType } from './tar-header.ts';
 
 const base = mkdtempSync(join(tmpdir(), 'settle-'));
 after(() => rmSync(base, { recursive: true, force: true }));
@@ -27,20 +27,6 @@ function fresh(): string {
   const dir = join(base, String(count++));
   mkdirSync(dir);
   return dir;
-}
-
-type Entry = Partial<TarHeader> & { name: string; data?: string };
-
-function tar(entries: readonly Entry[]): Buffer {
-  const parts: Buffer[] = [];
-  for (const { data, ...header } of entries) {
-    const bytes = Buffer.from(data ?? '');
-    const type = header.name.endsWith('/') ? TarType.dir : TarType.file;
-    const plain = { type, mode: 0o644, uid: 0, gid: 0, linkname: '', devMajor: 0, devMinor: 0 };
-    const full = { ...plain, mtime: { sec: 1000, nsec: 0 }, size: bytes.length, ...header };
-    parts.push(encodeTarHeader(full), bytes, Buffer.alloc(padding(bytes.length)));
-  }
-  return Buffer.concat([...parts, TAR_END]);
 }
 
 /** Extracts into a new directory, as upper one of an overlay: at once, or ahead of the layers below. */
@@ -90,7 +76,7 @@ test('what was unpacked ahead of its parents is the same in the end', async () =
     { cwd: lowest },
   );
   execFileSync('bash', ['-ec', 'mkdir -p d; touch d/own; mknod d/sub c 0 0'], { cwd: lower });
-  const archive = tar([
+  const archive = tarOfEntries([
     { name: 'd/', mode: 0o755 },
     { name: 'd/.wh.gone', uid: 3 },
     { name: 'd/.wh.never' },
@@ -120,7 +106,7 @@ test('what was unpacked ahead of its parents is the same in the end', async () =
 });
 
 test('a layer that has all its directories and hides nothing needs no second look', async () => {
-  const archive = tar([
+  const archive = tarOfEntries([
     { name: 'a/', mode: 0o755 },
     { name: 'a/b/', mode: 0o750 },
     { name: 'a/b/c', data: 'x' },
@@ -140,7 +126,7 @@ test('what replaces the place of a mark later is not followed, nor asked for wha
     { name: 'a', type: TarType.symlink, linkname: '/' },
     { name: 'a', type: TarType.symlink, linkname: 'nowhere' },
   ]) {
-    const archive = tar([
+    const archive = tarOfEntries([
       { name: 'a/b/.wh.x' },
       { name: 'a/none/.wh.x' },
       { name: 'a/etc/.wh.passwd' },
@@ -157,7 +143,7 @@ test('a directory that the archive lists by another way keeps what it says there
   execFileSync('bash', ['-ec', 'mkdir -p real/sub; chmod 777 real/sub; chown 5 real/sub; ln -s real link'], {
     cwd: lower,
   });
-  const archive = tar([
+  const archive = tarOfEntries([
     { name: 'real/', mode: 0o755 },
     { name: 'link', type: TarType.symlink, linkname: 'real' },
     { name: 'link/sub/file', data: 'x' },
@@ -173,7 +159,7 @@ test('a directory that the archive lists by another way keeps what it says there
 });
 
 test('a layer of which too much depends on its parents is given up ahead of them', async () => {
-  const archive = tar(Array.from({ length: 2001 }, (_, i) => ({ name: `d/.wh.${i}` })));
+  const archive = tarOfEntries(Array.from({ length: 2001 }, (_, i) => ({ name: `d/.wh.${i}` })));
   const blob = join(fresh(), 'blob');
   writeFileSync(blob, archive);
   const input = { blob, whiteouts: 'overlay' as const };
@@ -195,7 +181,7 @@ test('random layers are the same both ways', async () => {
     return (seed >>> 8) % below;
   };
   const path = (): string => Array.from({ length: 1 + random(3) }, () => 'abc'[random(3)]!).join('/');
-  const entry = (): Entry => {
+  const entry = (): TarEntry => {
     const at = path();
     const slash = at.lastIndexOf('/') + 1;
     const kind = random(10);
@@ -207,7 +193,7 @@ test('random layers are the same both ways', async () => {
   for (let round = 0; round < 60; round++) {
     const below: string[] = [];
     for (let layer = 0; layer < 3; layer++) {
-      const archive = tar(Array.from({ length: 1 + random(14) }, entry));
+      const archive = tarOfEntries(Array.from({ length: 1 + random(14) }, entry));
       let trees: string[];
       try {
         trees = await Promise.all([false, true].map((how) => extracted(archive, below, how)));

@@ -135,12 +135,10 @@ export class ImmutableHandle extends Handle implements ImmutableRef {
   }
 
   async ensureLocalBlobs(context: RefContext = {}): Promise<void> {
-    const record = this.live;
-    const { core, unlazier } = this.host;
-    const downloads = record
-      .chain()
-      .map((one) => (signal: AbortSignal) => unlazier.download(one, { ...context, signal }));
-    await core.holding(record, () => together(downloads, context.signal));
+    const downloads = [...this.lazyBlobs().values()].map(
+      (bring) => (signal: AbortSignal) => bring({ ...context, signal }),
+    );
+    await together(downloads, context.signal);
   }
 
   lazyBlobs(): ReadonlyMap<Digest, (context?: RefContext) => Promise<void>> {

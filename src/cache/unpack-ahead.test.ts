@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { type Digest, digestOf } from '../base/digest.ts';
 import { annotationUncompressed, type Descriptor } from '../oci/descriptor.ts';
@@ -42,6 +43,10 @@ function provider({ data }: Layer, ready: Promise<void> = Promise.resolve()): { 
   };
 }
 
+async function until(condition: () => boolean): Promise<void> {
+  for (let waits = 0; waits < 200 && !condition(); waits++) await sleep(10);
+}
+
 for (const snapshotter of ['overlayfs', 'native'])
   test(`${snapshotter}: a layer need not wait for those below it to be unpacked`, async () => {
     await using fixture = await temporaryStore(snapshotter);
@@ -55,8 +60,8 @@ for (const snapshotter of ['overlayfs', 'native'])
     await using second = await refs.getByBlob(top.descriptor, first, provider(top));
     const extracting = second.extract();
     const ahead = snapshotter === 'overlayfs' ? 1 : 0;
-    for (let waits = 0; waits < 100 && (ahead === 1 ? jobs.calls.apply === 0 : waits < 20); waits++)
-      await new Promise((resolve) => setTimeout(resolve, 10));
+    if (ahead === 1) await until(() => jobs.calls.apply > 0);
+    else await sleep(200);
     assert.equal(jobs.calls.apply, ahead);
     arrives.resolve();
     await extracting;
@@ -83,8 +88,7 @@ test('what was unpacked ahead goes when the layers below do not come', async () 
   await first.release();
   const extracting = second.extract();
   extracting.catch(() => {});
-  for (let waits = 0; waits < 100 && jobs.calls.apply === 0; waits++)
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  await until(() => jobs.calls.apply > 0);
   assert.equal(jobs.calls.apply, 1);
   fails.reject(new Error('no such blob'));
   await assert.rejects(extracting, /no such blob/);
@@ -106,8 +110,7 @@ test('what is ahead waits as long as it takes for the layers below', async () =>
   await using second = await refs.getByBlob(middle.descriptor, first, provider(middle));
   await using third = await refs.getByBlob(top.descriptor, second, provider(top));
   const extracting = third.extract();
-  for (let waits = 0; waits < 100 && jobs.calls.apply === 0; waits++)
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  await until(() => jobs.calls.apply > 0);
   const hours = 24 * 60 * 60 * 1000;
   store.db.run('UPDATE leases SET expires_at = expires_at - ?', hours);
   await store.gc();
@@ -134,12 +137,28 @@ test('a layer with too much to settle is unpacked on its parent', async () => {
   await using first = await refs.getByBlob(low.descriptor, undefined, provider(low, arrives.promise));
   await using second = await refs.getByBlob(top.descriptor, first, provider(top));
   const extracting = second.extract();
-  for (let waits = 0; waits < 200 && jobs.calls.apply === 0; waits++)
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  await until(() => jobs.calls.apply > 0);
   arrives.resolve();
   await extracting;
   assert.equal(jobs.calls.apply, 3);
   assert.equal(jobs.calls.settle, 0);
   await using mounts = await second.mount(true);
   withMounted(mounts.mounts, (dir) => assert.deepEqual(readdirSync(join(dir, 'd')), ['kept']));
+});
+
+test('a layer whose parent is there is unpacked on it', async () => {
+  await using fixture = await temporaryStore();
+  const { store, root } = fixture;
+  const jobs = countedLayerJobs(store);
+  const refs = openTestCache(store, jobs);
+  const low = layer(root, 'low', 'mkdir d; touch d/gone');
+  const top = layer(root, 'top', 'mkdir d; touch d/.wh.gone d/new');
+  await using first = await refs.getByBlob(low.descriptor, undefined, provider(low));
+  await using second = await refs.getByBlob(top.descriptor, first, provider(top));
+  await first.extract();
+  await second.ensureLocalBlobs();
+  await second.extract();
+  assert.deepEqual([jobs.calls.apply, jobs.calls.settle], [2, 0]);
+  await using mounts = await second.mount(true);
+  withMounted(mounts.mounts, (dir) => assert.deepEqual(readdirSync(join(dir, 'd')), ['new']));
 });

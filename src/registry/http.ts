@@ -38,6 +38,16 @@ export interface HttpBody {
   open(): AsyncIterable<Uint8Array>;
 }
 
+/** A body that is in memory. */
+export function bytesBody(data: Uint8Array): HttpBody {
+  return {
+    size: data.length,
+    open: async function* () {
+      yield data;
+    },
+  };
+}
+
 /** An answer whose body is not read yet. Read it to the end or call `discard`. */
 export class HttpResponse {
   readonly status: number;

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BuildError } from '../base/errors.ts';
 import { isBrokenExchange, requestFailed, StatusError, statusIn, unexpectedStatus } from './errors.ts';
-import type { HttpClient, HttpRequest, HttpResponse } from './http.ts';
+import { bytesBody, type HttpClient, type HttpRequest, type HttpResponse } from './http.ts';
 import { backoffMs, throttleMs } from './throttle.ts';
 
 export const CLIENT_ID = 'buildkit-client';
@@ -99,7 +99,7 @@ function postToken(http: HttpClient, server: TokenServer, scopes: readonly strin
   });
   const headers = { 'content-type': 'application/x-www-form-urlencoded; charset=utf-8' };
   const data = Buffer.from(form.toString());
-  const body = { size: data.length, open: () => once(data) };
+  const body = bytesBody(data);
   return tokenFrom(http, { method: 'POST', url: new URL(server.realm), headers, body, signal });
 }
 
@@ -150,8 +150,4 @@ export function cacheable(token: string, expiresIn: number, issuedAtMs: number):
   const expiresAt = (issuedAtMs || Date.now()) + lifeMs;
   // A server whose clock is behind would make every token old at birth: such a token is used for its life from now.
   return { header: `Bearer ${token}`, expiresAt: expiresAt > Date.now() ? expiresAt : Date.now() + lifeMs };
-}
-
-async function* once(data: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield data;
 }

@@ -139,9 +139,9 @@ export function readBlob(
 }
 
 /** An error of `work` starts with `prefix`. */
-export async function failing(prefix: string, work: () => Promise<void>): Promise<void> {
+export async function failing<T>(prefix: string, work: () => Promise<T>): Promise<T> {
   try {
-    await work();
+    return await work();
   } catch (error) {
     throw BuildError.wrap(error, prefix);
   }

@@ -1,23 +1,7 @@
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { sharedKeyAuthorization } from '../remotecache/azblob/shared-key.ts';
-import type { SeenRequest, TestServer } from './registry.ts';
+import { StandIn, type StandInAnswer, type StandInCall } from './stand-in.ts';
 
 export const TEST_ACCOUNT = { name: 'account', key: Buffer.from('test secret').toString('base64') };
-
-interface AzureCall {
-  readonly method: string;
-  readonly url: URL;
-  readonly headers: IncomingMessage['headers'];
-  readonly body: Buffer;
-}
-
-interface AzureAnswer {
-  readonly status?: number;
-  readonly headers?: Record<string, string>;
-  readonly body?: Buffer;
-}
 
 class Refusal extends Error {
   readonly status: number;
@@ -30,63 +14,25 @@ class Refusal extends Error {
 }
 
 /** A stand-in for Azure's blob storage, one account in memory. It checks the signature, or token, of every request. */
-export class FakeAzblob implements TestServer {
+export class FakeAzblob extends StandIn {
   /** Blobs by container and name. */
   readonly containers = new Map<string, Map<string, Buffer>>();
   /** Blocks that are in no blob yet, by container, name and id. */
   readonly blocks = new Map<string, Buffer>();
-  readonly seen: SeenRequest[] = [];
   /** The token that is good, where one is used. */
   token = 'good';
-  readonly #server = createServer((request, response) => void this.#serve(request, response));
 
-  static async start(): Promise<FakeAzblob> {
-    const fake = new FakeAzblob();
-    fake.#server.listen(0, '127.0.0.1');
-    await once(fake.#server, 'listening');
-    return fake;
+  static start(): Promise<FakeAzblob> {
+    return new FakeAzblob().listen();
   }
 
-  get host(): string {
-    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  protected refuse(error: unknown): StandInAnswer {
+    const { status, reason, message } = error instanceof Refusal ? error : new Refusal(500, String(error));
+    const body = `<Error><Code>${reason}</Code><Message>${message}</Message></Error>`;
+    return { status, headers: { 'x-ms-error-code': reason }, body };
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#server.closeAllConnections();
-    this.#server.close();
-    await once(this.#server, 'close');
-  }
-
-  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { method = '', url = '', headers } = request;
-    this.seen.push({ method, url, headers });
-    const chunks: Buffer[] = [];
-    try {
-      for await (const chunk of request) chunks.push(chunk as Buffer);
-    } catch {
-      return; // the client has gone
-    }
-    try {
-      const call = {
-        method,
-        url: new URL(url, `http://${headers.host}`),
-        headers,
-        body: Buffer.concat(chunks),
-      };
-      this.#check(call);
-      const answer = this.#answer(call);
-      response.writeHead(answer.status ?? 200, answer.headers);
-      response.end(method === 'HEAD' ? undefined : answer.body);
-    } catch (error) {
-      const { status, reason, message } = error instanceof Refusal ? error : new Refusal(500, String(error));
-      response.writeHead(status, { 'x-ms-error-code': reason });
-      response.end(
-        method === 'HEAD' ? '' : `<Error><Code>${reason}</Code><Message>${message}</Message></Error>`,
-      );
-    }
-  }
-
-  #check({ method, url, headers }: AzureCall): void {
+  #check({ method, url, headers }: StandInCall): void {
     const { authorization = '' } = headers;
     if (headers['x-ms-version'] === undefined) throw new Refusal(400, 'MissingRequiredHeader');
     if (authorization.startsWith('Bearer ')) {
@@ -104,7 +50,8 @@ export class FakeAzblob implements TestServer {
     if (authorization !== right) throw new Refusal(403, 'AuthenticationFailed');
   }
 
-  #answer(call: AzureCall): AzureAnswer {
+  protected answer(call: StandInCall): StandInAnswer {
+    this.#check(call);
     const { method, url, headers, body } = call;
     const [account, container = '', ...parts] = url.pathname.slice(1).split('/').map(decodeURIComponent);
     if (account !== TEST_ACCOUNT.name) throw new Refusal(404, 'ResourceNotFound');
@@ -129,12 +76,12 @@ export class FakeAzblob implements TestServer {
   }
 
   #put(
-    { url, headers }: AzureCall,
+    { url, headers }: StandInCall,
     blobs: Map<string, Buffer>,
     container: string,
     name: string,
     body: Buffer,
-  ): AzureAnswer {
+  ): StandInAnswer {
     const kind = url.searchParams.get('comp');
     const block = (id: string | null | undefined): string => `${container}/${name} ${id}`;
     if (kind === 'block') {

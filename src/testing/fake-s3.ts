@@ -1,9 +1,6 @@
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { type AwsCredentials, sha256Hex, signV4 } from '../remotecache/s3/sigv4.ts';
-import type { SeenRequest, TestServer } from './registry.ts';
+import { StandIn, type StandInAnswer, type StandInCall } from './stand-in.ts';
 
 export interface FakeObject {
   readonly data: Buffer;
@@ -41,83 +38,46 @@ interface S3Call {
   readonly bucket: string;
   readonly key: string;
   readonly query: URLSearchParams;
-  readonly headers: IncomingMessage['headers'];
+  readonly headers: StandInCall['headers'];
   readonly body: Buffer;
 }
 
-interface S3Answer {
-  readonly status?: number;
-  readonly headers?: Record<string, string>;
-  readonly body?: string | Buffer;
-}
-
 /** A stand-in for S3 with buckets in memory, by their names in the path. It checks the signature of every request. */
-export class FakeS3 implements TestServer {
+export class FakeS3 extends StandIn {
   /** By bucket and key. */
   readonly objects = new Map<string, FakeObject>();
   /** Uploads that are neither complete nor aborted. */
   readonly uploads = new Map<string, Map<number, Buffer>>();
-  readonly seen: SeenRequest[] = [];
   credentials: AwsCredentials;
   readonly #options: FakeS3Options;
-  readonly #server = createServer((request, response) => void this.#serve(request, response));
   #ids = 0;
 
   private constructor(options: FakeS3Options) {
+    super();
     this.#options = options;
     this.credentials = options.credentials ?? TEST_KEYS;
   }
 
-  static async start(options: FakeS3Options = {}): Promise<FakeS3> {
-    const fake = new FakeS3(options);
-    fake.#server.listen(0, '127.0.0.1');
-    await once(fake.#server, 'listening');
-    return fake;
+  static start(options: FakeS3Options = {}): Promise<FakeS3> {
+    return new FakeS3(options).listen();
   }
 
-  get host(): string {
-    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  protected answer({ method, url, headers, body }: StandInCall): StandInAnswer {
+    this.#checkSignature(method, url, headers, body);
+    const [bucket = '', ...key] = url.pathname.slice(1).split('/').map(decodeURIComponent);
+    if (!(this.#options.buckets ?? ['bucket']).includes(bucket))
+      throw new Refusal(404, 'NoSuchBucket', 'The specified bucket does not exist');
+    return this.#answer({ method, bucket, key: key.join('/'), query: url.searchParams, headers, body });
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#server.closeAllConnections();
-    this.#server.close();
-    await once(this.#server, 'close');
+  protected refuse(error: unknown): StandInAnswer {
+    const { status, reason, message } =
+      error instanceof Refusal ? error : new Refusal(500, 'InternalError', String(error));
+    const body = `<?xml version="1.0"?>\n<Error><Code>${reason}</Code><Message>${message}</Message></Error>`;
+    return { status, headers: { 'content-type': 'application/xml' }, body };
   }
 
-  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { method = '', url = '', headers } = request;
-    this.seen.push({ method, url, headers });
-    const chunks: Buffer[] = [];
-    try {
-      for await (const chunk of request) chunks.push(chunk as Buffer);
-    } catch {
-      return; // the client has gone
-    }
-    const body = Buffer.concat(chunks);
-    try {
-      const address = new URL(url, `http://${headers.host}`);
-      this.#checkSignature(method, address, headers, body);
-      const [bucket = '', ...key] = address.pathname.slice(1).split('/').map(decodeURIComponent);
-      if (!(this.#options.buckets ?? ['bucket']).includes(bucket))
-        throw new Refusal(404, 'NoSuchBucket', 'The specified bucket does not exist');
-      const call = { method, bucket, key: key.join('/'), query: address.searchParams, headers, body };
-      const answer = this.#answer(call);
-      response.writeHead(answer.status ?? 200, answer.headers);
-      response.end(method === 'HEAD' ? undefined : answer.body);
-    } catch (error) {
-      const { status, reason, message } =
-        error instanceof Refusal ? error : new Refusal(500, 'InternalError', String(error));
-      response.writeHead(status, { 'content-type': 'application/xml' });
-      response.end(
-        method === 'HEAD'
-          ? ''
-          : `<?xml version="1.0"?>\n<Error><Code>${reason}</Code><Message>${message}</Message></Error>`,
-      );
-    }
-  }
-
-  #checkSignature(method: string, url: URL, headers: IncomingMessage['headers'], body: Buffer): void {
+  #checkSignature(method: string, url: URL, headers: StandInCall['headers'], body: Buffer): void {
     const given =
       /^AWS4-HMAC-SHA256 Credential=([^/]+)\/(\d{8})\/([^/]+)\/s3\/aws4_request, SignedHeaders=([^,]+), Signature=/.exec(
         headers.authorization ?? '',
@@ -157,7 +117,7 @@ export class FakeS3 implements TestServer {
     if (right.authorization !== headers.authorization) throw new Refusal(403, 'SignatureDoesNotMatch');
   }
 
-  #answer(call: S3Call): S3Answer {
+  #answer(call: S3Call): StandInAnswer {
     const { method, bucket, key, query, headers } = call;
     const name = `${bucket}/${key}`;
     const uploadId = query.get('uploadId');
@@ -197,7 +157,7 @@ export class FakeS3 implements TestServer {
     };
   }
 
-  #upload(id: string, { method, bucket, key, query, headers, body }: S3Call): S3Answer {
+  #upload(id: string, { method, bucket, key, query, headers, body }: S3Call): StandInAnswer {
     const parts = this.uploads.get(id);
     if (!parts) throw new Refusal(404, 'NoSuchUpload');
     if (method === 'DELETE') {

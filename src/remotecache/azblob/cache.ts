@@ -8,6 +8,7 @@ import type { VertexProgress } from '../../solver/types.ts';
 import { isReason, storeError } from '../cloud/errors.ts';
 import { askingOnce } from '../cloud/known.ts';
 import { sendParts } from '../cloud/parts.ts';
+import { failing } from '../export.ts';
 import type { ObjectOrigin, ObjectSink } from '../object-cache.ts';
 import { type AzblobConfig, parseAzblobAttrs } from './attrs.ts';
 import { AzblobClient, type AzblobRequest } from './client.ts';
@@ -215,12 +216,4 @@ async function putBlob(
 
 async function done(client: AzblobClient, request: AzblobRequest, signal: AbortSignal): Promise<void> {
   await (await client.send(request, signal)).discard();
-}
-
-async function failing<T>(prefix: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    throw BuildError.wrap(error, prefix);
-  }
 }

@@ -1,7 +1,8 @@
 import { BuildError } from '../../base/errors.ts';
 import { connectionFailed } from '../../registry/errors.ts';
-import type { HttpClient, HttpResponse } from '../../registry/http.ts';
-import { StoreError, storeError, xmlText } from '../cloud/errors.ts';
+import { bytesBody, type HttpClient, type HttpResponse } from '../../registry/http.ts';
+import { refusal, wholeBody } from '../cloud/answer.ts';
+import { storeError, xmlText } from '../cloud/errors.ts';
 import { Retrier } from '../cloud/retry.ts';
 import type { AzblobConfig } from './attrs.ts';
 import { API_VERSION, sharedKeyAuthorization } from './shared-key.ts';
@@ -48,12 +49,7 @@ export class AzblobClient {
 
   /** A good answer's body, at most `maxBytes` of it. */
   bytes(request: AzblobRequest, maxBytes: number, signal: AbortSignal): Promise<Uint8Array> {
-    return this.#tries(request, signal, async (response) => {
-      const data = await response.bytes(maxBytes);
-      if (data.length < Math.min(response.contentLength, maxBytes))
-        throw Object.assign(new Error('answer ended too early'), { code: 'ECONNRESET' });
-      return data;
-    });
+    return this.#tries(request, signal, (response) => wholeBody(response, maxBytes));
   }
 
   /** For errors. */
@@ -93,7 +89,7 @@ export class AzblobClient {
         headers: { ...headers, authorization, 'accept-encoding': 'identity' },
         keepRedirects: true,
         signal,
-        ...(body.length > 0 ? { body: { size: body.length, open: () => once(body) } } : {}),
+        ...(body.length > 0 ? { body: bytesBody(body) } : {}),
       });
     } catch (error) {
       signal.throwIfAborted();
@@ -128,21 +124,13 @@ export class AzblobClient {
   }
 
   async #refused({ operation, key }: AzblobRequest, response: HttpResponse): Promise<BuildError> {
-    const { status } = response;
     const xml = Buffer.from(await response.bytes(MAX_ERROR_BYTES)).toString();
     const reason = response.header('x-ms-error-code') || xmlText(xml, 'Code');
     const said = xmlText(xml, 'Message').split('\n', 1)[0]!.trim();
     const text = [
-      `${operation} of ${this.nameOf(key)} in ${this.#config.accountUrl.host}: ${status}${reason === '' ? '' : ` ${reason}`}`,
+      `${operation} of ${this.nameOf(key)} in ${this.#config.accountUrl.host}: ${response.status}${reason === '' ? '' : ` ${reason}`}`,
       ...(said === '' ? [] : [said]),
     ].join(': ');
-    const seconds = Number(response.header('retry-after') ?? '');
-    const error = new StoreError(text, { status, reason, retryAfterMs: seconds > 0 ? seconds * 1000 : 0 });
-    const hint = HINTS[reason];
-    return hint === undefined ? error : new BuildError(text, { code: error.code, cause: error, hint });
+    return refusal(text, response, reason, HINTS);
   }
-}
-
-async function* once(body: Uint8Array): AsyncGenerator<Uint8Array, void> {
-  yield body;
 }

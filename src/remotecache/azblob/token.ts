@@ -1,5 +1,5 @@
-import { isIP } from 'node:net';
 import { BuildError, Code } from '../../base/errors.ts';
+import { isLocalHost } from '../../registry/config.ts';
 import type { HttpClient } from '../../registry/http.ts';
 import { ask, jsonFields, readToken } from '../cloud/ask.ts';
 import { Expiring } from '../cloud/expiring.ts';
@@ -117,9 +117,7 @@ function tokenIn(answer: string, from: string): Token {
 
 /** Tokens go over TLS, or to this machine. */
 export function isSafe({ protocol, hostname }: URL): boolean {
-  const loopback =
-    hostname === 'localhost' || hostname === '[::1]' || (isIP(hostname) === 4 && hostname.startsWith('127.'));
-  return protocol === 'https:' || loopback;
+  return protocol === 'https:' || isLocalHost(hostname);
 }
 
 function withSlash(text: string): string {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { BuildError } from '../../base/errors.ts';
 import { connectionFailed, safeUrl } from '../../registry/errors.ts';
-import type { HttpClient } from '../../registry/http.ts';
+import { bytesBody, type HttpClient } from '../../registry/http.ts';
 import { StoreError, xmlText } from './errors.ts';
 import { Retrier } from './retry.ts';
 
@@ -46,7 +46,7 @@ async function askOnce(
       headers: { ...headers, ...(body ? { 'content-type': 'application/x-www-form-urlencoded' } : {}) },
       keepRedirects: true,
       signal: AbortSignal.any([signal, limit]),
-      ...(body ? { body: { size: body.length, open: () => once(body) } } : {}),
+      ...(body ? { body: bytesBody(body) } : {}),
     });
     const text = Buffer.from(await response.bytes(MAX_ANSWER_BYTES)).toString();
     if (response.status < 300) return text;
@@ -97,8 +97,4 @@ export async function readToken(path: string, what: string): Promise<string> {
   } catch (error) {
     throw BuildError.wrap(error, `failed to read ${what}`);
   }
-}
-
-async function* once(body: Uint8Array): AsyncGenerator<Uint8Array, void> {
-  yield body;
 }

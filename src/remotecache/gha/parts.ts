@@ -1,6 +1,6 @@
 import type { Semaphore } from '../../base/semaphore.ts';
 import { together } from '../../cache/together.ts';
-import type { HttpBody } from '../../registry/http.ts';
+import { bytesBody, type HttpBody } from '../../registry/http.ts';
 import type { Blob } from './service.ts';
 
 /** One request of an upload. Azure takes 50,000 of them for a blob: 1.6 TB. */
@@ -60,6 +60,5 @@ export function inMemory(data: Uint8Array): Blob {
 }
 
 export function jsonBody(value: unknown): HttpBody {
-  const data = Buffer.from(JSON.stringify(value));
-  return { size: data.length, open: () => inMemory(data).open(0) };
+  return bytesBody(Buffer.from(JSON.stringify(value)));
 }

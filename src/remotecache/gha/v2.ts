@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { BuildError } from '../../base/errors.ts';
 import { Semaphore } from '../../base/semaphore.ts';
-import type { HttpBody } from '../../registry/http.ts';
-import { inMemory, inParts, jsonBody, PARALLEL_PARTS, PART_BYTES, type Part, partBody } from './parts.ts';
+import { bytesBody, type HttpBody } from '../../registry/http.ts';
+import { inParts, jsonBody, PARALLEL_PARTS, PART_BYTES, type Part, partBody } from './parts.ts';
 import { type CallContext, type Requests, TakenError } from './requests.ts';
 import {
   type Blob,
@@ -75,12 +75,7 @@ export class SecondService implements CacheService {
     const list = blocks.map(({ index }) => `<Latest>${blockId(name, index)}</Latest>`).join('');
     const xml = Buffer.from(`<?xml version="1.0" encoding="utf-8"?><BlockList>${list}</BlockList>`);
     const type = { 'content-type': 'application/xml' };
-    await put(
-      withQuery(url, 'comp=blocklist'),
-      { size: xml.length, open: () => inMemory(xml).open(0) },
-      signal,
-      type,
-    );
+    await put(withQuery(url, 'comp=blocklist'), bytesBody(xml), signal, type);
   }
 
   async #call(method: string, message: unknown, context: CallContext): Promise<Record<string, unknown>> {

@@ -1,11 +1,11 @@
 import type { Digest } from '../../base/digest.ts';
-import { BuildError } from '../../base/errors.ts';
 import { Semaphore } from '../../base/semaphore.ts';
 import type { LayerProgress } from '../../cache/ref.ts';
 import type { VertexProgress } from '../../solver/types.ts';
 import type { HttpClient } from '../../registry/http.ts';
 import { storeError } from '../cloud/errors.ts';
 import { askingOnce } from '../cloud/known.ts';
+import { failing } from '../export.ts';
 import type { ObjectOrigin, ObjectSink } from '../object-cache.ts';
 import { parseS3Attrs, type S3Config } from './attrs.ts';
 import { S3Client } from './client.ts';
@@ -28,10 +28,10 @@ export function s3Sink(attrs: Attrs, services: S3CacheServices): ObjectSink {
     parallel: config.uploadParallelism,
     has: async ({ digest }, { signal }) => {
       const key = blobKey(digest);
-      const known = await failing('failed to check file presence in cache', objects.head(key, signal));
+      const known = await failing('failed to check file presence in cache', () => objects.head(key, signal));
       if (!known) return false;
       if (Date.now() - known.modifiedAt.getTime() > config.touchRefreshMs)
-        await failing('failed to touch file', objects.touch(key, known.sizeBytes, signal));
+        await failing('failed to touch file', () => objects.touch(key, known.sizeBytes, signal));
       return true;
     },
     put: ({ digest, size }, content, { signal }) => objects.put(blobKey(digest), content(0), size, signal),
@@ -41,7 +41,9 @@ export function s3Sink(attrs: Attrs, services: S3CacheServices): ObjectSink {
           yield json;
         };
         const key = `${config.prefix}${config.manifestsPrefix}${name}`;
-        await failing(`error writing manifest: ${name}`, objects.put(key, content(), json.length, signal));
+        await failing(`error writing manifest: ${name}`, () =>
+          objects.put(key, content(), json.length, signal),
+        );
       }
     },
   };
@@ -83,12 +85,4 @@ function open(
   const client = new S3Client(config, { http, credentials: credentialsFor(config, { http, env }) });
   const objects = new S3Objects(client, new Semaphore(config.uploadParallelism));
   return { config, objects, blobKey: (digest) => `${config.prefix}${config.blobsPrefix}${digest}` };
-}
-
-async function failing<T>(prefix: string, work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    throw BuildError.wrap(error, prefix);
-  }
 }

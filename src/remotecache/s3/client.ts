@@ -1,7 +1,8 @@
 import { BuildError } from '../../base/errors.ts';
 import { connectionFailed } from '../../registry/errors.ts';
-import type { HttpClient, HttpResponse } from '../../registry/http.ts';
-import { isReason, StoreError, xmlText } from '../cloud/errors.ts';
+import { bytesBody, type HttpClient, type HttpResponse } from '../../registry/http.ts';
+import { refusal, wholeBody } from '../cloud/answer.ts';
+import { isReason, xmlText } from '../cloud/errors.ts';
 import { Retrier } from '../cloud/retry.ts';
 import { objectAddress } from './address.ts';
 import type { S3Config } from './attrs.ts';
@@ -62,12 +63,7 @@ export class S3Client {
 
   /** A good answer's body, at most `maxBytes` of it. */
   bytes(request: S3Request, maxBytes: number, signal: AbortSignal): Promise<Uint8Array> {
-    return this.#tries(request, signal, async (response) => {
-      const data = await response.bytes(maxBytes);
-      if (data.length < Math.min(response.contentLength, maxBytes))
-        throw Object.assign(new Error('answer ended too early'), { code: 'ECONNRESET' });
-      return data;
-    });
+    return this.#tries(request, signal, (response) => wholeBody(response, maxBytes));
   }
 
   /** A good answer's XML. An error may come with a good status here. */
@@ -116,7 +112,7 @@ export class S3Client {
         headers,
         keepRedirects: true,
         signal,
-        ...(body.length > 0 ? { body: { size: body.length, open: () => once(body) } } : {}),
+        ...(body.length > 0 ? { body: bytesBody(body) } : {}),
       });
     } catch (error) {
       signal.throwIfAborted();
@@ -152,20 +148,9 @@ export class S3Client {
         ? [`the bucket is in region ${JSON.stringify(region)}, not ${JSON.stringify(this.#config.region)}`]
         : []),
     ].join(': ');
-    const seconds = Number(response.header('retry-after') ?? '');
-    const error = new StoreError(text, {
-      status: response.status,
-      reason,
-      retryAfterMs: seconds > 0 ? seconds * 1000 : 0,
-    });
-    const hint = HINTS[reason];
-    return hint === undefined ? error : new BuildError(text, { code: error.code, cause: error, hint });
+    return refusal(text, response, reason, HINTS);
   }
 }
 
 /** Of answers without body, to HEAD. */
 const REASONS: Readonly<Record<number, string>> = { 403: 'AccessDenied' };
-
-async function* once(body: Uint8Array): AsyncGenerator<Uint8Array, void> {
-  yield body;
-}

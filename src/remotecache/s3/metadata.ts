@@ -1,12 +1,12 @@
-import { isIP } from 'node:net';
 import { BuildError } from '../../base/errors.ts';
+import { isLocalHost } from '../../registry/config.ts';
 import { ask, jsonFields, readToken } from '../cloud/ask.ts';
 import type { Search } from './credentials.ts';
 import type { AwsCredentials } from './sigv4.ts';
 
 const CONTAINER_HOST = 'http://169.254.170.2';
 /** Plain HTTP is for services of this machine. */
-const CONTAINER_HOSTS = new Set(['169.254.170.2', '169.254.170.23', '[fd00:ec2::23]', 'localhost', '[::1]']);
+const CONTAINER_HOSTS = new Set(['169.254.170.2', '169.254.170.23', '[fd00:ec2::23]']);
 const CONTAINER_TIMEOUT_MS = 5_000;
 const CONTAINER_ATTEMPTS = 3;
 
@@ -42,8 +42,7 @@ export async function containerCredentials({
 
 function isTrusted({ protocol, hostname }: URL): boolean {
   if (protocol === 'https:') return true;
-  const loopback = isIP(hostname) === 4 && hostname.startsWith('127.');
-  return protocol === 'http:' && (loopback || CONTAINER_HOSTS.has(hostname));
+  return protocol === 'http:' && (isLocalHost(hostname) || CONTAINER_HOSTS.has(hostname));
 }
 
 /** Of the role of an EC2 machine, version 2 of the service. */
