@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { DAEMON_NODE_FLAGS } from '../src/client/daemon-flags.ts';
+import { PINNED_NODE_FLAGS } from '../src/client/daemon-flags.ts';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const dist = join(root, 'dist');
@@ -56,7 +56,7 @@ function strippedRuntime() {
 }
 
 function assemble(name, assets) {
-  const flags = name === 'buildkitd' ? DAEMON_NODE_FLAGS : [];
+  const flags = name === 'buildkitd' ? PINNED_NODE_FLAGS : [];
   const config = join(work, `${name}.json`);
   const output = join(out, name);
   rmSync(output, { force: true }); // it may be running

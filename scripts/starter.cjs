@@ -7,6 +7,10 @@ const { dirname, join } = require('node:path');
 const { Script } = require('node:vm');
 
 const COMMANDS = ['build', 'b', 'du', 'prune', 'debug', 'dial-stdio'];
+/** A program that ran this long may have compiled more than what is kept, and has the time to look. */
+const LONG_RUN_S = 10;
+/** What is kept is replaced by code of this many times its size. */
+const MORE = 1.1;
 const file = join(__dirname, 'lib', `${__PROGRAM__}.cjs`);
 const fd = openSync(file);
 const { mtimeMs, size } = fstatSync(fd);
@@ -22,14 +26,17 @@ try {
 }
 const wrapped = `(function (exports, require, module, __filename, __dirname) {${source}\n})`;
 const script = new Script(wrapped, { filename: file, cachedData });
-if (!cachedData || script.cachedDataRejected)
-  process.once('exit', () => {
-    try {
-      mkdirSync(dirname(kept), { recursive: true });
-      writeFileSync(`${kept}.${process.pid}`, script.createCachedData());
-      renameSync(`${kept}.${process.pid}`, kept);
-    } catch {
-      // Somebody else's checkout, or a full disk: the next run compiles again.
-    }
-  });
+const missing = !cachedData || script.cachedDataRejected;
+process.once('exit', () => {
+  if (!missing && process.uptime() < LONG_RUN_S) return;
+  try {
+    const data = script.createCachedData();
+    if (!missing && data.length < cachedData.length * MORE) return;
+    mkdirSync(dirname(kept), { recursive: true });
+    writeFileSync(`${kept}.${process.pid}`, data);
+    renameSync(`${kept}.${process.pid}`, kept);
+  } catch {
+    // Somebody else's checkout, or a full disk: the next run compiles again.
+  }
+});
 script.runInThisContext().call(exports, exports, require, module, file, dirname(file));

@@ -7,7 +7,12 @@ import { isBuiltin } from 'node:module';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { DAEMON_NODE_FLAGS, daemonEnvironment, MALLOC_TUNABLES } from '../src/client/daemon-flags.ts';
+import {
+  DAEMON_NODE_FLAGS,
+  daemonEnvironment,
+  MALLOC_TUNABLES,
+  PINNED_NODE_FLAGS,
+} from '../src/client/daemon-flags.ts';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const BUILT = existsSync(join(ROOT, 'dist/npm/buildctl.cjs'));
@@ -36,7 +41,7 @@ test('bin entries are executable scripts of the package', { skip }, () => {
 
 test('the launcher of a checkout runs the daemon with the same flags', () => {
   const text = readFileSync(join(ROOT, 'bin/buildkitd'), 'utf8');
-  assert.ok(text.includes(`exec "$node" ${DAEMON_NODE_FLAGS.join(' ')} "$root/dist/buildkitd.cjs"`));
+  assert.ok(text.includes(`exec "$node" ${PINNED_NODE_FLAGS.join(' ')} "$root/dist/buildkitd.cjs"`));
   assert.ok(
     text.includes(`export GLIBC_TUNABLES="${MALLOC_TUNABLES}\${GLIBC_TUNABLES:+:$GLIBC_TUNABLES}"\n`),
   );

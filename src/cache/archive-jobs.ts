@@ -11,6 +11,7 @@ import type { BlobFile, LayerJobs, TreeView } from './layer-jobs.ts';
  */
 export function archiveLayerJobs(runner: JobRunner<ArchiveJobs>, mounter: LocalMounter): LayerJobs {
   return {
+    warm: () => runner.warm?.(),
     apply: async ({ blob, mounts, overlay, ahead = false }, options) => {
       if (overlay) {
         const { upperDir: target, lowerDirs: parents } = overlay;

@@ -1,8 +1,14 @@
 import { mkdirSync, rmSync, statSync } from 'node:fs';
 import { opendir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Digest } from '../base/digest.ts';
 import type { JobRunner } from '../pool/types.ts';
-import { type ContentHashJobs, updateContentIndex } from './contenthash.ts';
+import {
+  contentHash,
+  type ContentHashInput,
+  type ContentHashJobs,
+  updateContentIndex,
+} from './contenthash.ts';
 import type { TreeChange } from './contenthash-index.ts';
 import type { ImmutableRef } from './ref.ts';
 
@@ -27,6 +33,24 @@ export class ContentIndexes {
   /** Where the digests of a ref's tree are kept. */
   of(ref: ImmutableRef): string {
     return this.#file(ref.record.get(contentIndexKey) ?? ref.id);
+  }
+
+  /** Digests of what selectors take of a ref's tree, which is mounted at `dir`. @throws BuildError `"/x": not found` */
+  async hash(
+    ref: ImmutableRef,
+    { dir, selectors }: Pick<ContentHashInput, 'dir' | 'selectors'>,
+    signal: AbortSignal,
+  ): Promise<readonly Digest[]> {
+    const input = { dir, selectors, index: this.of(ref) };
+    if (!this.isSmall(ref)) return await this.#jobs.run('contentHash', input, { signal });
+    return contentHash(input, signal);
+  }
+
+  /** True for a transferred tree of few files: its digests are all known, and looking them up takes no thread. */
+  isSmall(ref: ImmutableRef): boolean {
+    if (ref.record.get(contentIndexKey) === undefined) return false;
+    const size = statSync(this.of(ref), { throwIfNoEntry: false })?.size ?? 0;
+    return size > 0 && size <= MAX_OWN_BYTES;
   }
 
   /** After a transfer into a record's tree: only what changed is read again. */

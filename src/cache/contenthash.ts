@@ -38,7 +38,7 @@ const EMPTY = digestOf('');
  * Digests of selected content, one per selector. Reads files: belongs in a worker.
  * @throws BuildError `"/x": not found`
  */
-function contentHash(input: ContentHashInput, context: JobContext): Digest[] {
+export function contentHash(input: ContentHashInput, context: Pick<JobContext, 'throwIfAborted'>): Digest[] {
   const index = input.index === undefined ? new HashIndex() : HashIndex.load(input.index);
   const hasher = new TreeHasher(input.dir, index, () => context.throwIfAborted());
   try {

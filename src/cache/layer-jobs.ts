@@ -78,6 +78,8 @@ export interface LayerJobOptions {
 
 /** Heavy work on layers, done in worker threads. All arguments are plain data. An abort stops the work. */
 export interface LayerJobs {
+  /** A layer will be unpacked as soon as its bytes are here. */
+  warm?(): void;
   /**
    * Unpacks a layer; gives the digest of the tar and, of one that was unpacked ahead, what is left to settle. Of
    * `tooMuch` to be kept, it was given up.

@@ -183,6 +183,7 @@ export class Unlazier {
         return await this.#unpack(record, below, own);
       }
     };
+    this.#core.parts.jobs.warm?.();
     using stack = new DisposableStack();
     let ahead: Unpacked | undefined;
     const parentIsThere = new AbortController();

@@ -12,6 +12,7 @@ import { describeVertexError } from '../frontend/describe-error.ts';
 import { RequestStore } from '../frontend/requests.ts';
 import type { VertexSpec } from '../llb/parse.ts';
 import type { Platform } from '../oci/platform.ts';
+import type { SolveRequest } from '../pb/control.ts';
 import { TraceServiceDefinition } from '../pb/otlp_trace.ts';
 import type { BuildkitVersion, WorkerRecord } from '../pb/worker.ts';
 import { type PoolOptions, WorkerPool } from '../pool/pool.ts';
@@ -28,6 +29,7 @@ import { trimMemory } from '../sys/memory.ts';
 import type { AutoGc } from './auto-gc.ts';
 import { BuildRegistry } from './build-registry.ts';
 import { build } from './build.ts';
+import { cacheImports } from './cache-options.ts';
 import { checkService, repairWhenRebuilt } from './check-service.ts';
 import type { DaemonConfig } from './config.ts';
 import { contentService } from './content-service.ts';
@@ -114,7 +116,10 @@ export async function startDaemon(parts: DaemonParts): Promise<Daemon> {
   const gc = stack.use(openGc(config, worker, log));
   const guard = stack.use(openGuard(config, worker, log));
   const history = stack.use(openHistory(config, worker, log));
-  const warm = (): void => jobs.warm();
+  // With a cache from elsewhere there may be nothing to do for a thread.
+  const warm = ({ Cache }: SolveRequest): void => {
+    if (cacheImports(Cache).length === 0) jobs.warm();
+  };
   const { signal } = stopping;
   const built = { config, log, store, worker, sessions, history, gc, guard, running, warm };
   const { server, builds, solver } = createServer({ ...built, stopping: signal });
@@ -177,7 +182,7 @@ interface ServerParts {
   readonly guard: DiskGuard;
   readonly running: Running;
   /** Readies what builds will want. */
-  readonly warm: () => void;
+  readonly warm: (request: SolveRequest) => void;
   readonly stopping: AbortSignal;
 }
 
@@ -220,7 +225,7 @@ function createServer(parts: ServerParts): {
     workers,
     solve: (request, signal, folders) =>
       running.track(
-        attended({ guard, gc, warm: parts.warm }, async () => {
+        attended({ guard, gc, warm: () => parts.warm(request) }, async () => {
           using _open = open.begin(request, folders);
           return await build(request, services, { signal, ended: (job) => open.ended(job) });
         }),

@@ -1,6 +1,6 @@
 import { BuildError, invalidArgument } from '../base/errors.ts';
 import type { ContentIndexes } from '../cache/content-indexes.ts';
-import { type ContentHashJobs, joinContentDigests } from '../cache/contenthash.ts';
+import { joinContentDigests } from '../cache/contenthash.ts';
 import type { ImmutableRef, RefManager } from '../cache/ref.ts';
 import type { DeviceRegistry } from '../executor/cdi/registry.ts';
 import type { Executor } from '../executor/types.ts';
@@ -33,8 +33,8 @@ import { type MountLocally, readFileIn, withTree } from '../frontend/tree.ts';
 export interface OpServices {
   readonly refs: RefManager;
   readonly executor: Executor;
-  readonly jobs: JobRunner<FileActionJobs & ContentHashJobs>;
-  readonly contentIndexes: Pick<ContentIndexes, 'of'>;
+  readonly jobs: JobRunner<FileActionJobs>;
+  readonly contentIndexes: Pick<ContentIndexes, 'of' | 'hash' | 'isSmall'>;
   /** Remembers what hashed trees hold. */
   readonly explainer?: Pick<Explainer, 'keep'> | undefined;
   readonly mountLocally: MountLocally;
@@ -63,14 +63,18 @@ export class OpResolver {
     this.cacheMounts = new CacheMounts(services.refs);
     this.slots = new Slots(services.maxParallelism);
     this.#content = {
-      hash: async (ref, dir, selectors, signal) => {
-        const input = { dir, selectors, index: services.contentIndexes.of(ref) };
-        return joinContentDigests(await services.jobs.run('contentHash', input, { signal }));
-      },
+      hash: async (ref, dir, selectors, signal) =>
+        joinContentDigests(await services.contentIndexes.hash(ref, { dir, selectors }, signal)),
       mountLocally: services.mountLocally,
       keep: (look, release) =>
-        services.explainer?.keep({ ...look, index: services.contentIndexes.of(look.input) }, release) ??
-        false,
+        services.explainer?.keep(
+          {
+            ...look,
+            index: services.contentIndexes.of(look.input),
+            small: services.contentIndexes.isSmall(look.input),
+          },
+          release,
+        ) ?? false,
       progress: (context) => ({ signal: context.signal, progress: layerProgress(context.progress) }),
     };
   }

@@ -111,7 +111,7 @@ test('a tree is released when it has been looked at, also when that fails, and i
     index: '',
     vertex: digestOf('v'),
   } as unknown as ContentLook;
-  const indexed = { ...look, index: 'i' };
+  const indexed = { ...look, index: 'i', small: false };
   let released = 0;
   const release = async (): Promise<void> => void released++;
   assert.equal(explainer.keep(indexed, release), true);

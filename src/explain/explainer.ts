@@ -14,7 +14,7 @@ import {
   keptStep,
   type Trace,
 } from './kept.ts';
-import type { ManifestJobs } from './manifest.ts';
+import { keepSmallManifest, type ManifestJobs } from './manifest.ts';
 import type { ExplainStore } from './store.ts';
 import { type BuildExplanation, cause } from './types.ts';
 
@@ -33,6 +33,8 @@ export interface ExplainerOptions {
 /** A look at a tree, with the file of its known digests. */
 export interface IndexedLook extends ContentLook {
   readonly index: string;
+  /** A tree of few files whose digests are known. */
+  readonly small: boolean;
 }
 
 /** A build whose job is still open. */
@@ -81,13 +83,15 @@ export class Explainer {
   /** Writes down what a tree holds that was hashed; true when `release` is called once that is done. */
   keep(look: IndexedLook, release: () => Promise<void>): boolean {
     const { store, jobs, log } = this.#options;
-    const { digest, dir, selectors, index, vertex } = look;
+    const { digest, dir, selectors, index, small, vertex } = look;
     if (store.hasManifest(digest)) return false;
     store.expectManifest(digest);
     const write = async (): Promise<void> => {
       try {
         const input = { dir, selectors, index, file: store.manifest(digest) };
-        const size = await jobs.run('keepManifest', input);
+        // Of a small tree it takes less than starting a thread.
+        const size =
+          (small ? keepSmallManifest(input) : undefined) ?? (await jobs.run('keepManifest', input));
         if (size > 0) store.putManifest(digest, size);
       } catch (error) {
         store.dropManifest(digest);

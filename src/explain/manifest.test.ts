@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import {
   chmodSync,
   chownSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -15,7 +17,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import type { ContentSelector } from '../cache/contenthash.ts';
-import { manifestJobs } from './manifest.ts';
+import { keepSmallManifest, manifestJobs } from './manifest.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'bkt-manifest-'));
 after(() => rmSync(dir, { recursive: true, force: true }));
@@ -153,4 +155,20 @@ test('what cannot be kept leaves nothing behind', () => {
   const index = join(dir, 'none');
   assert.throws(() => manifestJobs.keepManifest({ dir: root, index, selectors: [WHOLE], file }, context));
   assert.deepEqual(readdirSync(folder), ['taken']);
+});
+
+test('a small tree gives the same without a thread, a large one nothing', () => {
+  const root = tree({ a: 'x', 'd/b': 'y' });
+  const input = { dir: root, index: join(dir, 'none'), selectors: [WHOLE] };
+  const small = join(dir, `m${serial++}`);
+  assert.ok((keepSmallManifest({ ...input, file: small }) ?? 0) > 0);
+  assert.deepEqual(readFileSync(small), readFileSync(keep(root)));
+
+  const many = tree(Object.fromEntries(Array.from({ length: 101 }, (_, i) => [`f${i}`, 'x'])));
+  const long = tree({ a: 'x'.repeat((1 << 20) + 1) });
+  for (const large of [many, long]) {
+    const file = join(dir, `m${serial++}`);
+    assert.equal(keepSmallManifest({ ...input, dir: large, file }), undefined);
+    assert.equal(existsSync(file), false);
+  }
 });

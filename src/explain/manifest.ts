@@ -17,6 +17,10 @@ const MAX_MANIFEST_BYTES = 2 << 20;
 /** Content that is read once more, to tell a change of it from one of mode or owner. */
 const MAX_HASHED_BYTES = 16 << 20;
 
+/** The same limits of what is done on the calling thread. */
+const SMALL_ENTRIES = 100;
+const SMALL_HASHED_BYTES = 1 << 20;
+
 /** One path of a selection. */
 export interface ManifestEntry {
   /** Absolute in its tree. */
@@ -49,15 +53,25 @@ export interface KeepManifestInput {
 
 /** Writes what selections of a tree hold, by path. @returns bytes written; 0 when that would be too much */
 function keepManifest(input: KeepManifestInput, context: JobContext): number {
-  const index = HashIndex.load(input.index);
-  const lister = new Lister(input.dir, index, context, input.maxEntries ?? MAX_ENTRIES);
-  for (const selector of input.selectors) lister.add(selector);
-  const bytes = zstdCompressSync(JSON.stringify(lister.entries.map(row)));
+  const maxEntries = input.maxEntries ?? MAX_ENTRIES;
+  const lister = new Lister(input, context, { maxEntries, maxHashedBytes: MAX_HASHED_BYTES });
+  return writeManifest(input.file, lister);
+}
+
+/** The same where it takes a millisecond or two; undefined where it would take longer, and nothing was written. */
+export function keepSmallManifest(input: KeepManifestInput): number | undefined {
+  const here = { throwIfAborted: () => {} };
+  const lister = new Lister(input, here, { maxEntries: SMALL_ENTRIES, maxHashedBytes: SMALL_HASHED_BYTES });
+  return lister.leftOut ? undefined : writeManifest(input.file, lister);
+}
+
+function writeManifest(file: string, { entries }: Lister): number {
+  const bytes = zstdCompressSync(JSON.stringify(entries.map(row)));
   if (bytes.length > MAX_MANIFEST_BYTES) return 0;
-  const temporary = `${input.file}.${process.pid}.${hash('sha256', String(performance.now())).slice(0, 12)}`;
+  const temporary = `${file}.${process.pid}.${hash('sha256', String(performance.now())).slice(0, 12)}`;
   try {
     writeFileSync(temporary, bytes, { mode: 0o600 });
-    renameSync(temporary, input.file);
+    renameSync(temporary, file);
   } catch (error) {
     rmSync(temporary, { force: true }); // the disk is full: what is there of it takes room, too
     throw error;
@@ -120,25 +134,39 @@ function readManifest(file: string): ManifestEntry[] | undefined {
   }
 }
 
+interface ListLimits {
+  readonly maxEntries: number;
+  /** Content of files that is read, in all. */
+  readonly maxHashedBytes: number;
+}
+
+/** Lists what selectors take. */
 class Lister {
   readonly entries: ManifestEntry[] = [];
   readonly #dir: string;
   readonly #index: HashIndex;
-  readonly #context: JobContext;
-  readonly #limit: number;
+  readonly #context: Pick<JobContext, 'throwIfAborted'>;
+  readonly #limits: ListLimits;
   readonly #tree: TreeHasher;
   readonly #seen = new Set<string>();
   #hashed = 0;
+  /** A limit was reached. */
+  leftOut = false;
 
-  constructor(dir: string, index: HashIndex, context: JobContext, limit: number) {
+  constructor(
+    { dir, index, selectors }: KeepManifestInput,
+    context: Pick<JobContext, 'throwIfAborted'>,
+    limits: ListLimits,
+  ) {
     this.#dir = dir === '/' ? '' : dir;
-    this.#index = index;
+    this.#index = HashIndex.load(index);
     this.#context = context;
-    this.#limit = limit;
-    this.#tree = new TreeHasher(dir, index, () => context.throwIfAborted());
+    this.#limits = limits;
+    this.#tree = new TreeHasher(dir, this.#index, () => context.throwIfAborted());
+    for (const selector of selectors) this.#add(selector);
   }
 
-  add(selector: ContentSelector): void {
+  #add(selector: ContentSelector): void {
     const patterns = selector.includePatterns.length + selector.excludePatterns.length;
     if (selector.wildcard || patterns > 0) this.#selection(selector);
     else this.#below(selector);
@@ -148,7 +176,8 @@ class Lister {
     for (const { path, source, stat, followLinks } of selectPaths(this.#tree, selector).selected) {
       const isLink = followLinks && isSymlinkMode(stat.mode);
       if (isLink) this.#below({ ...selector, path, wildcard: false });
-      else if (this.entries.length < this.#limit) this.#put(path, source, stat, false);
+      else if (this.entries.length < this.#limits.maxEntries) this.#put(path, source, stat, false);
+      else this.leftOut = true;
     }
   }
 
@@ -162,8 +191,9 @@ class Lister {
       for (const { path, stat } of level) {
         this.#context.throwIfAborted();
         const children = isDirMode(stat.mode) ? this.#tree.list(path) : undefined;
-        const room = this.#limit - this.entries.length - next.length - level.length;
+        const room = this.#limits.maxEntries - this.entries.length - next.length - level.length;
         const whole = children !== undefined && children.length > room;
+        if (whole) this.leftOut = true;
         this.#put(path, path, stat, whole);
         if (children && !whole)
           next.push(...children.map(({ name, stat: of }) => ({ path: `${path}/${name}`, stat: of })));
@@ -198,7 +228,11 @@ class Lister {
   #content(source: string, { mode, size }: FileStat): string {
     const full = this.#dir + source;
     if (isSymlinkMode(mode)) return readlinkSync(full);
-    if (!isRegularMode(mode) || size > MAX_HASHED_BYTES - this.#hashed) return '';
+    if (!isRegularMode(mode)) return '';
+    if (size > this.#limits.maxHashedBytes - this.#hashed) {
+      this.leftOut = true;
+      return '';
+    }
     this.#hashed += size;
     return short(hash('sha256', readFileSync(full)));
   }

@@ -34,4 +34,6 @@ export interface JobRunner<J extends Jobs> {
     input: Parameters<J[K]>[0],
     options?: RunOptions,
   ): Promise<Awaited<ReturnType<J[K]>>>;
+  /** For work that is about to come. */
+  warm?(): void;
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Script } from 'node:vm';
 import { limitMallocArenas, trimMemory } from './memory.ts';
 
 test('the allocator takes its setting, and memory is given back', async () => {
@@ -10,4 +11,11 @@ test('the allocator takes its setting, and memory is given back', async () => {
   assert.equal(await trimMemory(), true);
   const freed = before - process.memoryUsage().heapUsed;
   assert.ok(freed > 10 << 20, `${freed} bytes, ${lists.length}`);
+});
+
+test('compiled code that was kept is still taken after memory was given back', async () => {
+  const source = '(function () { return 1; })';
+  const cachedData = new Script(source).createCachedData();
+  await trimMemory();
+  assert.equal(new Script(source, { cachedData }).cachedDataRejected, false);
 });

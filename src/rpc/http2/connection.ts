@@ -129,7 +129,9 @@ export class Http2Connection implements StreamHost, FrameSink {
   }
 
   sendReset(stream: Http2Stream, code: number): void {
-    if (stream.id !== 0) this.#out.write(resetFrame(stream.id, code));
+    if (stream.id === 0) return;
+    this.#out.pump(); // what was written before may say why
+    this.#out.write(resetFrame(stream.id, code));
   }
 
   gone(stream: Http2Stream): void {

@@ -5,14 +5,13 @@ import {
   Flag,
   FRAME_HEADER_BYTES,
   FrameType,
-  frame,
   headerFrames,
   writeHead,
 } from './frames.ts';
 import { HeaderEncoder } from './hpack.ts';
 import type { Http2Stream } from './stream.ts';
 
-/** A payload below this size is copied behind its frame's head: one write instead of two. */
+/** A part of a frame below this size is copied behind what comes before it: one write instead of two. */
 const COPY_BELOW_BYTES = 8 << 10;
 /** Data of one frame, also when the peer would take more: others want their turn. */
 const MAX_DATA_BYTES = 256 << 10;
@@ -30,6 +29,7 @@ export class Outbound {
   readonly #sending = new Set<Http2Stream>();
   #corked = false;
   #pumping = false;
+  #scheduled = false;
 
   constructor(transport: Duplex) {
     this.#transport = transport;
@@ -64,9 +64,15 @@ export class Outbound {
       this.write(bytes);
   }
 
+  /** The stream has something to send: after the callbacks under way, so that small messages share a frame. */
   want(stream: Http2Stream): void {
     this.#sending.add(stream);
-    this.pump();
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    process.nextTick(() => {
+      this.#scheduled = false;
+      this.pump();
+    });
   }
 
   forget(stream: Http2Stream): void {
@@ -111,18 +117,33 @@ export class Outbound {
       MAX_DATA_BYTES,
       Math.max(0, Math.min(this.window, stream.sendWindow)),
     );
-    const part = stream.take(max);
-    if (!part) return;
-    const { bytes, end, written } = part;
-    this.window -= bytes.length;
-    const flags = end ? Flag.endStream : 0;
-    if (bytes.length < COPY_BELOW_BYTES) this.write(frame(FrameType.data, flags, stream.id, bytes));
-    else {
-      const head = Buffer.allocUnsafe(FRAME_HEADER_BYTES);
-      this.write(writeHead(head, bytes.length, FrameType.data, flags, stream.id));
-      this.write(bytes);
-    }
-    written?.();
+    const taken = stream.take(max);
+    if (!taken) return;
+    const { parts, size, end, written } = taken;
+    this.window -= size;
+    const head = Buffer.allocUnsafe(FRAME_HEADER_BYTES);
+    writeHead(head, size, FrameType.data, end ? Flag.endStream : 0, stream.id);
+    for (const piece of joinSmall([head, ...parts])) this.write(piece);
+    for (const call of written) call();
     if (end) stream.markEnded();
   }
+}
+
+/** The same bytes in fewer pieces; large ones are not copied. */
+function joinSmall(parts: readonly Buffer[]): Buffer[] {
+  const pieces: Buffer[] = [];
+  let small: Buffer[] = [];
+  const join = (): void => {
+    if (small.length > 0) pieces.push(small.length === 1 ? (small[0] as Buffer) : Buffer.concat(small));
+    small = [];
+  };
+  for (const part of parts) {
+    if (part.length < COPY_BELOW_BYTES) small.push(part);
+    else {
+      join();
+      pieces.push(part);
+    }
+  }
+  join();
+  return pieces;
 }

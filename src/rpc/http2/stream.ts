@@ -29,6 +29,17 @@ interface Queued {
   readonly written: (() => void) | undefined;
 }
 
+/** Bytes on their way into a frame. */
+export interface Taken {
+  readonly parts: readonly Buffer[];
+  /** Bytes of all parts. */
+  readonly size: number;
+  /** They are the last, and no headers follow them. */
+  readonly end: boolean;
+  /** To be called when they have left. */
+  readonly written: readonly (() => void)[];
+}
+
 /** One stream of an HTTP/2 connection: a request with its response (RFC 9113, section 5). */
 export class Http2Stream {
   /** 0 while the peer lets us open no more streams. */
@@ -162,21 +173,27 @@ export class Http2Stream {
     return Math.min(connectionWindow, this.sendWindow) > 0 || this.#queue[0]?.bytes.length === 0;
   }
 
-  /** Takes up to `max` bytes off the queue; `end`: they are the last, and no headers follow them. */
-  take(
-    max: number,
-  ):
-    | { readonly bytes: Buffer; readonly end: boolean; readonly written?: (() => void) | undefined }
-    | undefined {
-    const first = this.#queue[0];
-    if (!first) return this.#last === 'end' ? { bytes: Buffer.alloc(0), end: true } : undefined;
-    const bytes = first.bytes.subarray(this.#offset, this.#offset + max);
-    this.#offset += bytes.length;
-    this.sendWindow -= bytes.length;
-    if (this.#offset < first.bytes.length) return { bytes, end: false };
-    this.#queue.shift();
-    this.#offset = 0;
-    return { bytes, end: this.#queue.length === 0 && this.#last === 'end', written: first.written };
+  /** Takes up to `max` bytes off the queue, of as many writes as that is. */
+  take(max: number): Taken | undefined {
+    if (this.#queue.length === 0)
+      return this.#last === 'end' ? { parts: [], size: 0, end: true, written: [] } : undefined;
+    const parts: Buffer[] = [];
+    const written: (() => void)[] = [];
+    let size = 0;
+    let whole = 0;
+    for (; whole < this.#queue.length && (size < max || parts.length === 0); whole++) {
+      const next = this.#queue[whole] as Queued;
+      const part = next.bytes.subarray(this.#offset, this.#offset + max - size);
+      parts.push(part);
+      size += part.length;
+      this.#offset += part.length;
+      if (this.#offset < next.bytes.length) break;
+      this.#offset = 0;
+      if (next.written) written.push(next.written);
+    }
+    this.#queue.splice(0, whole);
+    this.sendWindow -= size;
+    return { parts, size, end: this.#queue.length === 0 && this.#last === 'end', written };
   }
 
   /** The headers that end the stream, when everything before them has been taken. */
