@@ -11,6 +11,13 @@ const MAX_QUEUED = 128;
 const CHUNK_BYTES = 32 << 10;
 /** Entries and small files between turns of the event loop. */
 const YIELD_EVERY = 128;
+/**
+ * After so many files a slow receiver's requests are gathered for a moment, and answered in one write: each write wakes
+ * half a dozen threads and routines over there, which took a fifth of the time of 20,000 files.
+ */
+const GATHER_AFTER = 256;
+const GATHER_MS = 4;
+const GATHER_UP_TO = 32;
 
 export interface SendOptions {
   /** Total of bytes put on the wire so far, and whether it was the last call. */
@@ -42,6 +49,8 @@ class Sender {
   readonly #queue: { id: number; path: string }[] = [];
   #wakeReader: (() => void)[] = [];
   #wakeTaker: (() => void) | undefined;
+  #requested = 0;
+  #gathering: NodeJS.Timeout | undefined;
   #done = false;
   #failed = false;
   bytes = 0;
@@ -108,11 +117,19 @@ class Sender {
     if (path === undefined) throw new BuildError(`invalid file id ${id}`);
     this.#files.delete(id);
     this.#queue.push({ id, path });
-    this.#wakeReader.pop()?.();
+    if (++this.#requested <= GATHER_AFTER) this.#wakeReader.pop()?.();
+    else if (this.#queue.length >= GATHER_UP_TO) this.#gathered();
+    else this.#gathering ??= setTimeout(() => this.#gathered(), GATHER_MS);
     while (this.#queue.length >= MAX_QUEUED && !this.#failed)
       await new Promise<void>((resolve) => {
         this.#wakeTaker = resolve;
       });
+  }
+
+  #gathered(): void {
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
+    for (const wake of this.#wakeReader.splice(0)) wake();
   }
 
   async #serve(): Promise<void> {
@@ -156,7 +173,7 @@ class Sender {
 
   #finish(): void {
     this.#done = true;
-    for (const wake of this.#wakeReader.splice(0)) wake();
+    this.#gathered();
     this.#wakeTaker?.();
   }
 }
