@@ -217,6 +217,8 @@ function bridgeOf(
 ): Bridge {
   const { worker, cachePlaces, log } = services;
   const imports = new CacheImports(job, { places: cachePlaces, refs: worker.refs, log });
+  // They come while the frontend, or the client that drives the build, is still at work.
+  imports.begin(cacheImports(request.Cache));
   const resolve = (meta: SourceMetaRequest, signal: AbortSignal) =>
     resolveSourceMeta(meta, job, worker, signal);
   const policies = policiesOf(request, services, resolve);

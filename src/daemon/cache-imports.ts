@@ -29,6 +29,11 @@ export class CacheImports {
     this.#parts = parts;
   }
 
+  /** Starts those that will be asked for; too many are an error then. */
+  begin(entries: readonly CacheEntry[]): void {
+    this.of(entries.slice(0, MAX_IMPORTS));
+  }
+
   /** Starts what is new, in the background. */
   of(entries: readonly CacheEntry[]): CacheImport<ImmutableRef>[] {
     return entries.map((entry) => {

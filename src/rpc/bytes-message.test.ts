@@ -19,6 +19,19 @@ test('the codec agrees with the generated one, and copies no large data', () => 
   }
 });
 
+test('data in several parts is one field, and no part is copied but a small first one', () => {
+  for (const length of LENGTHS) {
+    const data = Buffer.alloc(length, 7);
+    const more = [Buffer.from([1, 2]), Buffer.alloc(5000, 3)];
+    const theirs = Buffer.from(BytesMessage.encode({ data: Buffer.concat([data, ...more]) }).finish());
+    assert.deepEqual(Buffer.from(bytesCodec.encode({ data, more }).finish()), theirs);
+    const parts = bytesCodec.encodeParts!({ data, more }, 5);
+    assert.deepEqual(Buffer.concat(parts).subarray(5), theirs);
+    assert.deepEqual(parts.slice(-2), more);
+    assert.equal(parts.at(-1), more[1]);
+  }
+});
+
 test('unknown fields are skipped, the last data counts, and what is cut short is refused', () => {
   const field = (tag: number, ...bytes: number[]): number[] => [tag, ...bytes];
   const bytes = Buffer.from([

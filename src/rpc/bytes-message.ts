@@ -4,6 +4,8 @@ import { walkFields } from './well-formed.ts';
 /** A message whose only field is `bytes data = 1`: what streams of bytes are made of in BuildKit's services. */
 export interface BytesMessage {
   readonly data: Uint8Array;
+  /** Of a message that is sent: what follows `data` in the same field. */
+  readonly more?: readonly Uint8Array[];
 }
 
 const TAG = (1 << 3) | 2;
@@ -17,7 +19,7 @@ const EMPTY = new Uint8Array(0);
  * encoded must not change any more. A test holds it against the generated code.
  */
 export const bytesCodec: MessageType<BytesMessage> = {
-  encode: ({ data }) => ({ finish: () => Buffer.concat(encodeParts({ data }, 0)) }),
+  encode: (message) => ({ finish: () => Buffer.concat(encodeParts(message, 0)) }),
   encodeParts,
   decode,
   strict: true,
@@ -30,18 +32,22 @@ export function bytesMethod<M extends MethodDefinition<BytesMessage, BytesMessag
   return { ...method, requestType: bytesCodec, responseType: bytesCodec };
 }
 
-function encodeParts({ data }: BytesMessage, headroom: number): readonly [Uint8Array, ...Uint8Array[]] {
-  if (data.byteLength === 0) return [Buffer.allocUnsafe(headroom)];
+function encodeParts(
+  { data, more = [] }: BytesMessage,
+  headroom: number,
+): readonly [Uint8Array, ...Uint8Array[]] {
+  const size = more.reduce((sum, part) => sum + part.byteLength, data.byteLength);
+  if (size === 0) return [Buffer.allocUnsafe(headroom)];
   const small = data.byteLength < COPY_BELOW_BYTES;
   const head = Buffer.allocUnsafe(headroom + 1 + MAX_LENGTH_BYTES + (small ? data.byteLength : 0));
   let at = headroom;
   head[at++] = TAG;
-  let rest = data.byteLength;
+  let rest = size;
   for (; rest >= 128; rest >>>= 7) head[at++] = (rest & 127) | 128;
   head[at++] = rest;
-  if (!small) return [head.subarray(0, at), data];
+  if (!small) return [head.subarray(0, at), data, ...more];
   head.set(data, at);
-  return [head.subarray(0, at + data.byteLength)];
+  return [head.subarray(0, at + data.byteLength), ...more];
 }
 
 function decode(bytes: Uint8Array): BytesMessage {

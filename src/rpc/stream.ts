@@ -1,4 +1,5 @@
 import { BuildError, Code, canceled } from '../base/errors.ts';
+import { bytesCodec } from './bytes-message.ts';
 import { encodeFrame, FrameReader } from './framing.ts';
 import { ErrorCode } from './http2/frames.ts';
 import type { Http2Stream } from './http2/stream.ts';
@@ -28,6 +29,10 @@ export class CallStream<In, Out> implements MessageStream<In, Out> {
     this.#in = input;
     this.#out = output;
     this.#reader = new FrameReader(stream);
+  }
+
+  get takesPieces(): boolean {
+    return (this.#out as unknown) === bytesCodec;
   }
 
   get signal(): AbortSignal {

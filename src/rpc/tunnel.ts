@@ -1,6 +1,7 @@
 import { Duplex } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { BuildError } from '../base/errors.ts';
+import { joinSmall } from './pieces.ts';
 import type { MessageStream } from './types.ts';
 
 /** Bytes per message that the tunnel writes; upstream packs about as much. */
@@ -10,12 +11,16 @@ interface Bytes {
   readonly data: Uint8Array;
 }
 
+interface BytesOut extends Bytes {
+  readonly more?: readonly Uint8Array[];
+}
+
 /**
  * A byte stream over a call of BytesMessage messages, on either side of it: `Control.Session` and
  * ssh forwarding. Ending it half-closes the call; destroying it cancels the call. Nothing is read
  * from the call before the stream is read.
  */
-export function duplexOf(call: MessageStream<Bytes, { data: Uint8Array }>): Duplex {
+export function duplexOf(call: MessageStream<Bytes, BytesOut>): Duplex {
   let ended = false;
   const duplex = new Duplex({
     allowHalfOpen: true,
@@ -61,18 +66,17 @@ async function pull(call: MessageStream<Bytes, unknown>): Promise<Buffer | null>
 }
 
 /** Packs small chunks together and splits large ones. */
-async function sendAll(
-  call: MessageStream<unknown, { data: Uint8Array }>,
-  chunks: readonly Buffer[],
-): Promise<void> {
+async function sendAll(call: MessageStream<unknown, BytesOut>, chunks: readonly Buffer[]): Promise<void> {
   let batch: Buffer[] = [];
   let size = 0;
   const flush = async (): Promise<void> => {
     if (size === 0) return;
-    const data = batch.length === 1 ? (batch[0] as Buffer) : Buffer.concat(batch, size);
+    const whole = batch.length === 1 || call.takesPieces;
+    const pieces = whole ? joinSmall(batch) : [Buffer.concat(batch, size)];
+    const [data, ...more] = pieces as [Buffer, ...Buffer[]];
     batch = [];
     size = 0;
-    await call.send({ data });
+    await call.send({ data, more });
   };
   for (const chunk of chunks) {
     for (let at = 0; at < chunk.byteLength; at += TUNNEL_MESSAGE_BYTES) {

@@ -51,6 +51,8 @@ export interface MessageStream<In, Out> extends AsyncIterable<In> {
   receive(): Promise<In | undefined>;
   /** Sends one message. Resolves when there is room for more, not when the message has arrived. */
   send(message: Out): Promise<void>;
+  /** Data of a BytesMessage may be given in pieces (`more`), which are then not copied. */
+  readonly takesPieces?: boolean;
   /** Half close: no more messages from here. On a server, returning from the handler ends the call instead. */
   end(): void;
   /** Gives up the call: the other side sees a cancellation. */

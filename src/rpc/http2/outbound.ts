@@ -9,10 +9,9 @@ import {
   writeHead,
 } from './frames.ts';
 import { HeaderEncoder } from './hpack.ts';
+import { joinSmall } from '../pieces.ts';
 import type { Http2Stream } from './stream.ts';
 
-/** A part of a frame below this size is copied behind what comes before it: one write instead of two. */
-const COPY_BELOW_BYTES = 8 << 10;
 /** Data of one frame, also when the peer would take more: others want their turn. */
 const MAX_DATA_BYTES = 256 << 10;
 
@@ -127,23 +126,4 @@ export class Outbound {
     for (const call of written) call();
     if (end) stream.markEnded();
   }
-}
-
-/** The same bytes in fewer pieces; large ones are not copied. */
-function joinSmall(parts: readonly Buffer[]): Buffer[] {
-  const pieces: Buffer[] = [];
-  let small: Buffer[] = [];
-  const join = (): void => {
-    if (small.length > 0) pieces.push(small.length === 1 ? (small[0] as Buffer) : Buffer.concat(small));
-    small = [];
-  };
-  for (const part of parts) {
-    if (part.length < COPY_BELOW_BYTES) small.push(part);
-    else {
-      join();
-      pieces.push(part);
-    }
-  }
-  join();
-  return pieces;
 }
