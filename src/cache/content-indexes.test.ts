@@ -58,6 +58,11 @@ test('digests of small trees that were transferred are looked up here, others in
     );
     assert.equal(asked.pop(), 'contentHash');
   }
+  const large = mkdtempSync(join(dir, 'large-'));
+  writeFileSync(join(large, 'b'), Buffer.alloc(300_000));
+  await indexes.hash(small, { dir: large, selectors: [{ ...selectors[0]!, path: '/b' }] }, signal);
+  assert.deepEqual(asked.splice(0), ['contentHash'], 'its index does not know all of it');
+
   const changes = Array.from({ length: 2000 }, (_, i) => ({
     path: `file-${i}`,
     kind: 'write' as const,

@@ -7,6 +7,7 @@ import {
   contentHash,
   type ContentHashInput,
   type ContentHashJobs,
+  TooMuchToRead,
   updateContentIndex,
 } from './contenthash.ts';
 import type { TreeChange } from './contenthash-index.ts';
@@ -18,6 +19,7 @@ const SUFFIX = '.index';
 /** Changes, and bytes of an index, that are dealt with at once: a millisecond, where a thread takes longer to start. */
 const MAX_OWN_CHANGES = 100;
 const MAX_OWN_BYTES = 64 << 10;
+const MAX_OWN_READ_BYTES = 256 << 10;
 
 /** Files with the known digests of records' trees (FEATURES F19), one per record. */
 export class ContentIndexes {
@@ -42,8 +44,14 @@ export class ContentIndexes {
     signal: AbortSignal,
   ): Promise<readonly Digest[]> {
     const input = { dir, selectors, index: this.of(ref) };
-    if (!this.isSmall(ref)) return await this.#jobs.run('contentHash', input, { signal });
-    return contentHash(input, signal);
+    if (this.isSmall(ref)) {
+      try {
+        return contentHash({ ...input, maxReadBytes: MAX_OWN_READ_BYTES }, signal);
+      } catch (error) {
+        if (!(error instanceof TooMuchToRead)) throw error; // else the index was lost
+      }
+    }
+    return await this.#jobs.run('contentHash', input, { signal });
   }
 
   /** True for a transferred tree of few files: its digests are all known, and looking them up takes no thread. */

@@ -29,18 +29,21 @@ export interface ContentHashInput {
   /** File of the tree's index, read and written; without it nothing is kept. */
   readonly index?: string;
   readonly selectors: readonly ContentSelector[];
+  /** Bytes of files without known digests that may be read, a file being 4 KiB at least. */
+  readonly maxReadBytes?: number;
 }
 
+const LEAST_BYTES = 4096;
 const MAX_LINKS = 255;
 const EMPTY = digestOf('');
 
 /**
  * Digests of selected content, one per selector. Reads files: belongs in a worker.
- * @throws BuildError `"/x": not found`
+ * @throws BuildError `"/x": not found`; TooMuchToRead
  */
 export function contentHash(input: ContentHashInput, context: Pick<JobContext, 'throwIfAborted'>): Digest[] {
   const index = input.index === undefined ? new HashIndex() : HashIndex.load(input.index);
-  const hasher = new TreeHasher(input.dir, index, () => context.throwIfAborted());
+  const hasher = new TreeHasher(input.dir, index, () => context.throwIfAborted(), input.maxReadBytes);
   try {
     return input.selectors.map((selector) => hasher.checksum(selector));
   } finally {
@@ -77,13 +80,15 @@ export class TreeHasher {
   readonly #root: string;
   readonly #index: HashIndex;
   readonly #check: () => void;
+  #readable: number;
   /** Of files with several links, by inode. */
   readonly #linked = new Map<string, Digest>();
 
-  constructor(root: string, index: HashIndex, check: () => void = () => {}) {
+  constructor(root: string, index: HashIndex, check: () => void = () => {}, maxReadBytes = Infinity) {
     this.#root = root === '/' ? '' : root;
     this.#index = index;
     this.#check = check;
+    this.#readable = maxReadBytes;
   }
 
   checksum(query: ContentSelector): Digest {
@@ -166,6 +171,8 @@ export class TreeHasher {
 
   /** Links of one file are the same: it is read once. */
   #fileDigest(path: string, stat: FileStat): Digest {
+    this.#readable -= Math.max(stat.size, LEAST_BYTES);
+    if (this.#readable < 0) throw new TooMuchToRead();
     const full = this.#root + path;
     if (stat.nlink < 2) return fileDigest(full, stat);
     const key = inodeKey(stat);
@@ -208,6 +215,9 @@ export class TreeHasher {
     return isDirMode(stat.mode) ? this.#dir(path) : this.#leaf(path, stat);
   }
 }
+
+/** Work for a thread. */
+export class TooMuchToRead extends Error {}
 
 /** Of no particular kind: the message of the whole build shows no code for it. */
 function missing(path: string): BuildError {

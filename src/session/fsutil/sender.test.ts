@@ -70,7 +70,18 @@ test('requests are answered at once, and from the 257th on together', async (t) 
   await turns();
   assert.equal(complete.length, 290, 'enough came');
 
-  ask(290, 400);
+  for (let id = 290; id < 307; id++) {
+    ask(id, id + 1);
+    await turns();
+    t.mock.timers.tick(4);
+    await turns();
+    assert.equal(complete.length, id + 1);
+  }
+  ask(307, 308);
+  await turns();
+  assert.equal(complete.length, 308, 'it asks for one at a time');
+
+  ask(308, 400);
   give({ type: PacketType.PACKET_FIN });
   await sent;
   assert.deepEqual(

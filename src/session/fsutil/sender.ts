@@ -18,6 +18,8 @@ const YIELD_EVERY = 128;
 const GATHER_AFTER = 256;
 const GATHER_MS = 4;
 const GATHER_UP_TO = 32;
+/** A receiver that asked for one file only, so many times in a row, waits for each: nothing is gathered for it. */
+const MAX_ALONE = 16;
 
 export interface SendOptions {
   /** Total of bytes put on the wire so far, and whether it was the last call. */
@@ -51,6 +53,7 @@ class Sender {
   #wakeTaker: (() => void) | undefined;
   #requested = 0;
   #gathering: NodeJS.Timeout | undefined;
+  #alone = 0;
   #done = false;
   #failed = false;
   bytes = 0;
@@ -117,9 +120,13 @@ class Sender {
     if (path === undefined) throw new BuildError(`invalid file id ${id}`);
     this.#files.delete(id);
     this.#queue.push({ id, path });
-    if (++this.#requested <= GATHER_AFTER) this.#wakeReader.pop()?.();
+    if (++this.#requested <= GATHER_AFTER || this.#alone > MAX_ALONE) this.#wakeReader.pop()?.();
     else if (this.#queue.length >= GATHER_UP_TO) this.#gathered();
-    else this.#gathering ??= setTimeout(() => this.#gathered(), GATHER_MS);
+    else
+      this.#gathering ??= setTimeout(() => {
+        this.#alone = this.#queue.length === 1 ? this.#alone + 1 : 0;
+        this.#gathered();
+      }, GATHER_MS);
     while (this.#queue.length >= MAX_QUEUED && !this.#failed)
       await new Promise<void>((resolve) => {
         this.#wakeTaker = resolve;
