@@ -63,6 +63,9 @@ test('digests of small trees that were transferred are looked up here, others in
   await indexes.hash(small, { dir: large, selectors: [{ ...selectors[0]!, path: '/b' }] }, signal);
   assert.deepEqual(asked.splice(0), ['contentHash'], 'its index does not know all of it');
 
+  await indexes.hash(small, { dir: tree, selectors: Array(9).fill(selectors[0]) }, signal);
+  assert.deepEqual(asked.splice(0), ['contentHash'], 'each selector goes through the tree');
+
   const changes = Array.from({ length: 2000 }, (_, i) => ({
     path: `file-${i}`,
     kind: 'write' as const,

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Digest } from '../base/digest.ts';
 import type { JobRunner } from '../pool/types.ts';
 import {
+  areFew,
   contentHash,
   type ContentHashInput,
   type ContentHashJobs,
@@ -44,7 +45,7 @@ export class ContentIndexes {
     signal: AbortSignal,
   ): Promise<readonly Digest[]> {
     const input = { dir, selectors, index: this.of(ref) };
-    if (this.isSmall(ref)) {
+    if (areFew(selectors) && this.isSmall(ref)) {
       try {
         return contentHash({ ...input, maxReadBytes: MAX_OWN_READ_BYTES }, signal);
       } catch (error) {

@@ -29,11 +29,15 @@ export interface ContentHashInput {
   /** File of the tree's index, read and written; without it nothing is kept. */
   readonly index?: string;
   readonly selectors: readonly ContentSelector[];
-  /** Bytes of files without known digests that may be read, a file being 4 KiB at least. */
+  /** Bytes that may be read: of files without known digests (4 KiB at least), and 128 of each name that is listed. */
   readonly maxReadBytes?: number;
 }
 
-const LEAST_BYTES = 4096;
+const LEAST_FILE_BYTES = 4096;
+const NAME_BYTES = 128;
+/** What is looked up by the calling thread: each selector goes through the tree, each pattern through its names. */
+const FEW_SELECTORS = 8;
+const FEW_PATTERNS = 32;
 const MAX_LINKS = 255;
 const EMPTY = digestOf('');
 
@@ -147,7 +151,14 @@ export class TreeHasher {
   }
 
   #names(path: string): string[] {
-    return sortNames(readdirSync(this.#root + path || '/'));
+    const names = sortNames(readdirSync(this.#root + path || '/'));
+    this.#charge(names.length * NAME_BYTES);
+    return names;
+  }
+
+  #charge(bytes: number): void {
+    this.#readable -= bytes;
+    if (this.#readable < 0) throw new TooMuchToRead();
   }
 
   #path(path: string, follow: boolean): Digest {
@@ -171,8 +182,7 @@ export class TreeHasher {
 
   /** Links of one file are the same: it is read once. */
   #fileDigest(path: string, stat: FileStat): Digest {
-    this.#readable -= Math.max(stat.size, LEAST_BYTES);
-    if (this.#readable < 0) throw new TooMuchToRead();
+    this.#charge(Math.max(stat.size, LEAST_FILE_BYTES));
     const full = this.#root + path;
     if (stat.nlink < 2) return fileDigest(full, stat);
     const key = inodeKey(stat);
@@ -214,6 +224,12 @@ export class TreeHasher {
     if (!stat) return undefined;
     return isDirMode(stat.mode) ? this.#dir(path) : this.#leaf(path, stat);
   }
+}
+
+/** Whether selectors ask for little, in a small tree. */
+export function areFew(selectors: readonly ContentSelector[]): boolean {
+  const patterns = selectors.reduce((n, s) => n + s.includePatterns.length + s.excludePatterns.length, 0);
+  return selectors.length <= FEW_SELECTORS && patterns <= FEW_PATTERNS;
 }
 
 /** Work for a thread. */

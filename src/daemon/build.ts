@@ -218,7 +218,7 @@ function bridgeOf(
   const { worker, cachePlaces, log } = services;
   const imports = new CacheImports(job, { places: cachePlaces, refs: worker.refs, log });
   // They come while the frontend, or the client that drives the build, is still at work.
-  imports.begin(cacheImports(request.Cache));
+  if (!request.FrontendAttrs.requestid) imports.begin(cacheImports(request.Cache));
   const resolve = (meta: SourceMetaRequest, signal: AbortSignal) =>
     resolveSourceMeta(meta, job, worker, signal);
   const policies = policiesOf(request, services, resolve);

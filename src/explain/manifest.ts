@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { errno } from '../base/errors.ts';
-import { type ContentSelector, TreeHasher } from '../cache/contenthash.ts';
+import { areFew, type ContentSelector, TooMuchToRead, TreeHasher } from '../cache/contenthash.ts';
 import { fileDigest } from '../cache/contenthash-file.ts';
 import { HashIndex } from '../cache/contenthash-index.ts';
 import { keyPath, selectPaths } from '../cache/contenthash-select.ts';
@@ -20,6 +20,7 @@ const MAX_HASHED_BYTES = 16 << 20;
 /** The same limits of what is done on the calling thread. */
 const SMALL_ENTRIES = 100;
 const SMALL_HASHED_BYTES = 1 << 20;
+const SMALL_READ_BYTES = 256 << 10;
 
 /** One path of a selection. */
 export interface ManifestEntry {
@@ -60,8 +61,19 @@ function keepManifest(input: KeepManifestInput, context: JobContext): number {
 
 /** The same where it takes a millisecond or two; undefined where it would take longer, and nothing was written. */
 export function keepSmallManifest(input: KeepManifestInput): number | undefined {
-  const here = { throwIfAborted: () => {} };
-  const lister = new Lister(input, here, { maxEntries: SMALL_ENTRIES, maxHashedBytes: SMALL_HASHED_BYTES });
+  if (!areFew(input.selectors)) return undefined;
+  const limits = {
+    maxEntries: SMALL_ENTRIES,
+    maxHashedBytes: SMALL_HASHED_BYTES,
+    maxReadBytes: SMALL_READ_BYTES,
+  };
+  let lister: Lister;
+  try {
+    lister = new Lister(input, { throwIfAborted: () => {} }, limits);
+  } catch (error) {
+    if (error instanceof TooMuchToRead) return undefined;
+    throw error;
+  }
   return lister.leftOut ? undefined : writeManifest(input.file, lister);
 }
 
@@ -138,6 +150,8 @@ interface ListLimits {
   readonly maxEntries: number;
   /** Content of files that is read, in all. */
   readonly maxHashedBytes: number;
+  /** As of a tree that is hashed. */
+  readonly maxReadBytes?: number;
 }
 
 /** Lists what selectors take. */
@@ -162,7 +176,7 @@ class Lister {
     this.#index = HashIndex.load(index);
     this.#context = context;
     this.#limits = limits;
-    this.#tree = new TreeHasher(dir, this.#index, () => context.throwIfAborted());
+    this.#tree = new TreeHasher(dir, this.#index, () => context.throwIfAborted(), limits.maxReadBytes);
     for (const selector of selectors) this.#add(selector);
   }
 

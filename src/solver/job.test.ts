@@ -294,7 +294,11 @@ test('steps of a job are shown with what they report', async () => {
     job.step(digestOf('y'), 'failing', () => Promise.reject(new Error('no'))),
     /no/,
   );
+  const slow = Promise.withResolvers<void>();
+  const going = job.step(digestOf('z'), 'going on', () => slow.promise);
   await job.close();
+  slow.resolve();
+  await going;
   const seen: SolveStatus[] = [];
   for await (const status of job.status(forever)) seen.push(status);
   const vertexes = seen.flatMap((status) => status.vertexes);
@@ -303,6 +307,7 @@ test('steps of a job are shown with what they report', async () => {
     [
       ['exporting', '', false],
       ['failing', 'no', false],
+      ['going on', 'context canceled', false],
     ],
   );
   assert.ok(vertexes.every(({ started = 0n, completed = 0n }) => completed >= started && started > 0n));

@@ -86,6 +86,8 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
   readonly #host: JobHost<Spec, R>;
   readonly #sessions: string[];
   readonly #owned = new Set<SharedVertex<Spec, R>>();
+  /** Those of `step` that go on. */
+  readonly #steps = new Set<VertexReporter>();
   readonly #end = new AbortController();
   readonly #doing = new Activities();
   #looksIntoFailures = false;
@@ -193,6 +195,7 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
     const reporter = new VertexReporter(digest, name, [], options.progressGroup);
     reporter.join(this.progress);
     reporter.start();
+    this.#steps.add(reporter);
     try {
       const value = await this.#doing.at(name, () => work(reporter));
       reporter.complete();
@@ -200,6 +203,8 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
     } catch (error) {
       reporter.complete(isCanceled(error) ? 'context canceled' : BuildError.from(error).message);
       throw error;
+    } finally {
+      this.#steps.delete(reporter);
     }
   }
 
@@ -234,6 +239,7 @@ export class Job<Spec, R extends Result> implements VertexOwner<Spec, R>, AsyncD
       vertex.reporter.leave(this.progress);
     }
     this.#owned.clear();
+    for (const step of this.#steps) step.leave(this.progress);
     this.progress.close();
     await Promise.all(orphans.map((vertex) => this.#host.drop(vertex)));
   }

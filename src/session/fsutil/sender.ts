@@ -12,14 +12,14 @@ const CHUNK_BYTES = 32 << 10;
 /** Entries and small files between turns of the event loop. */
 const YIELD_EVERY = 128;
 /**
- * After so many files a slow receiver's requests are gathered for a moment, and answered in one write: each write wakes
+ * After so many files a slow receiver's requests are gathered for a moment, twice this, and answered in one write: each write wakes
  * half a dozen threads and routines over there, which took a fifth of the time of 20,000 files.
  */
 const GATHER_AFTER = 256;
-const GATHER_MS = 4;
+const GATHER_MS = 2;
 const GATHER_UP_TO = 32;
-/** A receiver that asked for one file only, so many times in a row, waits for each: nothing is gathered for it. */
-const MAX_ALONE = 16;
+/** So many times in a row nothing came in the second half: the receiver waits for what it has asked for. */
+const MAX_IDLE = 16;
 
 export interface SendOptions {
   /** Total of bytes put on the wire so far, and whether it was the last call. */
@@ -53,7 +53,7 @@ class Sender {
   #wakeTaker: (() => void) | undefined;
   #requested = 0;
   #gathering: NodeJS.Timeout | undefined;
-  #alone = 0;
+  #idle = 0;
   #done = false;
   #failed = false;
   bytes = 0;
@@ -120,17 +120,20 @@ class Sender {
     if (path === undefined) throw new BuildError(`invalid file id ${id}`);
     this.#files.delete(id);
     this.#queue.push({ id, path });
-    if (++this.#requested <= GATHER_AFTER || this.#alone > MAX_ALONE) this.#wakeReader.pop()?.();
+    if (++this.#requested <= GATHER_AFTER || this.#idle >= MAX_IDLE) this.#wakeReader.pop()?.();
     else if (this.#queue.length >= GATHER_UP_TO) this.#gathered();
-    else
-      this.#gathering ??= setTimeout(() => {
-        this.#alone = this.#queue.length === 1 ? this.#alone + 1 : 0;
-        this.#gathered();
-      }, GATHER_MS);
+    else this.#gathering ??= setTimeout(() => this.#gatherMore(this.#queue.length), GATHER_MS);
     while (this.#queue.length >= MAX_QUEUED && !this.#failed)
       await new Promise<void>((resolve) => {
         this.#wakeTaker = resolve;
       });
+  }
+
+  #gatherMore(before: number): void {
+    this.#gathering = setTimeout(() => {
+      this.#idle = this.#queue.length === before ? this.#idle + 1 : 0;
+      this.#gathered();
+    }, GATHER_MS);
   }
 
   #gathered(): void {
