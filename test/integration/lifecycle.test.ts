@@ -169,6 +169,9 @@ test('SIGKILL to the process of a step fails that build only', async () => {
     assert.match(stderr, /did not complete successfully: exit code: 137\n/);
   };
   await failOnce();
+  // What the first one left to be deleted is no part of what the second one may leave.
+  const inTrash = (): boolean => stateOf(daemon).temporaryFiles.some((name) => name.startsWith('trash/'));
+  await eventually(() => assert.equal(inTrash(), false));
   const before = stateOf(daemon);
   await failOnce();
   await eventually(() => {
