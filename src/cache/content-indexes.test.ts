@@ -7,22 +7,14 @@ import { digestOf } from '../base/digest.ts';
 import { inlineRunner } from '../pool/serve.ts';
 import type { JobRunner } from '../pool/types.ts';
 import { ContentIndexes, contentIndexKey } from './content-indexes.ts';
+import { selectPath } from './content-selector.ts';
 import { type ContentHashJobs, contentHashJobs } from './contenthash.ts';
 import type { ImmutableRef } from './ref.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'bkt-indexes-'));
 after(() => rmSync(dir, { recursive: true, force: true }));
 const signal = new AbortController().signal;
-const selectors = [
-  {
-    path: '/',
-    wildcard: false,
-    followLinks: false,
-    includePatterns: [],
-    excludePatterns: [],
-    requiredPaths: [],
-  },
-];
+const selectors = [selectPath('/', false)];
 
 /** A ref with the given metadata. */
 function refOf(id: string, values: Readonly<Record<string, string>>): ImmutableRef {
@@ -60,7 +52,7 @@ test('digests of small trees that were transferred are looked up here, others in
   }
   const large = mkdtempSync(join(dir, 'large-'));
   writeFileSync(join(large, 'b'), Buffer.alloc(300_000));
-  await indexes.hash(small, { dir: large, selectors: [{ ...selectors[0]!, path: '/b' }] }, signal);
+  await indexes.hash(small, { dir: large, selectors: [selectPath('/b', false)] }, signal);
   assert.deepEqual(asked.splice(0), ['contentHash'], 'its index does not know all of it');
 
   await indexes.hash(small, { dir: tree, selectors: Array(9).fill(selectors[0]) }, signal);

@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import type { Digest } from '../base/digest.ts';
 import type { JobRunner } from '../pool/types.ts';
 import {
-  areFew,
   contentHash,
   type ContentHashInput,
   type ContentHashJobs,
   TooMuchToRead,
   updateContentIndex,
 } from './contenthash.ts';
+import { areFew } from './content-selector.ts';
 import type { TreeChange } from './contenthash-index.ts';
 import type { ImmutableRef } from './ref.ts';
 

@@ -4,7 +4,8 @@ import { cleanPath, joinPath } from '../match/paths.ts';
 import { type MatchInfo, PatternMatcher } from '../match/patterns.ts';
 import { parentsOf } from '../match/walk.ts';
 import { type FileStat, isDirMode } from '../sys/stat.ts';
-import type { ContentSelector, TreeHasher } from './contenthash.ts';
+import type { ContentSelector } from './content-selector.ts';
+import type { TreeHasher } from './contenthash.ts';
 
 /** A file, or the header of a directory, that a query selects. */
 export interface Selected {

@@ -15,7 +15,8 @@ import { basename, join } from 'node:path';
 import { after, test } from 'node:test';
 import { type Digest, digestOf } from '../base/digest.ts';
 import { inlineRunner } from '../pool/serve.ts';
-import { type ContentSelector, contentHashJobs, TreeHasher } from './contenthash.ts';
+import { type ContentSelector, selectPath } from './content-selector.ts';
+import { contentHashJobs, TreeHasher } from './contenthash.ts';
 import { HashIndex, type TreeChange } from './contenthash-index.ts';
 import { lsetxattr } from '../sys/xattr.ts';
 
@@ -43,14 +44,7 @@ function tree(entries: Readonly<Record<string, string | { link: string } | null>
   return dir;
 }
 
-const WHOLE: ContentSelector = {
-  path: '/',
-  wildcard: false,
-  followLinks: false,
-  includePatterns: [],
-  excludePatterns: [],
-  requiredPaths: [],
-};
+const WHOLE = selectPath('/', false);
 
 async function checksum(dir: string, path: string, options: Partial<ContentSelector> = {}): Promise<Digest> {
   const [digest] = await runner.run('contentHash', { dir, selectors: [{ ...WHOLE, path, ...options }] });

@@ -6,22 +6,9 @@ import { basePath, sortNames } from '../match/paths.ts';
 import type { JobContext, Jobs } from '../pool/types.ts';
 import { type FileStat, inodeKey, isDirMode, isSymlinkMode, lstatOrNone } from '../sys/stat.ts';
 import { fileDigest } from './contenthash-file.ts';
+import type { ContentSelector } from './content-selector.ts';
 import { HashIndex, type TreeChange } from './contenthash-index.ts';
 import { keyPath, type Selected, selectPaths } from './contenthash-select.ts';
-
-/** What of a tree counts (FEATURES F17). */
-export interface ContentSelector {
-  readonly path: string;
-  /** `path` may hold wildcards. */
-  readonly wildcard: boolean;
-  /** Follow a symlink that is the path itself. */
-  readonly followLinks: boolean;
-  /** Relative to `path`. */
-  readonly includePatterns: readonly string[];
-  readonly excludePatterns: readonly string[];
-  /** Paths that must be among those selected. */
-  readonly requiredPaths: readonly string[];
-}
 
 export interface ContentHashInput {
   /** Mounted tree, at rest. */
@@ -35,9 +22,6 @@ export interface ContentHashInput {
 
 const LEAST_FILE_BYTES = 4096;
 const NAME_BYTES = 128;
-/** What is looked up by the calling thread: each selector goes through the tree, each pattern through its names. */
-const FEW_SELECTORS = 8;
-const FEW_PATTERNS = 32;
 const MAX_LINKS = 255;
 const EMPTY = digestOf('');
 
@@ -152,11 +136,12 @@ export class TreeHasher {
 
   #names(path: string): string[] {
     const names = sortNames(readdirSync(this.#root + path || '/'));
-    this.#charge(names.length * NAME_BYTES);
+    this.charge(names.length * NAME_BYTES);
     return names;
   }
 
-  #charge(bytes: number): void {
+  /** Counts what is about to be read. @throws TooMuchToRead */
+  charge(bytes: number): void {
     this.#readable -= bytes;
     if (this.#readable < 0) throw new TooMuchToRead();
   }
@@ -182,7 +167,7 @@ export class TreeHasher {
 
   /** Links of one file are the same: it is read once. */
   #fileDigest(path: string, stat: FileStat): Digest {
-    this.#charge(Math.max(stat.size, LEAST_FILE_BYTES));
+    this.charge(Math.max(stat.size, LEAST_FILE_BYTES));
     const full = this.#root + path;
     if (stat.nlink < 2) return fileDigest(full, stat);
     const key = inodeKey(stat);
@@ -224,12 +209,6 @@ export class TreeHasher {
     if (!stat) return undefined;
     return isDirMode(stat.mode) ? this.#dir(path) : this.#leaf(path, stat);
   }
-}
-
-/** Whether selectors ask for little, in a small tree. */
-export function areFew(selectors: readonly ContentSelector[]): boolean {
-  const patterns = selectors.reduce((n, s) => n + s.includePatterns.length + s.excludePatterns.length, 0);
-  return selectors.length <= FEW_SELECTORS && patterns <= FEW_PATTERNS;
 }
 
 /** Work for a thread. */

@@ -16,20 +16,13 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import type { ContentSelector } from '../cache/contenthash.ts';
+import { type ContentSelector, selectPath } from '../cache/content-selector.ts';
 import { keepSmallManifest, manifestJobs } from './manifest.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'bkt-manifest-'));
 after(() => rmSync(dir, { recursive: true, force: true }));
 const context = { throwIfAborted: () => {}, report: () => {} };
-const WHOLE: ContentSelector = {
-  path: '/',
-  wildcard: false,
-  followLinks: false,
-  includePatterns: [],
-  excludePatterns: [],
-  requiredPaths: [],
-};
+const WHOLE = selectPath('/', false);
 
 let serial = 0;
 function keep(tree: string, selectors: readonly ContentSelector[] = [WHOLE], maxEntries = 20_000): string {
@@ -166,9 +159,12 @@ test('a small tree gives the same without a thread, a large one nothing', () => 
 
   const many = tree(Object.fromEntries(Array.from({ length: 101 }, (_, i) => [`f${i}`, 'x'])));
   const long = tree({ a: 'x'.repeat((1 << 20) + 1) });
-  for (const large of [many, long]) {
+  const unknown = tree({ a: 'x'.repeat(300_000) });
+  for (const large of [many, long, unknown]) {
     const file = join(dir, `m${serial++}`);
     assert.equal(keepSmallManifest({ ...input, dir: large, file }), undefined);
     assert.equal(existsSync(file), false);
   }
+  const selectors = Array<ContentSelector>(9).fill(WHOLE);
+  assert.equal(keepSmallManifest({ ...input, selectors, file: small }), undefined, 'many selectors');
 });

@@ -1,8 +1,10 @@
 import { hash } from 'node:crypto';
 import { readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import type { Digest } from '../base/digest.ts';
 import { errno } from '../base/errors.ts';
-import { areFew, type ContentSelector, TooMuchToRead, TreeHasher } from '../cache/contenthash.ts';
+import { areFew, type ContentSelector, selectPath } from '../cache/content-selector.ts';
+import { TooMuchToRead, TreeHasher } from '../cache/contenthash.ts';
 import { fileDigest } from '../cache/contenthash-file.ts';
 import { HashIndex } from '../cache/contenthash-index.ts';
 import { keyPath, selectPaths } from '../cache/contenthash-select.ts';
@@ -220,9 +222,8 @@ class Lister {
     if (this.#seen.has(path)) return;
     this.#seen.add(path);
     const digest = whole
-      ? this.#tree.checksum(plainSelector(source))
-      : (this.#index.get(isDirMode(stat.mode) ? `${source}/` : source) ??
-        fileDigest(this.#dir + source || '/', stat));
+      ? this.#tree.checksum(selectPath(source, false))
+      : (this.#index.get(isDirMode(stat.mode) ? `${source}/` : source) ?? this.#unknown(source, stat));
     const { mode, uid, gid, size, mtimeSec } = stat;
     const content = this.#content(source, stat);
     const isDir = isDirMode(mode);
@@ -239,6 +240,11 @@ class Lister {
     });
   }
 
+  #unknown(source: string, stat: FileStat): Digest {
+    this.#tree.charge(stat.size);
+    return fileDigest(this.#dir + source || '/', stat);
+  }
+
   #content(source: string, { mode, size }: FileStat): string {
     const full = this.#dir + source;
     if (isSymlinkMode(mode)) return readlinkSync(full);
@@ -250,17 +256,6 @@ class Lister {
     this.#hashed += size;
     return short(hash('sha256', readFileSync(full)));
   }
-}
-
-function plainSelector(path: string): ContentSelector {
-  return {
-    path,
-    wildcard: false,
-    followLinks: false,
-    includePatterns: [],
-    excludePatterns: [],
-    requiredPaths: [],
-  };
 }
 
 /** Enough to tell versions of one file apart. */

@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
 import type { Digest } from '../base/digest.ts';
 import { BuildError } from '../base/errors.ts';
-import type { ContentSelector } from '../cache/contenthash.ts';
+import { type ContentSelector, selectPath } from '../cache/content-selector.ts';
 import type { ImmutableRef, RefMounts } from '../cache/ref.ts';
 import type { CacheDep, CacheMap } from '../solver/types.ts';
 import { FailedStep } from './failed-step.ts';
@@ -34,14 +34,7 @@ export interface ContentLook {
   readonly vertex: Digest;
 }
 
-const WHOLE_TREE: ContentSelector = {
-  path: '/',
-  wildcard: false,
-  followLinks: false,
-  includePatterns: [],
-  excludePatterns: [],
-  requiredPaths: [],
-};
+const WHOLE_TREE = selectPath('/', false);
 
 /** The cache map of a step from its digest and what it says of its inputs. */
 export function cacheMapOf(

@@ -5,7 +5,8 @@ import { joinPath } from '../llb/gopath.ts';
 import { execJson } from '../llb/json.ts';
 import { type ExecOp, type Mount, MountContentCache, MountType } from '../llb/ops.ts';
 import type { Platform } from '../oci/platform.ts';
-import { dedupePaths, type KeyDep, selectPath } from './selector-key.ts';
+import { selectPath } from '../cache/content-selector.ts';
+import { dedupePaths, type KeyDep } from './selector-key.ts';
 
 const keyJson = goStruct<{ op: ExecOp; platform: Platform }>(
   field('Type', () => 'buildkit.exec.v0'),

@@ -4,7 +4,8 @@ import { goJson } from '../base/gojson.ts';
 import { basePath, compareText } from '../llb/gopath.ts';
 import { copyJson, mkdirJson, mkfileJson, rmJson, symlinkJson } from '../llb/json.ts';
 import type { ChownOpt, FileAction, FileOp } from '../llb/ops.ts';
-import { type ContentSelector, dedupePaths, type KeyDep, selectPath } from './selector-key.ts';
+import { type ContentSelector, selectPath } from '../cache/content-selector.ts';
+import { dedupePaths, type KeyDep } from './selector-key.ts';
 
 /** Digest of a file step with `inputs` inputs (FEATURES E7). */
 export function fileDigest(op: FileOp, inputs: number): Digest {

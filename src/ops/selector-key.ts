@@ -1,15 +1,5 @@
+import type { ContentSelector } from '../cache/content-selector.ts';
 import { compareText } from '../llb/gopath.ts';
-
-/** A part of an input's tree whose content matters. */
-export interface ContentSelector {
-  readonly path: string;
-  readonly followLinks: boolean;
-  /** `path` holds wildcards. */
-  readonly wildcard: boolean;
-  readonly includePatterns: readonly string[];
-  readonly excludePatterns: readonly string[];
-  readonly requiredPaths: readonly string[];
-}
 
 /** How one input counts in a step's cache key (FEATURES E6, E7). */
 export interface KeyDep {
@@ -20,17 +10,6 @@ export interface KeyDep {
    * The content key is `digestOf` of the checksums of all entries joined by NUL, also of a single one (E14).
    */
   readonly content: readonly ContentSelector[] | undefined;
-}
-
-export function selectPath(path: string, followLinks: boolean): ContentSelector {
-  return {
-    path,
-    followLinks,
-    wildcard: false,
-    includePatterns: [],
-    excludePatterns: [],
-    requiredPaths: [],
-  };
 }
 
 /** Each path once and without those below another one, sorted. A single one stays as it is. */

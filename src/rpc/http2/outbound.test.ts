@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { duplexPair } from 'node:stream';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { CONNECTION_OPTIONS } from '../transport.ts';
 import { Http2Connection } from './connection.ts';
 import { Flag, FRAME_HEADER_BYTES, FrameType, frame, PREFACE } from './frames.ts';
 
@@ -10,15 +11,7 @@ const REQUEST = [':method', 'POST', ':scheme', 'http', ':path', '/x', ':authorit
 /** A client of ours, and what it has sent since the last call, as frames. */
 function client(): { connection: Http2Connection; frames: () => { type: number; payload: Buffer }[] } {
   const [a, peer] = duplexPair();
-  const connection = new Http2Connection(a, {
-    streamWindowBytes: 100_000,
-    connectionWindowBytes: 300_000,
-    maxFrameBytes: 1 << 15,
-    maxHeaderBytes: 1 << 20,
-    maxHeaderPairs: 10_000,
-    maxStreams: 5,
-    maxUnsentAnswerBytes: 1 << 16,
-  });
+  const connection = new Http2Connection(a, CONNECTION_OPTIONS);
   peer.write(frame(FrameType.settings, 0, 0, Buffer.alloc(0)));
   let preface = PREFACE.length;
   let rest = Buffer.alloc(0);
