@@ -3,6 +3,10 @@ import { test } from 'node:test';
 import { Script } from 'node:vm';
 import { limitMallocArenas, trimMemory } from './memory.ts';
 
+const SOURCE = '(function () { return 1; })';
+/** With the flags of a program that has just started. */
+const KEPT = new Script(SOURCE).createCachedData();
+
 test('the allocator takes its setting, and memory is given back', async () => {
   assert.equal(limitMallocArenas(2), true);
   let lists: unknown[] = Array.from({ length: 100 }, () => Array.from({ length: 10_000 }, (_, i) => ({ i })));
@@ -14,8 +18,6 @@ test('the allocator takes its setting, and memory is given back', async () => {
 });
 
 test('compiled code that was kept is still taken after memory was given back', async () => {
-  const source = '(function () { return 1; })';
-  const cachedData = new Script(source).createCachedData();
   await trimMemory();
-  assert.equal(new Script(source, { cachedData }).cachedDataRejected, false);
+  assert.equal(new Script(SOURCE, { cachedData: KEPT }).cachedDataRejected, false);
 });
