@@ -190,6 +190,14 @@ test('a burst of writes stops nobody while there is room for what it may write u
   });
 });
 
+test("a client's full disk is not taken for this one", async () => {
+  const { guard } = fixture({});
+  await using _guard = guard;
+  const text = 'error from receiver: openat f: no space left on device';
+  const failing = guard.writing(step('export'), () => Promise.reject(new BuildError(text)));
+  await assert.rejects(failing, { message: text });
+});
+
 test('on a full disk nothing starts to write; a step that fails there says why', async () => {
   const { guard, state } = fixture({ other: 995 * MB });
   await using _guard = guard;

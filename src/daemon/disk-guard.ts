@@ -3,6 +3,7 @@ import { BuildError, Code } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { RefManager } from '../cache/ref.ts';
 import { bytesText } from '../client/units.ts';
+import { FROM_RECEIVER } from '../session/fsutil/sender.ts';
 import type { FileSystemSpace } from '../sys/stat.ts';
 import type { DiskSpace } from './config-values.ts';
 import { type DiskLimits, diskLimits, headroom, takenBytes, UsedBytes } from './disk-limits.ts';
@@ -321,7 +322,9 @@ export class DiskGuard implements AsyncDisposable {
 /** How long the end waits for room being made. */
 const CLOSE_MS = 5_000;
 
+/** On this machine: a client's disk may be full as well. */
 function isNoSpace(error: unknown): boolean {
+  if (error instanceof Error && error.message.includes(FROM_RECEIVER)) return false;
   for (let next: unknown = error; next instanceof Error; next = next.cause)
     if (
       (next as NodeJS.ErrnoException).code === 'ENOSPC' ||

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BuildError } from '../base/errors.ts';
-import { directorySource, type TreeSource } from '../session/fsutil/source.ts';
+import { divisibleSource, type TreeSource } from '../session/fsutil/source.ts';
 import { comparePaths, type FsStat, GO_DIR, isDir } from '../session/fsutil/stat.ts';
 import { type TreeServices, withAttestationFiles } from './attestation-files.ts';
 import { type Attrs, boolAttr, type EpochAttr, epochAttr, epochOf } from './attrs.ts';
@@ -70,14 +70,13 @@ async function mountOne(
     stack.defer(() => rm(path, { recursive: true, force: true }));
   }
   const epochNs = epochOf(attrs.epoch, source, platform)?.ns;
-  const map = (stat: FsStat): boolean => {
+  const map = (stat: FsStat): void => {
     if (epochNs !== undefined) stat.modTime = epochNs;
-    return true;
   };
   const merges = isMultiRef(source) && attrs.platformSplit === false;
   const { id } = platform;
   const said = source.attestations?.get(id) ?? [];
-  const tree = await withAttestationFiles(directorySource(path, { map }), path, said, services, {
+  const tree = await withAttestationFiles(divisibleSource(path, map), path, said, services, {
     prefix: attrs.attestationPrefix,
     platform: merges ? platformDirectory(id) : '',
     timeNs: epochNs,

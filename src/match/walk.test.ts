@@ -33,6 +33,14 @@ test('order: each directory right before what it holds, names by bytes', () => {
   assert.deepEqual(paths(root), ['Z', 'a/', 'a/x', 'a-b', 'a.c', 'b', 'é', '\uffee', '\u{1f600}']);
 });
 
+test('from an entry on, with the directories above it', () => {
+  const root = tree('a/x/1', 'a/x/2', 'a/x/3/y', 'a/x-1', 'a/z/w', 'b');
+  const from = (path: string): string[] => [...walkTree(root, {}, path)].map((e) => e.path);
+  assert.deepEqual(from('a/x/2'), ['a', 'a/x', 'a/x/2', 'a/x/3', 'a/x/3/y', 'a/x-1', 'a/z', 'a/z/w', 'b']);
+  assert.deepEqual(from('a/z/w'), ['a', 'a/z', 'a/z/w', 'b']);
+  assert.deepEqual(from('b'), ['b']);
+});
+
 test('includes: parents come only with their first entry', () => {
   const root = tree('a/b/c.go', 'a/b/d.txt', 'e/f.txt', 'g/');
   assert.deepEqual(paths(root, { includePatterns: ['**/*.go'] }), ['a/', 'a/b/', 'a/b/c.go']);

@@ -27,14 +27,19 @@ export interface WalkEntry {
  * bytes, without the root itself. Directories on the way to a selected entry come right before it. What vanishes
  * meanwhile is left out, and so is an unreadable directory that is not selected. Lazy and synchronous; directories
  * in which nothing can match are not read.
+ * @param from an entry to begin with, and the directories above it; those before it are passed over
  * @throws BuildError for bad patterns, system errors of readdir
  */
-export function* walkTree(root: string, filter: TreeFilter = {}): Generator<WalkEntry, void, void> {
+export function* walkTree(
+  root: string,
+  filter: TreeFilter = {},
+  from = '',
+): Generator<WalkEntry, void, void> {
   const top = realpathSync(root);
   if (!statSync(top).isDirectory())
     throw new BuildError(`stat ${root}: not a directory`, { code: Code.invalidArgument });
   const rules = new TreeRules(linkReader(top), filter);
-  yield* new Walk(rules, listDirectory).dir(top, '', undefined);
+  yield* new Walk(rules, listDirectory).dir(top, '', undefined, from);
 }
 
 /** One name in a directory. */
@@ -135,9 +140,17 @@ class Walk {
     this.#read = read;
   }
 
-  *dir(fullPath: string, prefix: string, parent: Dir | undefined): Generator<WalkEntry, void, void> {
+  *dir(
+    fullPath: string,
+    prefix: string,
+    parent: Dir | undefined,
+    from = '',
+  ): Generator<WalkEntry, void, void> {
+    const slash = from.indexOf('/');
+    const first = slash < 0 ? from : from.slice(0, slash);
     for (const item of this.#list(fullPath, parent)) {
       const { name, kind } = item;
+      if (first !== '' && compareBytes(name, first) < 0) continue;
       const entry: WalkEntry = { path: prefix + name, fullPath: `${fullPath}/${name}`, kind };
       const dir = this.#judge(entry, parent);
       if (!dir) continue;
@@ -146,7 +159,8 @@ class Walk {
         dir.yielded = true;
         yield entry;
       }
-      if (entry.kind === 'dir') yield* this.dir(entry.fullPath, `${entry.path}/`, dir);
+      const rest = slash > 0 && name === first ? from.slice(slash + 1) : '';
+      if (entry.kind === 'dir') yield* this.dir(entry.fullPath, `${entry.path}/`, dir, rest);
     }
   }
 

@@ -1,7 +1,16 @@
 // Outputs as users see them: folders of several platforms, mirrored folders, image layouts in folders.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { after, before, test } from 'node:test';
 import { checkOutputs } from './checked-outputs.ts';
 import { Daemon, OUR_DAEMON, TempDir } from './harness.ts';
@@ -43,6 +52,28 @@ test('a folder is written beside what is there, with one status per platform', a
   const built = ['linux_amd64', 'linux_amd64/amd64', 'linux_arm64', 'linux_arm64/arm64'];
   assert.deepEqual(tree(out), [...built, 'old', 'stale']);
   assert.equal(readFileSync(`${out}/linux_arm64/arm64`, 'utf8'), 'b');
+});
+
+test('a folder of many files arrives as it was made, times of its directories included', async () => {
+  dir.write({ 'large/Dockerfile': 'FROM scratch\nCOPY tree /\n' });
+  const from = dir.join('large/tree');
+  for (let i = 0; i < 40; i++) {
+    mkdirSync(`${from}/a/b/${i}`, { recursive: true });
+    for (let k = 0; k < 40; k++) writeFileSync(`${from}/a/b/${i}/${k}`, `${i} ${k}`);
+    symlinkSync('0', `${from}/a/b/${i}/link`);
+    utimesSync(`${from}/a/b/${i}`, 1000 + i, 1000 + i);
+  }
+  for (const name of ['a/b', 'a']) utimesSync(`${from}/${name}`, 5000, 5000);
+  const out = dir.join('large-out');
+  await daemon.build(dir.join('large'), ['--output', `type=local,dest=${out}`]);
+  assert.deepEqual(tree(out), tree(from));
+  for (const path of tree(from)) {
+    const [want, got] = [lstatSync(`${from}/${path}`), lstatSync(`${out}/${path}`)];
+    assert.equal(got.mode, want.mode, path);
+    if (!got.isSymbolicLink()) assert.equal(got.mtimeMs, want.mtimeMs, path);
+    if (got.isFile())
+      assert.equal(readFileSync(`${out}/${path}`, 'utf8'), readFileSync(`${from}/${path}`, 'utf8'));
+  }
 });
 
 test('a folder is mirrored: what the result does not have goes', async () => {

@@ -1,6 +1,7 @@
 import { BuildError } from '../../base/errors.ts';
 import { Metadata } from '../../rpc/metadata.ts';
 import { sendTree } from '../fsutil/sender.ts';
+import { type SendPart, sendSideBySide } from '../fsutil/side-by-side.ts';
 import type { TreeSource } from '../fsutil/source.ts';
 import { methodPath, type Session } from '../manager.ts';
 import {
@@ -72,22 +73,34 @@ export function openFileSend(
   };
 }
 
-/** Sends a tree to the client's directory target. `mirror`: it holds all platforms, so that others may be removed. */
+export interface DirectorySendRequest extends FileSendRequest {
+  /** The tree holds all platforms, so that what it does not hold may be removed. */
+  readonly mirror?: boolean;
+  readonly onProgress?: (bytes: number, done: boolean) => void;
+}
+
+/**
+ * Sends a tree to the client's directory target. Receivers make files one after the other, so a large tree goes in
+ * parts, each in a call of its own, as upstream does with the platforms of a build.
+ */
 export async function sendDirectory(
   session: Session,
   source: TreeSource,
-  request: FileSendRequest & {
-    readonly mirror?: boolean;
-    readonly onProgress?: (bytes: number, done: boolean) => void;
-  },
+  request: DirectorySendRequest,
 ): Promise<void> {
   requireFileSend(session);
+  const { onProgress, signal } = request;
   const metadata = Metadata.of({ [EXPORTER_ID]: String(request.exporterId) });
   if (request.mirror) metadata.append(EXPORTER_MULTI_PLATFORM, '1');
-  const call = session.client(DirSendDefinition).diffCopy({ metadata, signal: request.signal });
-  await endingCall(call, async () => {
-    await sendTree(call, source, { ...(request.onProgress && { onProgress: request.onProgress }) });
-    call.end();
-    while ((await call.receive()) !== undefined);
-  });
+  const send: SendPart = async (part, options) => {
+    const call = session.client(DirSendDefinition).diffCopy({ metadata, signal: options.signal });
+    await endingCall(call, async () => {
+      await sendTree(call, part, options);
+      call.end();
+      while ((await call.receive()) !== undefined);
+    });
+  };
+  const parts = request.mirror ? undefined : await source.parts?.(signal);
+  if (parts) await sendSideBySide(parts, send, { signal, ...(onProgress && { onProgress }) });
+  else await send(source, { signal, ...(onProgress && { onProgress }) });
 }

@@ -22,9 +22,16 @@ const GATHER_UP_TO = 32;
 /** So many times in a row nothing came in the second half: the receiver waits for what it has asked for. */
 const MAX_IDLE = 16;
 
+/** Begins what a receiver says when it fails. */
+export const FROM_RECEIVER = 'error from receiver: ';
+
 export interface SendOptions {
   /** Total of bytes put on the wire so far, and whether it was the last call. */
   readonly onProgress?: (bytes: number, done: boolean) => void;
+  /** The receiver asks for a file for the first time: it has made all that came before it. */
+  readonly onRequest?: () => void;
+  /** The receiver does not hear that there are no more entries before this. */
+  readonly beforeEnd?: Promise<void>;
 }
 
 /**
@@ -93,6 +100,7 @@ class Sender {
         await this.#stream.send(packet);
         if (id % YIELD_EVERY === 0) await nextTurn();
       }
+      await this.#options.beforeEnd;
       await this.#stream.send({ type: PacketType.PACKET_STAT });
     } catch (error) {
       if (!(error instanceof Stopped)) await this.#tell(error);
@@ -106,7 +114,7 @@ class Sender {
       if (this.#failed) throw new Stopped();
       if (!packet) throw new BuildError('unexpected EOF');
       if (packet.type === PacketType.PACKET_ERR)
-        throw new BuildError(`error from receiver: ${Buffer.from(packet.data ?? []).toString()}`);
+        throw new BuildError(`${FROM_RECEIVER}${Buffer.from(packet.data ?? []).toString()}`);
       if (packet.type === PacketType.PACKET_FIN) {
         await this.#stream.send({ type: PacketType.PACKET_FIN });
         this.#finish();
@@ -121,6 +129,7 @@ class Sender {
     if (path === undefined) throw new BuildError(`invalid file id ${id}`);
     this.#files.delete(id);
     this.#queue.push({ id, path });
+    if (this.#requested === 0) this.#options.onRequest?.();
     if (++this.#requested <= GATHER_AFTER || this.#idle >= MAX_IDLE) this.#wakeReader.pop()?.();
     else if (this.#queue.length >= GATHER_UP_TO) this.#gathered();
     else this.#gathering ??= setTimeout(() => this.#gatherMore(this.#queue.length), GATHER_MS);

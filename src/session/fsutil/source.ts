@@ -6,6 +6,7 @@ import { walkWithin } from '../../match/walk-within.ts';
 import { inodeKey, isDirMode, isSymlinkMode, lstatOrNone } from '../../sys/stat.ts';
 import { readXattrs } from '../../sys/xattr.ts';
 import { readlinkSync } from 'node:fs';
+import { placeToCut } from './cut.ts';
 import { type FsStat, GO_SOCKET, goMode, hasData, modTimeOf } from './stat.ts';
 
 /** A tree that can be sent. */
@@ -14,6 +15,11 @@ export interface TreeSource {
   entries(): Iterable<FsStat> | AsyncIterable<FsStat>;
   /** Content of one file, in chunks that belong to the taker. A file that is gone is empty. */
   read(path: string): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+  /**
+   * The same tree in parts that a receiver may make side by side, in order. Of its directories a part has those above
+   * its first entry, which is a file, once more; no hard link leads from one to another. undefined: not worth it.
+   */
+  parts?(signal: AbortSignal): Promise<readonly TreeSource[] | undefined>;
 }
 
 export interface DirectorySourceOptions extends TreeFilter {
@@ -36,11 +42,41 @@ const OPEN_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBL
 /** Attributes of another system's files that mean nothing to a build. */
 const SKIPPED_XATTRS = 'com.apple.';
 
+/** Part of a tree, by the paths of entries. */
+interface Range {
+  /** The first, with the directories above it. */
+  readonly from?: string;
+  /** That after the last. */
+  readonly until?: string;
+}
+
 /** A directory of this machine, filtered. Hard links are told within what is sent. */
 export function directorySource(root: string, options: DirectorySourceOptions = {}): TreeSource {
+  return rangeSource(root, options, {});
+}
+
+/** All of a directory; `map` may leave nothing out. */
+export function divisibleSource(root: string, map: (stat: FsStat) => void): TreeSource {
+  const options = {
+    map: (stat: FsStat): boolean => {
+      map(stat);
+      return true;
+    },
+  };
+  return {
+    ...rangeSource(root, options, {}),
+    parts: async (signal) => {
+      const cut = await placeToCut(root, signal);
+      if (cut === undefined) return undefined;
+      return [rangeSource(root, options, { until: cut }), rangeSource(root, options, { from: cut })];
+    },
+  };
+}
+
+function rangeSource(root: string, options: DirectorySourceOptions, range: Range): TreeSource {
   const sizes = new Map<string, number>();
   return {
-    entries: () => directoryEntries(root, options, sizes),
+    entries: () => directoryEntries(root, options, range, sizes),
     read: (path) => {
       const size = sizes.get(path) ?? 0;
       sizes.delete(path);
@@ -52,12 +88,14 @@ export function directorySource(root: string, options: DirectorySourceOptions = 
 function* directoryEntries(
   root: string,
   options: DirectorySourceOptions,
+  { from, until }: Range,
   sizes: Map<string, number>,
 ): Generator<FsStat> {
   const links = new Map<string, string>();
   const { within, map } = options;
   let dropped: string | undefined;
-  for (const entry of within ? walkWithin(root, within, options) : walkTree(root, options)) {
+  for (const entry of within ? walkWithin(root, within, options) : walkTree(root, options, from)) {
+    if (entry.path === until) return;
     if (dropped !== undefined && entry.path.startsWith(dropped)) continue;
     const stat = statEntry(entry.path, entry.fullPath, links);
     if (!stat) continue;
