@@ -148,6 +148,7 @@ export class Unlazier {
     await using writer = await this.#core.parts.content.writer({
       ref: `layer-${blob}`,
       expected: blob,
+      ownsChunks: true,
       ...(total > 0 ? { total } : {}),
     });
     progress.download(blob, writer.offset, total, false);

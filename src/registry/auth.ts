@@ -3,7 +3,8 @@ import { SharedTask } from '../base/shared-task.ts';
 import { type Challenge, parseChallenges, Scopes } from './challenge.ts';
 import type { Credentials } from './credentials.ts';
 import { AuthorizationError, statusIn } from './errors.ts';
-import type { HttpClient, HttpResponse } from './http.ts';
+import type { HttpClient } from './http.ts';
+import type { HttpResponse } from './response.ts';
 import { type CachedToken, CLIENT_ID, cacheable, fetchToken, fromClient } from './token.ts';
 
 /** Answers that have not been used for this long are forgotten. */

@@ -1,5 +1,5 @@
 import { BuildError, Code, errno } from '../base/errors.ts';
-import type { HttpResponse } from './http.ts';
+import type { HttpResponse } from './response.ts';
 
 const MAX_ERROR_BODY_BYTES = 64_000;
 

@@ -1,15 +1,21 @@
 import { Agent as HttpAgent, type IncomingMessage, request as httpRequest } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { ClientRequest, OutgoingHttpHeaders } from 'node:http';
+import type { SecureContext } from 'node:tls';
 import { BuildError, errno } from '../base/errors.ts';
 import type { HostTls, ProxyConfig } from './config.ts';
+import { DirectConnections } from './direct.ts';
+import {
+  CONNECT_TIMEOUT_MS,
+  IDLE_TIMEOUT_MS,
+  KEEP_ALIVE_MS,
+  MAX_IDLE_CONNECTIONS,
+  timeoutError,
+} from './limits.ts';
+import { speaksPlainHttp } from './probe.ts';
+import { HttpResponse } from './response.ts';
 import { loadSecureContext } from './tls.ts';
 
-const CONNECT_TIMEOUT_MS = 30_000;
-/** A connection on which nothing moves for this long is given up. */
-const IDLE_TIMEOUT_MS = 180_000;
-const KEEP_ALIVE_MS = 120_000;
-const MAX_IDLE_CONNECTIONS = 4;
 const MAX_REDIRECTS = 10;
 /** Never asked through a proxy: the machine itself, and what clouds tell it of itself. */
 const OF_THIS_MACHINE = [
@@ -29,6 +35,8 @@ export interface HttpRequest {
   readonly authorize?: (url: URL) => Promise<string | undefined>;
   /** An answer that leads elsewhere is given as it is: the request is signed for where it goes. */
   readonly keepRedirects?: boolean;
+  /** The answer to this GET is expected to be large. */
+  readonly large?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -48,13 +56,7 @@ export function bytesBody(data: Uint8Array): HttpBody {
   };
 }
 
-/** An answer whose body is not read yet. Read it to the end or call `discard`. */
-export class HttpResponse {
-  readonly status: number;
-  readonly statusText: string;
-  readonly method: string;
-  /** After redirects. */
-  readonly url: URL;
+class NodeResponse extends HttpResponse {
   readonly #message: IncomingMessage;
   readonly #outgoing: ClientRequest;
   readonly #signal: AbortSignal;
@@ -66,10 +68,7 @@ export class HttpResponse {
     url: URL,
     signal: AbortSignal,
   ) {
-    this.status = message.statusCode ?? 0;
-    this.statusText = message.statusMessage ?? '';
-    this.method = method;
-    this.url = url;
+    super(message.statusCode ?? 0, message.statusMessage ?? '', method, url);
     this.#message = message;
     this.#outgoing = outgoing;
     this.#signal = signal;
@@ -80,15 +79,8 @@ export class HttpResponse {
     return Array.isArray(value) ? value.join(', ') : value;
   }
 
-  /** Every header line of this name. */
   headers(name: string): readonly string[] {
     return this.#message.headersDistinct[name.toLowerCase()] ?? [];
-  }
-
-  /** -1 when the server does not say. */
-  get contentLength(): number {
-    const text = this.header('content-length');
-    return text !== undefined && /^\d+$/.test(text) ? Number(text) : -1;
   }
 
   async *body(): AsyncGenerator<Uint8Array, void> {
@@ -104,19 +96,6 @@ export class HttpResponse {
     }
   }
 
-  /** At most `limit` bytes of the body. */
-  async bytes(limit: number): Promise<Uint8Array> {
-    const chunks: Uint8Array[] = [];
-    let size = 0;
-    for await (const chunk of this.body()) {
-      chunks.push(chunk.subarray(0, limit - size));
-      size += chunk.length;
-      if (size >= limit) break;
-    }
-    return Buffer.concat(chunks);
-  }
-
-  /** Reads a short rest, so that the connection stays usable, and drops a long one or an unfinished upload. */
   async discard(): Promise<void> {
     const message = this.#message;
     message.on('error', () => {}); // nobody wants this body any more
@@ -135,8 +114,12 @@ export class HttpResponse {
 export class HttpClient {
   readonly #proxyEnv: Record<string, string>;
   readonly #http: HttpAgent;
-  readonly #https = new Map<string, Promise<HttpsAgent>>();
-  readonly #plainHosts = new Set<string>();
+  readonly #https = new Map<SecureContext, HttpsAgent>();
+  readonly #contexts = new Map<string, Promise<SecureContext>>();
+  readonly #direct = new DirectConnections();
+  readonly #hasProxy: boolean;
+  /** By host, whether it speaks HTTP without TLS. */
+  readonly #plain = new Map<string, Promise<boolean>>();
   readonly #userAgent: string;
 
   constructor(options: { readonly proxy?: ProxyConfig; readonly userAgent: string }) {
@@ -146,6 +129,7 @@ export class HttpClient {
       ...(httpsProxy ? { HTTPS_PROXY: httpsProxy } : {}),
       NO_PROXY: [noProxy, ...OF_THIS_MACHINE].filter(Boolean).join(','),
     };
+    this.#hasProxy = Boolean(httpProxy || httpsProxy);
     this.#userAgent = options.userAgent;
     this.#http = new HttpAgent({ ...this.#agentOptions() });
   }
@@ -170,30 +154,52 @@ export class HttpClient {
 
   async #hop(request: HttpRequest): Promise<HttpResponse> {
     const authorization = await request.authorize?.(request.url);
-    const headers: OutgoingHttpHeaders = {
+    const headers: Record<string, string> = {
       'user-agent': this.#userAgent,
       ...request.headers,
       ...(authorization === undefined ? {} : { authorization }),
-      ...(request.body ? { 'content-length': request.body.size } : {}),
+      ...(request.body ? { 'content-length': String(request.body.size) } : {}),
       ...(!request.body && (request.method === 'POST' || request.method === 'PUT')
-        ? { 'content-length': 0 }
+        ? { 'content-length': '0' }
         : {}),
     };
-    const { host } = request.url;
     const mayFallBack = request.tls?.plainFallback === true && request.url.protocol === 'https:';
-    if (mayFallBack && this.#plainHosts.has(host)) return this.#once(request, headers, plainUrl(request.url));
+    if (mayFallBack && (await this.#isPlain(request.url)))
+      return this.#once(request, headers, plainUrl(request.url));
     try {
       return await this.#once(request, headers, request.url);
     } catch (error) {
       if (!mayFallBack || !speaksNoTls(error, request.url)) throw error;
       const response = await this.#once(request, headers, plainUrl(request.url));
-      this.#plainHosts.add(host);
+      this.#plain.set(request.url.host, Promise.resolve(true));
       return response;
     }
   }
 
+  /** Known, or found out at the first request. */
+  #isPlain(url: URL): Promise<boolean> {
+    let plain = this.#plain.get(url.host);
+    if (!plain) {
+      plain = this.#hasProxy ? Promise.resolve(false) : speaksPlainHttp(url);
+      this.#plain.set(url.host, plain);
+    }
+    return plain;
+  }
+
+  async #once(request: HttpRequest, headers: Record<string, string>, url: URL): Promise<HttpResponse> {
+    const isDirect = request.large && !this.#hasProxy && request.method === 'GET' && url.username === '';
+    if (isDirect) {
+      const { signal } = request;
+      const secureContext = url.protocol === 'https:' ? await this.#secureContext(request.tls) : undefined;
+      const tls = secureContext && { secureContext, rejectUnauthorized: !(request.tls?.insecure ?? false) };
+      const response = await this.#direct.get({ url, headers, tls, signal });
+      if (response) return response;
+    }
+    return await this.#exchange(request, headers, url);
+  }
+
   /** One exchange; a kept connection that turns out to be closed is replaced once. */
-  async #once(request: HttpRequest, headers: OutgoingHttpHeaders, url: URL): Promise<HttpResponse> {
+  async #exchange(request: HttpRequest, headers: OutgoingHttpHeaders, url: URL): Promise<HttpResponse> {
     const options = {
       method: request.method,
       headers,
@@ -206,7 +212,7 @@ export class HttpClient {
       const outgoing = start();
       try {
         const message = await exchange(outgoing, request.body);
-        return new HttpResponse(message, outgoing, request.method, url, request.signal);
+        return new NodeResponse(message, outgoing, request.method, url, request.signal);
       } catch (error) {
         request.signal.throwIfAborted();
         const stale = outgoing.reusedSocket && ['ECONNRESET', 'EPIPE'].includes(errno(error) ?? '');
@@ -216,22 +222,29 @@ export class HttpClient {
   }
 
   /** Of `undefined` and of hosts without files of their own there is one. */
-  #httpsAgent(tls: HostTls | undefined): Promise<HttpsAgent> {
+  #secureContext(tls: HostTls | undefined): Promise<SecureContext> {
     const { ca, keyPairs, tlsConfigDirs } = tls?.config ?? {};
     const key = JSON.stringify([tls?.insecure ?? false, ca, keyPairs, tlsConfigDirs]);
-    let agent = this.#https.get(key);
+    let context = this.#contexts.get(key);
+    if (!context) {
+      context = loadSecureContext(tls?.config, tls?.insecure);
+      context.catch(() => this.#contexts.delete(key)); // the files may be there the next time
+      this.#contexts.set(key, context);
+    }
+    return context;
+  }
+
+  async #httpsAgent(tls: HostTls | undefined): Promise<HttpsAgent> {
+    const secureContext = await this.#secureContext(tls);
+    let agent = this.#https.get(secureContext);
     if (!agent) {
-      agent = loadSecureContext(tls?.config, tls?.insecure).then(
-        (secureContext) =>
-          new HttpsAgent({
-            ...this.#agentOptions(),
-            secureContext,
-            rejectUnauthorized: !(tls?.insecure ?? false),
-            ALPNProtocols: ['http/1.1'],
-          }),
-      );
-      agent.catch(() => this.#https.delete(key)); // the files may be there the next time
-      this.#https.set(key, agent);
+      agent = new HttpsAgent({
+        ...this.#agentOptions(),
+        secureContext,
+        rejectUnauthorized: !(tls?.insecure ?? false),
+        ALPNProtocols: ['http/1.1'],
+      });
+      this.#https.set(secureContext, agent);
     }
     return agent;
   }
@@ -248,9 +261,8 @@ export class HttpClient {
   /** Closes idle connections; running requests must be over. */
   async close(): Promise<void> {
     this.#http.destroy();
-    for (const agent of this.#https.values()) {
-      (await agent.catch(() => undefined))?.destroy(); // one that could not be set up has nothing to close
-    }
+    this.#direct.close();
+    for (const agent of this.#https.values()) agent.destroy();
     this.#https.clear();
   }
 }
@@ -308,10 +320,6 @@ function guardConnect(outgoing: ClientRequest): void {
     socket.once(secure ? 'secureConnect' : 'connect', stop);
     socket.once('close', stop);
   });
-}
-
-function timeoutError(message: string): Error {
-  return Object.assign(new Error(message), { code: 'ETIMEDOUT' });
 }
 
 function plainUrl(url: URL): URL {

@@ -1,3 +1,4 @@
+import { CHUNK_BYTES } from '../base/chunks.ts';
 import { digestAlgorithm } from '../base/digest.ts';
 import { createHash } from 'node:crypto';
 import { BuildError, Code, hasCode, notFound } from '../base/errors.ts';
@@ -6,7 +7,7 @@ import { MAX_MANIFEST_BYTES } from '../oci/manifest.ts';
 import { isForeignLayer, isIndexType, isManifestType } from '../oci/media-types.ts';
 import type { RegistryHost } from './config.ts';
 import { isAuthorizationError, safeUrl, unexpectedStatus } from './errors.ts';
-import type { HttpResponse } from './http.ts';
+import type { HttpResponse } from './response.ts';
 import { resumed } from './resume.ts';
 import type { RepositoryRequest, RepositorySession } from './session.ts';
 
@@ -36,12 +37,13 @@ async function firstAnswer(
   if (foreign) return foreign;
   const isJson = isManifestType(descriptor.mediaType) || isIndexType(descriptor.mediaType);
   const paths = isJson ? [`manifests/${descriptor.digest}`] : [`blobs/${descriptor.digest}`];
+  const large = !isJson && descriptor.size - offset >= CHUNK_BYTES;
   let first: unknown;
   for (const path of paths) {
     for (const [i, host] of hosts.entries()) {
       const lastHost = i === hosts.length - 1;
       try {
-        return await ask(session, host, { method: 'GET', path, headers, lastHost });
+        return await ask(session, host, { method: 'GET', path, headers, large, lastHost });
       } catch (error) {
         session.context.signal.throwIfAborted();
         if (first === undefined || hasCode(first, Code.notFound)) first = error;

@@ -4,7 +4,7 @@ import { isIndexType, isManifestType } from '../oci/media-types.ts';
 import { type ImageReference, referenceHost, referencePath } from '../oci/reference.ts';
 import type { RegistryHost } from './config.ts';
 import { isAuthorizationError, StatusError, unexpectedStatus } from './errors.ts';
-import type { HttpResponse } from './http.ts';
+import type { HttpResponse } from './response.ts';
 import type { PushResult } from './registry.ts';
 import { withRetries } from './retry.ts';
 import { BlobUpload, expectStatus } from './upload.ts';

@@ -14,7 +14,7 @@ import {
 import { formatReference } from '../oci/reference.ts';
 import type { RegistryHost } from './config.ts';
 import { isAuthorizationError, unexpectedStatus } from './errors.ts';
-import type { HttpResponse } from './http.ts';
+import type { HttpResponse } from './response.ts';
 import { withRetries } from './retry.ts';
 import { deniedOrUnexpected, type RepositoryRequest, type RepositorySession } from './session.ts';
 

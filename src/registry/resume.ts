@@ -1,5 +1,5 @@
 import { BuildError, Code, isCanceled } from '../base/errors.ts';
-import type { HttpResponse } from './http.ts';
+import type { HttpResponse } from './response.ts';
 import { Backoff } from './retry.ts';
 import type { RegistryContext } from './session.ts';
 

@@ -4,7 +4,8 @@ import { type AuthCache, Authorizer } from './auth.ts';
 import type { RegistryHost } from './config.ts';
 import type { Credentials } from './credentials.ts';
 import { isBrokenExchange, requestFailed, unexpectedStatus } from './errors.ts';
-import type { HttpBody, HttpClient, HttpResponse } from './http.ts';
+import type { HttpBody, HttpClient } from './http.ts';
+import type { HttpResponse } from './response.ts';
 import { throttleMs } from './throttle.ts';
 
 const MAX_TRIES = 5;
@@ -32,6 +33,7 @@ export interface RepositoryRequest {
   readonly scopes?: readonly string[];
   /** No credentials: the target is another server than the registry. */
   readonly noAuthorization?: boolean;
+  readonly large?: boolean;
   /** No other host will be tried after this one. */
   readonly lastHost: boolean;
 }
@@ -131,6 +133,7 @@ export class RepositorySession {
         tls: host.tls,
         signal,
         ...(request.headers ? { headers: request.headers } : {}),
+        ...(request.large ? { large: true } : {}),
         ...(request.body ? { body: request.body } : {}),
         ...(request.noAuthorization
           ? {}

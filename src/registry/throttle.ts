@@ -1,4 +1,4 @@
-import type { HttpResponse } from './http.ts';
+import type { HttpResponse } from './response.ts';
 
 /** Longest wait that a server's Retry-After can ask for, and the first of those without one. */
 const MAX_THROTTLE_MS = 10_000;

@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { digestOf } from '../base/digest.ts';
 import { parseReference } from '../oci/reference.ts';
 import { startFaulty } from '../testing/registry.ts';
@@ -15,6 +16,7 @@ import { anonymous } from './credentials.ts';
 import { Registry } from './registry.ts';
 
 const MANIFEST = '{"schemaVersion":2}';
+const LAYER = Buffer.from(Uint8Array.from({ length: 3_000_001 }, (_, i) => (i * 5) ^ (i >> 7)));
 const skip = spawnSync('openssl', ['version']).status === 0 ? false : 'openssl is not installed';
 let dir: string;
 
@@ -38,11 +40,17 @@ before(() => {
 after(() => rmSync(dir, { recursive: true }));
 
 async function secureServer(wantsClient = false) {
+  const connections = new Set<unknown>();
   const read = (name: string) => readFileSync(join(dir, name));
   const options = { key: read('server.key'), cert: read('server.cert'), ca: read('ca.crt') };
   const server = createServer(
     { ...options, requestCert: wantsClient, rejectUnauthorized: wantsClient },
     (request, response) => {
+      if (request.url?.includes('/blobs/')) {
+        connections.add(request.socket);
+        response.setHeader('content-length', LAYER.length).end(LAYER);
+        return;
+      }
       response.setHeader('docker-content-digest', digestOf(MANIFEST));
       response.setHeader('content-length', MANIFEST.length);
       response.end(request.method === 'HEAD' ? undefined : MANIFEST);
@@ -52,6 +60,8 @@ async function secureServer(wantsClient = false) {
   await once(server, 'listening');
   return {
     host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    /** Over which layers were sent. */
+    connections,
     [Symbol.asyncDispose]: async () => {
       server.closeAllConnections();
       server.close();
@@ -78,6 +88,28 @@ test('certificates are checked against the configured authority', { skip }, asyn
   assert.equal(await resolveWith(server.host, { ...https, insecure: true }), digestOf(MANIFEST));
   const missing = { ...https, ca: [join(dir, 'no.crt')] };
   await assert.rejects(resolveWith(server.host, missing), /failed to read .*no\.crt/);
+});
+
+test('layers come over one checked connection, as fast as they are taken', { skip }, async () => {
+  await using server = await secureServer();
+  const layer = { mediaType: 'application/x', digest: digestOf(LAYER), size: LAYER.length };
+  const config = { http: false, ca: [join(dir, 'ca.crt')] };
+  const registry = new Registry({ registries: { [server.host]: config }, userAgent: 'test' });
+  const context = { credentials: anonymous, signal: AbortSignal.timeout(10_000) };
+  const reference = parseReference(`${server.host}/a:b`);
+  for (const pauseMs of [0, 5]) {
+    const chunks: Buffer[] = [];
+    for await (const chunk of registry.fetch(reference, layer, 0, context)) {
+      await sleep(pauseMs);
+      chunks.push(Buffer.from(chunk));
+    }
+    assert.ok(Buffer.concat(chunks).equals(LAYER));
+  }
+  assert.equal(server.connections.size, 1);
+  await registry.close();
+  const stranger = new Registry({ registries: { [server.host]: { http: false } }, userAgent: 'test' });
+  const refused = stranger.fetch(reference, layer, 0, context).next();
+  await assert.rejects(refused, /failed to do request: Get "https:.*certificate/);
 });
 
 test('a folder gives authorities and client certificates', { skip }, async () => {

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BuildError } from '../base/errors.ts';
 import { isBrokenExchange, requestFailed, StatusError, statusIn, unexpectedStatus } from './errors.ts';
-import { bytesBody, type HttpClient, type HttpRequest, type HttpResponse } from './http.ts';
+import { bytesBody, type HttpClient, type HttpRequest } from './http.ts';
+import type { HttpResponse } from './response.ts';
 import { backoffMs, throttleMs } from './throttle.ts';
 
 export const CLIENT_ID = 'buildkit-client';

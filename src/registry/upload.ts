@@ -2,7 +2,7 @@ import { BuildError } from '../base/errors.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { RegistryHost } from './config.ts';
 import { isAuthorizationError, unexpectedStatus } from './errors.ts';
-import type { HttpResponse } from './http.ts';
+import type { HttpResponse } from './response.ts';
 import type { PushSource } from './push.ts';
 import type { RepositorySession } from './session.ts';
 

@@ -21,6 +21,8 @@ export interface IngestStatus {
 }
 
 export interface WriterOptions {
+  /** What is written is nobody else's, with all of its memory: it goes back to `base/chunks`. */
+  readonly ownsChunks?: boolean;
   readonly ref: string;
   /** Expected size in bytes; a longer write fails, `commit` checks it. */
   readonly total?: number;

@@ -1,5 +1,5 @@
 import { BuildError } from '../../base/errors.ts';
-import type { HttpResponse } from '../../registry/http.ts';
+import type { HttpResponse } from '../../registry/response.ts';
 import { StoreError } from './errors.ts';
 
 /** The body, at most `maxBytes` of it. @throws an error worth another try when it ends too early */

@@ -4,7 +4,7 @@ import type { Logger } from '../../base/log.ts';
 import type { LayerProgress } from '../../cache/ref.ts';
 import { together } from '../../cache/together.ts';
 import { statusIn } from '../../registry/errors.ts';
-import type { HttpResponse } from '../../registry/http.ts';
+import type { HttpResponse } from '../../registry/response.ts';
 import { resumed } from '../../registry/resume.ts';
 import type { VertexProgress } from '../../solver/types.ts';
 import type { ContentStore } from '../../store/content.ts';

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BuildError } from '../../base/errors.ts';
 import { isBrokenExchange, requestFailed, safeUrl, StatusError } from '../../registry/errors.ts';
-import type { HttpBody, HttpClient, HttpResponse } from '../../registry/http.ts';
+import type { HttpBody, HttpClient } from '../../registry/http.ts';
+import type { HttpResponse } from '../../registry/response.ts';
 
 /** Tries of a request that the service cannot answer for a moment. */
 const MAX_TRIES = 6;

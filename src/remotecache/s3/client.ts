@@ -1,6 +1,7 @@
 import { BuildError } from '../../base/errors.ts';
 import { connectionFailed } from '../../registry/errors.ts';
-import { bytesBody, type HttpClient, type HttpResponse } from '../../registry/http.ts';
+import { bytesBody, type HttpClient } from '../../registry/http.ts';
+import type { HttpResponse } from '../../registry/response.ts';
 import { refusal, wholeBody } from '../cloud/answer.ts';
 import { isReason, xmlText } from '../cloud/errors.ts';
 import { Retrier } from '../cloud/retry.ts';

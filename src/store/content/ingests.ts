@@ -1,6 +1,8 @@
 import { type FileHandle, open, rm } from 'node:fs/promises';
-import { type Digest, Digester } from '../../base/digest.ts';
+import { giveBackChunk } from '../../base/chunks.ts';
+import type { Digest } from '../../base/digest.ts';
 import { BuildError, Code, notFound } from '../../base/errors.ts';
+import { Sha256 } from '../../sys/sha256.ts';
 import type { BlobWriter, CommitOptions, CommitResult, IngestStatus, WriterOptions } from '../content.ts';
 
 /** Interrupted ingests kept for resumption; the longest unused ones beyond are forgotten. */
@@ -26,8 +28,8 @@ interface Ingest {
   offset: number;
   total: number;
   expected: Digest | undefined;
-  /** Covers the first `offset` bytes. */
-  hash: Digester;
+  /** Covers the first `offset` bytes, or those that the writer has seen off. */
+  hash: Sha256;
   busy: boolean;
   broken: boolean;
 }
@@ -60,7 +62,7 @@ export class Ingests {
         offset: 0,
         total: 0,
         expected: undefined,
-        hash: new Digester(),
+        hash: new Sha256(),
         busy: true,
         broken: false,
       };
@@ -70,10 +72,12 @@ export class Ingests {
     ingest.total = options.total ?? ingest.total;
     ingest.expected = options.expected ?? ingest.expected;
     try {
-      return new IngestWriter(ingest, await open(ingest.path, ingest.offset > 0 ? 'r+' : 'w+', 0o600), {
+      const file = await open(ingest.path, ingest.offset > 0 ? 'r+' : 'w+', 0o600);
+      const host = {
         closed: () => this.#closed(ingest),
-        publish: (commit) => this.#publish(ingest, commit),
-      });
+        publish: (commit: CommitOptions) => this.#publish(ingest, commit),
+      };
+      return new IngestWriter(ingest, file, host, options.ownsChunks ?? false);
     } catch (error) {
       this.#byRef.delete(options.ref);
       throw error;
@@ -118,7 +122,7 @@ export class Ingests {
 
   async #publish(ingest: Ingest, commit: CommitOptions): Promise<CommitResult> {
     try {
-      const digest = ingest.hash.digest();
+      const digest = `sha256:${ingest.hash.digest()}` as Digest;
       const size = commit.size ?? (ingest.total > 0 ? ingest.total : undefined);
       if (size !== undefined && size !== ingest.offset)
         throw mismatch(`${ingest.ref}: unexpected commit size ${ingest.offset}, expected ${size}`);
@@ -133,6 +137,10 @@ export class Ingests {
   }
 }
 
+async function hashAll(hash: Sha256, chunks: readonly Uint8Array[]): Promise<void> {
+  for (const chunk of chunks) await hash.updateAside(chunk);
+}
+
 function mismatch(message: string): BuildError {
   return new BuildError(message, { code: Code.failedPrecondition });
 }
@@ -145,6 +153,7 @@ interface WriterHost {
 class IngestWriter implements BlobWriter {
   readonly #ingest: Ingest;
   readonly #host: WriterHost;
+  readonly #ownsChunks: boolean;
   #file: FileHandle | undefined;
   #queue: Uint8Array[] = [];
   #queuedBytes = 0;
@@ -153,7 +162,8 @@ class IngestWriter implements BlobWriter {
   #written: number;
   #failure: { readonly error: unknown } | undefined;
 
-  constructor(ingest: Ingest, file: FileHandle, host: WriterHost) {
+  constructor(ingest: Ingest, file: FileHandle, host: WriterHost, ownsChunks: boolean) {
+    this.#ownsChunks = ownsChunks;
     this.#ingest = ingest;
     this.#file = file;
     this.#host = host;
@@ -174,7 +184,6 @@ class IngestWriter implements BlobWriter {
     if (ingest.total > 0 && ingest.offset + chunk.length > ingest.total)
       throw mismatch(`${ingest.ref}: more than the expected ${ingest.total} bytes`);
     if (this.#failure) throw this.#failure.error;
-    ingest.hash.update(chunk);
     ingest.offset += chunk.length;
     ingest.updatedAt = new Date();
     this.#queue.push(chunk);
@@ -188,11 +197,13 @@ class IngestWriter implements BlobWriter {
     try {
       while (this.#queue.length > 0) {
         const chunks = this.#queue.splice(0);
-        const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-        const { bytesWritten } = await file.writev(chunks, this.#written);
-        this.#written += bytesWritten;
-        this.#queuedBytes -= bytesWritten;
-        if (bytesWritten < bytes) this.#queue.unshift(Buffer.concat(chunks).subarray(bytesWritten));
+        const hashed = hashAll(this.#ingest.hash, chunks);
+        try {
+          await this.#writeAll(file, chunks);
+        } finally {
+          await hashed;
+        }
+        if (this.#ownsChunks) for (const chunk of chunks) giveBackChunk(chunk);
       }
     } catch (error) {
       // Usually a full disk: what was written must not stay to fill it.
@@ -201,6 +212,16 @@ class IngestWriter implements BlobWriter {
       this.#queue = [];
     } finally {
       this.#writing = undefined;
+    }
+  }
+
+  async #writeAll(file: FileHandle, chunks: readonly Uint8Array[]): Promise<void> {
+    for (let left = chunks; left.length > 0; ) {
+      const bytes = left.reduce((sum, chunk) => sum + chunk.length, 0);
+      const { bytesWritten } = await file.writev(left, this.#written);
+      this.#written += bytesWritten;
+      this.#queuedBytes -= bytesWritten;
+      left = bytesWritten < bytes ? [Buffer.concat(left).subarray(bytesWritten)] : [];
     }
   }
 
@@ -216,7 +237,7 @@ class IngestWriter implements BlobWriter {
     await this.#settled();
     if (size > ingest.offset)
       throw mismatch(`${ingest.ref}: cannot truncate ${ingest.offset} bytes to ${size}`);
-    const hash = new Digester();
+    const hash = new Sha256();
     const buffer = Buffer.allocUnsafe(Math.min(HASH_CHUNK_BYTES, Math.max(size, 1)));
     for (let at = 0; at < size; ) {
       const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, size - at), at);
