@@ -86,6 +86,14 @@ test('bodies of all sizes, over one connection', async () => {
   );
 });
 
+test('a connection that is used often stays as it is', async (t) => {
+  const warned = t.mock.method(process, 'emitWarning', () => {}).mock;
+  await using one = await server((socket) => void socket.write(`${head(1)}a`));
+  for (let i = 0; i < 30; i++) await bodyOf(await one.get());
+  assert.equal(one.connections, 1);
+  assert.equal(warned.callCount(), 0);
+});
+
 test('an answer that comes in pieces, after another that is none yet', async () => {
   const text = Buffer.from(`HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n${head(5)}hello`);
   await using one = await server(async (socket) => {

@@ -34,7 +34,7 @@ export class DirectConnections {
     for (;;) {
       signal.throwIfAborted();
       const known = this.#take(key);
-      const connection = known ?? newConnection(request);
+      const connection = known ?? this.#connect(request, key);
       const stop = (): void => connection.destroy(signal.reason);
       signal.addEventListener('abort', stop, { once: true });
       const end = (): void => signal.removeEventListener('abort', stop);
@@ -80,6 +80,17 @@ export class DirectConnections {
     return undefined;
   }
 
+  #connect(request: DirectRequest, key: string): DirectConnection {
+    const connection = newConnection(request);
+    connection.socket.once('close', () => {
+      const idle = this.#idle.get(key) ?? [];
+      const at = idle.indexOf(connection);
+      if (at >= 0) idle.splice(at, 1);
+      if (idle.length === 0) this.#idle.delete(key);
+    });
+    return connection;
+  }
+
   #keep(key: string, connection: DirectConnection): void {
     const idle = this.#idle.get(key) ?? [];
     this.#idle.set(key, idle);
@@ -89,10 +100,6 @@ export class DirectConnections {
     }
     connection.socket.unref();
     connection.socket.setTimeout(KEEP_ALIVE_MS);
-    connection.socket.once('close', () => {
-      const at = idle.indexOf(connection);
-      if (at >= 0) idle.splice(at, 1);
-    });
     idle.push(connection);
   }
 }
