@@ -16,7 +16,15 @@ export interface DirectTls {
 }
 
 /** An answer in a form that is left to others. */
-export class NotPlainError extends Error {}
+export class NotPlainError extends Error {
+  /** Whether the server's next answers will be like that, as far as can be told. */
+  readonly usual: boolean;
+
+  constructor(message: string, usual: boolean) {
+    super(message);
+    this.usual = usual;
+  }
+}
 
 /**
  * One connection for answers of plain length (HTTP/1.1, RFC 9112). What comes is read into chunks of memory that are
@@ -122,9 +130,10 @@ export class DirectConnection {
   }
 
   #parse(): boolean {
+    let head: ResponseHead | undefined;
     try {
       for (;;) {
-        const head = parseResponseHead(this.#chunk.subarray(this.#start, this.#end));
+        head = parseResponseHead(this.#chunk.subarray(this.#start, this.#end));
         if (!head) return false;
         this.#start += head.bytes;
         if (head.status < 200 && head.status !== 101) continue; // the answer itself follows
@@ -139,7 +148,7 @@ export class DirectConnection {
         return true;
       }
     } catch (error) {
-      this.destroy(new NotPlainError((error as Error).message));
+      this.destroy(new NotPlainError((error as Error).message, !head || head.status < 300));
       return false;
     }
   }

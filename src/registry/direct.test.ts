@@ -107,7 +107,7 @@ test('an answer that comes in pieces, after another that is none yet', async () 
   assert.equal(one.connections, 1);
 });
 
-test('answers of another form are left to others', async () => {
+test('answers of another form are left to others, and their server is not asked again', async () => {
   const others = [
     'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
     'HTTP/1.1 200 OK\r\n\r\nuntil the end',
@@ -119,9 +119,21 @@ test('answers of another form are left to others', async () => {
     'HTTP/1.1 200 OK\r\nContent-Length: 1\r\n folded\r\n\r\n1',
     `HTTP/1.1 200 OK\r\nx: ${'x'.repeat(70_000)}\r\n\r\n`,
   ];
-  await using one = await server((socket, i) => void socket.write(others[i]!));
-  for (const text of others) assert.equal(await one.get(), undefined, text.slice(0, 60));
-  assert.equal(one.connections, others.length);
+  for (const text of others) {
+    await using one = await server((socket) => void socket.write(text));
+    for (let i = 0; i < 2; i++) assert.equal(await one.get(), undefined, text.slice(0, 60));
+    assert.equal(one.connections, 1);
+  }
+  const chunked = 'Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n';
+  await using failing = await server(
+    (socket, i) => void socket.write(i === 0 ? `HTTP/1.1 500 Oh\r\n${chunked}` : `${head(1)}a`),
+  );
+  assert.equal(await failing.get(), undefined);
+  assert.equal(
+    (await bodyOf(await failing.get())).toString(),
+    'a',
+    'an error says nothing of the next answer',
+  );
 });
 
 test('a connection is not used again when it may not, or something came that nobody asked for', async () => {

@@ -18,11 +18,15 @@ export interface DirectRequest {
   readonly signal: AbortSignal;
 }
 
+/** Servers that are remembered for the form of their answers. */
+const MAX_OTHERS = 1000;
 const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 /** Connections for large answers to GET. */
 export class DirectConnections {
   readonly #idle = new Map<string, DirectConnection[]>();
+  /** Servers whose answers have another form: they are not asked twice each time. */
+  readonly #others = new Set<string>();
   readonly #tlsKeys = new WeakMap<object, number>();
   #lastKey = 0;
 
@@ -31,6 +35,7 @@ export class DirectConnections {
     const text = textOf(request);
     const { signal, url } = request;
     const key = `${url.origin} ${this.#tlsKey(request.tls)}`;
+    if (this.#others.has(key)) return undefined;
     for (;;) {
       signal.throwIfAborted();
       const known = this.#take(key);
@@ -50,7 +55,10 @@ export class DirectConnections {
         end();
         connection.destroy();
         signal.throwIfAborted();
-        if (error instanceof NotPlainError) return undefined;
+        if (error instanceof NotPlainError) {
+          if (error.usual && this.#others.size < MAX_OTHERS) this.#others.add(key);
+          return undefined;
+        }
         if (!known) throw error;
         // It was kept for too long: another one.
       }
