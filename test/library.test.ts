@@ -56,6 +56,7 @@ const LIBRARIES: Readonly<Record<string, Library>> = {
       'node:fs',
       'node:http',
       'node:https',
+      'node:net',
       'node:os',
       'node:path',
       'node:stream',

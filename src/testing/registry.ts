@@ -148,8 +148,9 @@ function answer(
 ): void {
   incoming.resume();
   incoming.once('end', () => {
-    outgoing.writeHead(action.status, action.headers);
-    outgoing.end(action.body ?? '');
+    const { status, headers, body = '' } = action;
+    outgoing.writeHead(status, { 'content-length': Buffer.byteLength(body), ...headers });
+    outgoing.end(body);
   });
 }
 
