@@ -7,7 +7,7 @@ import { parseResponseHead, plainLength, type ResponseHead } from './response-he
 const MAX_READY = 1;
 
 /** Answers whose body has nothing to add: it is taken for empty if its length is not plain. */
-const SAID_BY_HEAD = [301, 302, 303, 307, 308, 401, 404];
+const SAID_BY_HEAD = [301, 302, 303, 307, 308, 404];
 
 /** How a connection is made. */
 export interface DirectTls {
@@ -116,7 +116,7 @@ export class DirectConnection {
   }
 
   #room(): Buffer {
-    // It is never full, but after an error, and then nothing is read any more.
+    // It is full after an error only, and then nothing is read any more.
     return this.#end < this.#chunk.length ? this.#chunk.subarray(this.#end) : this.#chunk;
   }
 
@@ -134,6 +134,7 @@ export class DirectConnection {
     try {
       for (;;) {
         head = parseResponseHead(this.#chunk.subarray(this.#start, this.#end));
+        if (!head && this.#end === this.#chunk.length) throw new Error('answers that are none');
         if (!head) return false;
         this.#start += head.bytes;
         if (head.status < 200 && head.status !== 101) continue; // the answer itself follows

@@ -118,6 +118,7 @@ test('answers of another form are left to others, and their server is not asked 
     'HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n',
     'HTTP/1.1 200 OK\r\nContent-Length: 1\r\n folded\r\n\r\n1',
     `HTTP/1.1 200 OK\r\nx: ${'x'.repeat(70_000)}\r\n\r\n`,
+    `HTTP/1.1 100 Go on\r\nx: ${'x'.repeat(60_000)}\r\n\r\n`.repeat(6),
   ];
   for (const text of others) {
     await using one = await server((socket) => void socket.write(text));

@@ -63,7 +63,7 @@ test('a receiver that asks for nothing is not waited for', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { log, open, sent } = fixture(2);
   await turns();
-  t.mock.timers.tick(2999);
+  t.mock.timers.tick(29_999);
   await turns();
   assert.deepEqual(log, ['begin 1']);
   t.mock.timers.tick(1);

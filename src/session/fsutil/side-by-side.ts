@@ -1,8 +1,8 @@
 import type { SendOptions } from './sender.ts';
 import type { TreeSource } from './source.ts';
 
-/** How long a receiver that has asked for no file of a part may take to make the directories above its first. */
-const MAX_WAIT_MS = 3000;
+/** How long a receiver may take to make the directories above the first file of a part, and ask for that file. */
+const MAX_WAIT_MS = 30_000;
 
 /** Sends one part; settles when the receiver has all of it. */
 export type SendPart = (part: TreeSource, options: SendOptions & { signal: AbortSignal }) => Promise<void>;

@@ -198,6 +198,7 @@ class IngestWriter implements BlobWriter {
       while (this.#queue.length > 0) {
         const chunks = this.#queue.splice(0);
         const hashed = hashAll(this.#ingest.hash, chunks);
+        hashed.catch(() => {}); // is waited for below
         try {
           await this.#writeAll(file, chunks);
         } finally {
