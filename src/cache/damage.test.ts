@@ -7,6 +7,7 @@ import { Code, hasCode } from '../base/errors.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { countedLayerJobs, openTestCache, packLayer, tarOf } from '../testing/cache.ts';
 import { withMounted } from '../testing/contracts/snapshot.ts';
+import { realFiles } from '../store/files.ts';
 import { temporaryStore } from '../testing/store.ts';
 import { MissingProvidersError } from './core.ts';
 import { DamagedRecordError, isStoreDamage, rowProblem } from './damage.ts';
@@ -185,6 +186,22 @@ test('a damaged blob of a layer that is not unpacked is fetched again, or its re
   await assert.rejects(refs.get(id), MissingProvidersError);
   await using found = await refs.get(id, { providers: new Map([[descriptor.digest, provider]]) });
   await files(found, ['x']);
+});
+
+test('a download does not wait for the disk; what a power cut then takes of it is brought again', async (t) => {
+  const syncs = t.mock.method(realFiles, 'sync', () => new Promise(() => {})).mock;
+  await using held = await temporaryStore();
+  const { descriptor, data } = layerOf(held.root, 'x');
+  const provider = providerOf(data);
+  await using lazy = await openTestCache(held.store).getByBlob(descriptor, undefined, { provider });
+  await lazy.ensureLocalBlobs();
+  assert.equal(syncs.callCount(), 0);
+  // The entry was written, the bytes were not.
+  writeFileSync(blobFile(held, descriptor.digest), Buffer.alloc(data.length));
+  await files(lazy, ['x']);
+  writeFileSync(blobFile(held, descriptor.digest), '');
+  assert.equal(await held.store.content.isSound(descriptor.digest), false);
+  assert.equal(provider.opens, 2);
 });
 
 test('a damaged variant of a blob is converted again', async () => {

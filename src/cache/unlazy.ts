@@ -158,7 +158,8 @@ export class Unlazier {
         await writer.write(chunk);
         progress.download(blob, writer.offset, total, false);
       }
-    const { size } = await writer.commit({ lease: record.id, labels: blobLabels(record) });
+    // What a power cut takes of it is noticed, and can be brought again: nobody waits for the disk.
+    const { size } = await writer.commit({ lease: record.id, labels: blobLabels(record), volatile: true });
     this.#core.parts.table.update(row, { size: null });
     progress.download(blob, size, size, true);
   }
