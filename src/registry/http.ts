@@ -3,6 +3,7 @@ import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { ClientRequest, OutgoingHttpHeaders } from 'node:http';
 import type { SecureContext } from 'node:tls';
 import { BuildError, errno } from '../base/errors.ts';
+import { abortable } from '../base/shared-task.ts';
 import type { HostTls, ProxyConfig } from './config.ts';
 import { DirectConnections } from './direct.ts';
 import {
@@ -164,7 +165,7 @@ export class HttpClient {
         : {}),
     };
     const mayFallBack = request.tls?.plainFallback === true && request.url.protocol === 'https:';
-    if (mayFallBack && (await this.#isPlain(request.url)))
+    if (mayFallBack && (await abortable(this.#isPlain(request.url), request.signal)))
       return this.#once(request, headers, plainUrl(request.url));
     try {
       return await this.#once(request, headers, request.url);

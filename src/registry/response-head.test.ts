@@ -40,7 +40,12 @@ test('any bytes are a head, the beginning of one, or refused', () => {
 
 test('the end of a head is looked for only so far', () => {
   assert.equal(parseResponseHead(Buffer.from('HTTP/1.1 200 OK\r\nx: y\r\n')), undefined);
-  assert.throws(() => parseResponseHead(Buffer.alloc(65_537, 'x')), /more than 65536 bytes of headers/);
+  for (const text of ['SSH-2.0-x\r\n', 'x', '\n', 'HTTP/1.1 200 OK\nx: y\n\n'])
+    assert.throws(() => parseResponseHead(Buffer.from(text)), /no HTTP/, JSON.stringify(text));
+  assert.throws(
+    () => parseResponseHead(Buffer.from(`HTTP/1.1 200 OK\r\n${'x'.repeat(65_537)}`)),
+    /more than 65536 bytes of headers/,
+  );
 });
 
 test('what the status says of the body', () => {

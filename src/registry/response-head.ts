@@ -15,6 +15,8 @@ export interface ResponseHead {
   readonly bytes: number;
 }
 
+const BEGIN = 'HTTP/1.';
+const CR = 0x0d;
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: ([^\0\r\n]*))?$/;
 const HEADER_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\0\r\n]*?)[ \t]*$/;
 
@@ -23,7 +25,14 @@ export function parseResponseHead(data: Buffer): ResponseHead | undefined {
   const end = data.indexOf('\r\n\r\n');
   if (end > MAX_HEAD_BYTES || (end < 0 && data.length > MAX_HEAD_BYTES))
     throw bad(`more than ${MAX_HEAD_BYTES} bytes of headers`);
-  if (end < 0) return undefined;
+  if (end < 0) {
+    // Whoever speaks otherwise may wait for an answer: it is not waited for.
+    const begin = data.toString('latin1', 0, BEGIN.length);
+    const line = data.indexOf('\n');
+    if (!BEGIN.startsWith(begin) || line === 0 || (line > 0 && data[line - 1] !== CR))
+      throw bad('no HTTP/1.1');
+    return undefined;
+  }
   const [first = '', ...lines] = data.toString('latin1', 0, end).split('\r\n');
   const status = STATUS_LINE.exec(first);
   if (!status) throw bad(`status line ${JSON.stringify(first.slice(0, 100))}`);

@@ -24,7 +24,8 @@ export async function placeToCut(root: string, signal: AbortSignal): Promise<str
   const linked = new Map<string, { first: number; last: number }>();
   let index = 0;
   for (const { path, fullPath, kind } of walkTree(root)) {
-    if (kind === 'file') {
+    // A socket goes as a file, too.
+    if (kind === 'file' || kind === 'socket') {
       const info = lstatOrNone(fullPath);
       if (info && isRegularMode(info.mode) && info.nlink === 1) places.add({ path, index });
       else if (info) {
