@@ -1,13 +1,12 @@
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as tlsConnect, type SecureContext } from 'node:tls';
 import { giveBackChunk, takeChunk } from '../base/chunks.ts';
-import { parseResponseHead, plainLength, type ResponseHead } from './response-head.ts';
+import { BuildError } from '../base/errors.ts';
+import { ChunkedDecoder } from './chunked.ts';
+import { bodyLength, parseResponseHead, type ResponseHead } from './response-head.ts';
 
 /** Chunks that have come and nobody has taken; then no more are read. */
 const MAX_READY = 1;
-
-/** Answers whose body has nothing to add: it is taken for empty if its length is not plain. */
-const SAID_BY_HEAD = [301, 302, 303, 307, 308, 404];
 
 /** How a connection is made. */
 export interface DirectTls {
@@ -15,21 +14,10 @@ export interface DirectTls {
   readonly rejectUnauthorized: boolean;
 }
 
-/** An answer in a form that is left to others. */
-export class NotPlainError extends Error {
-  /** Whether the server's next answers will be like that, as far as can be told. */
-  readonly usual: boolean;
-
-  constructor(message: string, usual: boolean) {
-    super(message);
-    this.usual = usual;
-  }
-}
-
 /**
- * One connection for answers of plain length (HTTP/1.1, RFC 9112). What comes is read into chunks of memory that are
- * used again and again: with `node:http`, which copies each 64 KiB into new memory, reading took four times as much
- * processor time.
+ * One connection for answers to GET (HTTP/1.1, RFC 9112). What comes is read into chunks of memory that are used again
+ * and again: with `node:http`, which copies each 64 KiB into new memory, reading took four times as much processor
+ * time. Bodies that do not say their length are copied here, too.
  */
 export class DirectConnection {
   readonly #socket: Socket;
@@ -37,11 +25,11 @@ export class DirectConnection {
   /** What has come and was not handed over lies between them. */
   #start = 0;
   #end = 0;
-  /** Of the body, still to be handed over; undefined while its head has not come. */
-  #left: number | undefined;
+  /** Bytes of the body, still to be handed over, or Infinity while nobody knows. */
+  #left = 0;
+  #decoder: ChunkedDecoder | undefined;
   #head: ResponseHead | undefined;
   #asked = false;
-  #unread = false;
   readonly #ready: Buffer[] = [];
   #failure: Error | undefined;
   #wake: () => void = () => {};
@@ -64,7 +52,7 @@ export class DirectConnection {
         } as never)
       : connect(options);
     this.#socket.on('error', (error) => this.#fail(error));
-    this.#socket.on('end', () => this.#fail(closedEarly()));
+    this.#socket.on('end', () => this.#ended());
     this.#socket.on('close', () => this.#fail(closedEarly()));
   }
 
@@ -72,15 +60,15 @@ export class DirectConnection {
     return this.#socket;
   }
 
-  /** It cannot be used again: its server has closed it, something went wrong, or a body was left in it. */
+  /** It cannot be used again: its server has closed it, or something went wrong. */
   get broken(): boolean {
-    return this.#failure !== undefined || this.#unread;
+    return this.#failure !== undefined;
   }
 
   /** Sends a request and resolves with the head of its answer. `request` is all of it, the empty line included. */
   async ask(request: string): Promise<ResponseHead> {
     this.#head = undefined;
-    this.#left = undefined;
+    this.#left = 0;
     this.#asked = true;
     this.#socket.write(request, 'latin1');
     while (!this.#head) {
@@ -120,52 +108,68 @@ export class DirectConnection {
     return this.#end < this.#chunk.length ? this.#chunk.subarray(this.#end) : this.#chunk;
   }
 
-  /** false: enough for now. */
+  /** Whether more is wanted now. */
   #arrived(bytes: number): boolean {
     this.#end += bytes;
-    if (!this.#asked) this.destroy(new Error('bytes that nobody has asked for'));
-    else if (this.#head || this.#parse()) this.#split();
+    try {
+      if (!this.#asked) throw new Error('bytes that nobody has asked for');
+      if (this.#head || this.#parse()) this.#split();
+    } catch (error) {
+      this.destroy(error as Error);
+    }
     this.#wake();
     return this.#ready.length <= MAX_READY;
   }
 
   #parse(): boolean {
-    let head: ResponseHead | undefined;
-    try {
-      for (;;) {
-        head = parseResponseHead(this.#chunk.subarray(this.#start, this.#end));
-        if (!head && this.#end === this.#chunk.length) throw new Error('answers that are none');
-        if (!head) return false;
-        this.#start += head.bytes;
-        if (head.status < 200 && head.status !== 101) continue; // the answer itself follows
-        let length = plainLength(head);
-        if (length === undefined && SAID_BY_HEAD.includes(head.status)) {
-          length = 0;
-          this.#unread = true;
-        }
-        if (length === undefined) throw new Error('no plain length');
-        this.#head = head;
-        this.#left = length;
-        return true;
-      }
-    } catch (error) {
-      this.destroy(new NotPlainError((error as Error).message, !head || head.status < 300));
-      return false;
+    for (;;) {
+      const head = parseResponseHead(this.#chunk.subarray(this.#start, this.#end));
+      if (!head && this.#end === this.#chunk.length)
+        throw new BuildError('a server sends no answer but interim ones');
+      if (!head) return false;
+      this.#start += head.bytes;
+      if (head.status === 101)
+        throw new BuildError('a server changes to a protocol that nobody has asked for');
+      if (head.status < 200) continue; // the answer itself follows
+      const length = bodyLength(head);
+      this.#decoder = length === 'chunked' ? new ChunkedDecoder() : undefined;
+      this.#left = typeof length === 'number' ? length : Number.POSITIVE_INFINITY;
+      this.#head = head;
+      return true;
     }
   }
 
-  /** Sets apart what is whole: a full chunk, or the last. */
   #split(): void {
-    const left = this.#left ?? 0;
-    const have = this.#end - this.#start;
-    if (have < left && this.#end < this.#chunk.length) return;
-    this.#handOver(Math.min(have, left));
+    if (this.#left === Number.POSITIVE_INFINITY) this.#copy();
+    else this.#cut();
     if (this.#left === 0) this.#asked = false;
-    if (have > left) this.destroy(new Error('more bytes than the answer has'));
+  }
+
+  /** Sets apart what is whole: a full chunk, or the last. */
+  #cut(): void {
+    const have = this.#end - this.#start;
+    const surplus = have - this.#left;
+    if (surplus < 0 && this.#end < this.#chunk.length) return;
+    this.#handOver(Math.min(have, this.#left));
+    if (surplus > 0) this.destroy(new Error('more bytes than the answer has'));
+  }
+
+  #copy(): void {
+    const data = Buffer.from(this.#chunk.subarray(this.#start, this.#end));
+    this.#start = 0;
+    this.#end = 0;
+    const parts = this.#decoder ? this.#decoder.push(data) : [data];
+    this.#ready.push(...parts.filter((part) => part.length > 0));
+    if (this.#decoder?.isDone) this.#left = 0;
+  }
+
+  #ended(): void {
+    if (this.#left === Number.POSITIVE_INFINITY && !this.#decoder) this.#left = 0;
+    this.#fail(closedEarly());
   }
 
   #handOver(bytes: number): void {
-    this.#left = (this.#left ?? 0) - bytes;
+    this.#left -= bytes;
     if (bytes > 0) this.#ready.push(this.#chunk.subarray(this.#start, this.#start + bytes));
     else giveBackChunk(this.#chunk);
     this.#chunk = takeChunk();
@@ -177,7 +181,7 @@ export class DirectConnection {
     if (this.#failure) return;
     this.#failure = error;
     // What has come of a body is worth something: the rest can be asked for.
-    if (this.#head && this.#left && this.#end > this.#start) this.#handOver(this.#end - this.#start);
+    if (this.#head && this.#left > 0 && this.#end > this.#start) this.#handOver(this.#end - this.#start);
     this.#wake();
   }
 }

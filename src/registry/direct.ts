@@ -1,13 +1,13 @@
 import { BuildError } from '../base/errors.ts';
 import { giveBackChunk, CHUNK_BYTES } from '../base/chunks.ts';
 import {
-  CONNECT_TIMEOUT_MS,
   IDLE_TIMEOUT_MS,
   KEEP_ALIVE_MS,
+  limitConnect,
   MAX_IDLE_CONNECTIONS,
   timeoutError,
 } from './limits.ts';
-import { DirectConnection, type DirectTls, NotPlainError } from './direct-connection.ts';
+import { DirectConnection, type DirectTls } from './direct-connection.ts';
 import { HttpResponse } from './response.ts';
 import { isKeptAlive, type ResponseHead } from './response-head.ts';
 
@@ -18,24 +18,18 @@ export interface DirectRequest {
   readonly signal: AbortSignal;
 }
 
-/** Servers that are remembered for the form of their answers. */
-const MAX_OTHERS = 1000;
 const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 /** Connections for large answers to GET. */
 export class DirectConnections {
   readonly #idle = new Map<string, DirectConnection[]>();
-  /** Servers whose answers have another form: they are not asked twice each time. */
-  readonly #others = new Set<string>();
   readonly #tlsKeys = new WeakMap<object, number>();
   #lastKey = 0;
 
-  /** undefined when the answer has no plain length: it is to be asked for another way. */
-  async get(request: DirectRequest): Promise<HttpResponse | undefined> {
+  async get(request: DirectRequest): Promise<HttpResponse> {
     const text = textOf(request);
     const { signal, url } = request;
     const key = `${url.origin} ${this.#tlsKey(request.tls)}`;
-    if (this.#others.has(key)) return undefined;
     for (;;) {
       signal.throwIfAborted();
       const known = this.#take(key);
@@ -55,10 +49,6 @@ export class DirectConnections {
         end();
         connection.destroy();
         signal.throwIfAborted();
-        if (error instanceof NotPlainError) {
-          if (error.usual && this.#others.size < MAX_OTHERS) this.#others.add(key);
-          return undefined;
-        }
         if (!known) throw error;
         // It was kept for too long: another one.
       }
@@ -125,13 +115,7 @@ function textOf({ url, headers }: DirectRequest): string {
 function newConnection({ url, tls }: DirectRequest): DirectConnection {
   const connection = new DirectConnection(url, tls);
   const { socket } = connection;
-  const timer = setTimeout(
-    () => connection.destroy(timeoutError('connect timeout')),
-    CONNECT_TIMEOUT_MS,
-  ).unref();
-  const stop = (): void => clearTimeout(timer);
-  socket.once(tls ? 'secureConnect' : 'connect', stop);
-  socket.once('close', stop);
+  limitConnect(socket, tls !== undefined, (error) => connection.destroy(error));
   socket.setTimeout(IDLE_TIMEOUT_MS);
   socket.on('timeout', () => connection.destroy(timeoutError('connection idle for too long')));
   return connection;
@@ -186,8 +170,13 @@ class DirectResponse extends HttpResponse {
   async discard(): Promise<void> {
     if (this.#over) return;
     if (this.contentLength > CHUNK_BYTES) return this.#end(false);
+    let left = CHUNK_BYTES;
     try {
-      for await (const chunk of this.body()) giveBackChunk(chunk);
+      for await (const chunk of this.body()) {
+        left -= chunk.length;
+        giveBackChunk(chunk);
+        if (left < 0) break;
+      }
     } catch {
       // Nobody wants this body any more.
     }

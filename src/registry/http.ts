@@ -7,9 +7,9 @@ import { abortable } from '../base/shared-task.ts';
 import type { HostTls, ProxyConfig } from './config.ts';
 import { DirectConnections } from './direct.ts';
 import {
-  CONNECT_TIMEOUT_MS,
   IDLE_TIMEOUT_MS,
   KEEP_ALIVE_MS,
+  limitConnect,
   MAX_IDLE_CONNECTIONS,
   timeoutError,
 } from './limits.ts';
@@ -193,8 +193,7 @@ export class HttpClient {
       const { signal } = request;
       const secureContext = url.protocol === 'https:' ? await this.#secureContext(request.tls) : undefined;
       const tls = secureContext && { secureContext, rejectUnauthorized: !(request.tls?.insecure ?? false) };
-      const response = await this.#direct.get({ url, headers, tls, signal });
-      if (response) return response;
+      return await this.#direct.get({ url, headers, tls, signal });
     }
     return await this.#exchange(request, headers, url);
   }
@@ -311,15 +310,7 @@ function drained(outgoing: ClientRequest): Promise<void> {
 
 function guardConnect(outgoing: ClientRequest): void {
   outgoing.once('socket', (socket) => {
-    if (!socket.connecting) return;
-    const secure = 'encrypted' in socket;
-    const timer = setTimeout(
-      () => outgoing.destroy(timeoutError('connect timeout')),
-      CONNECT_TIMEOUT_MS,
-    ).unref();
-    const stop = (): void => clearTimeout(timer);
-    socket.once(secure ? 'secureConnect' : 'connect', stop);
-    socket.once('close', stop);
+    if (socket.connecting) limitConnect(socket, 'encrypted' in socket, (error) => outgoing.destroy(error));
   });
 }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BuildError } from '../base/errors.ts';
 import { Random } from '../testing/fuzz/random.ts';
-import { isKeptAlive, parseResponseHead, plainLength } from './response-head.ts';
+import { isKeptAlive, parseResponseHead, bodyLength } from './response-head.ts';
 
 const SEED = 20_261;
 const CASES = 20_000;
@@ -29,8 +29,8 @@ test('any bytes are a head, the beginning of one, or refused', () => {
         assert.ok(values.every((value) => !/[\r\n\0]/.test(value)));
       }
       isKeptAlive(head);
-      const length = plainLength(head);
-      assert.ok(length === undefined || (Number.isSafeInteger(length) && length >= 0));
+      const length = bodyLength(head);
+      assert.ok(typeof length === 'string' || (Number.isSafeInteger(length) && length >= 0));
     } catch (error) {
       assert.ok(error instanceof BuildError, `case ${i} of seed ${SEED}: ${(error as Error).stack}`);
     }
@@ -50,9 +50,22 @@ test('the end of a head is looked for only so far', () => {
 
 test('what the status says of the body', () => {
   const of = (text: string) => parseResponseHead(Buffer.from(`${text}\r\n\r\n`))!;
-  assert.equal(plainLength(of('HTTP/1.1 204 No Content')), 0);
-  assert.equal(plainLength(of('HTTP/1.1 304')), 0);
-  assert.equal(plainLength(of('HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5')), 5);
+  assert.equal(bodyLength(of('HTTP/1.1 204 No Content')), 0);
+  assert.equal(bodyLength(of('HTTP/1.1 304')), 0);
+  assert.equal(bodyLength(of('HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5')), 5);
+  assert.equal(bodyLength(of('HTTP/1.1 200 OK')), 'until the end');
+  assert.equal(
+    bodyLength(of('HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\ncontent-length: 5')),
+    'chunked',
+  );
+  assert.throws(
+    () => bodyLength(of('HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked')),
+    /transfer-encoding/,
+  );
+  assert.throws(
+    () => bodyLength(of('HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2')),
+    /content-length/,
+  );
   assert.equal(isKeptAlive(of('HTTP/1.0 200 OK\r\nconnection: keep-alive')), true);
   assert.equal(isKeptAlive(of('HTTP/1.0 200 OK')), false);
   assert.equal(isKeptAlive(of('HTTP/1.1 200 OK\r\nconnection: x, close')), false);

@@ -59,12 +59,20 @@ function bad(what: string): BuildError {
   return new BuildError(`malformed answer of a server: ${what}`);
 }
 
-/** Bytes of the body; undefined when they are told otherwise than by a number. @throws BuildError for nonsense */
-export function plainLength({ status, headers }: ResponseHead): number | undefined {
+/** How the end of the body is known: by its bytes, by its chunks, or by that of the connection. */
+export type BodyLength = number | 'chunked' | 'until the end';
+
+/** @throws BuildError for nonsense */
+export function bodyLength({ status, headers }: ResponseHead): BodyLength {
   if (status === 204 || status === 304) return 0;
-  if (headers.has('transfer-encoding')) return undefined;
+  const coding = headers.get('transfer-encoding')?.join(', ');
+  if (coding !== undefined) {
+    if (coding.toLowerCase() !== 'chunked')
+      throw bad(`transfer-encoding ${JSON.stringify(coding.slice(0, 100))}`);
+    return 'chunked';
+  }
   const lengths = new Set(headers.get('content-length'));
-  if (lengths.size === 0) return undefined;
+  if (lengths.size === 0) return 'until the end';
   const [text = ''] = lengths;
   const length = Number(text);
   if (lengths.size > 1 || !/^\d{1,16}$/.test(text) || !Number.isSafeInteger(length))

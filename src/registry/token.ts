@@ -11,7 +11,7 @@ const DEFAULT_TOKEN_LIFE_SECONDS = 60;
 const TOKEN_USE = 0.9;
 const MAX_TOKEN_ANSWER_BYTES = 1024 * 1024;
 /** Requests for one token, while the server is busy, fails or hangs up (USERS row 6). */
-const MAX_TRIES = 4;
+const MAX_TRIES = 6;
 /** What clients say of a token server that may be better soon; of their errors only the text arrives. */
 const PASSING = /: (408|429|5\d\d)\b|\bEOF\b|connection reset|timeout|timed out|closed|hang up|terminated/i;
 

@@ -148,9 +148,8 @@ function answer(
 ): void {
   incoming.resume();
   incoming.once('end', () => {
-    const { status, headers, body = '' } = action;
-    outgoing.writeHead(status, { 'content-length': Buffer.byteLength(body), ...headers });
-    outgoing.end(body);
+    outgoing.writeHead(action.status, action.headers);
+    outgoing.end(action.body ?? '');
   });
 }
 

@@ -15,9 +15,6 @@ export interface RegistryFaultsOptions {
   readonly log: (line: string) => void;
 }
 
-/** A token is asked for four times, as often as upstream does: one more would fail a build, by chance, now and then. */
-const MAX_TOKEN_FAULTS = 3;
-
 export interface RegistryFaultsSummary {
   readonly operations: Record<Operation, number>;
   requests: number;
@@ -181,15 +178,8 @@ class FaultsRun implements AsyncDisposable {
     this.#options.log(text);
   }
 
-  /** In a row. */
-  #tokenFaults = 0;
-
   #fault(request: SeenRequest): Fault | undefined {
-    const isToken = request.url.startsWith('/token');
-    const mayFail = !isToken || this.#tokenFaults < MAX_TOKEN_FAULTS;
-    const fails = mayFail && this.#faultRandom.chance(1 / this.#options.oneIn);
-    if (isToken) this.#tokenFaults = fails ? this.#tokenFaults + 1 : 0;
-    if (fails) {
+    if (this.#faultRandom.chance(1 / this.#options.oneIn)) {
       const kind = this.#faultRandom.pick(KINDS);
       this.summary.faults[kind]++;
       return this.#make(kind, request) ?? this.#tokens.fault(request);
